@@ -1,0 +1,43 @@
+.DEFAULT_GOAL := help
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+help:  ## show this help
+	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+install: $(STAMP)  ## create .venv with everything, from the lock file
+
+$(STAMP): requirements.lock pyproject.toml
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Dimwatch needs Python 3.11 or newer")'
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --require-hashes -r requirements.lock
+	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation -e .
+	touch $@
+
+demo: $(STAMP)  ## Dimwatch with a simulated fleet, in a throw-away folder
+	$(BIN)/dimwatch up --demo
+
+up: $(STAMP)  ## Dimwatch for your own agents, data kept in ./data
+	$(BIN)/dimwatch up --data data
+
+check: $(STAMP)  ## format, lint, types, import arrows, fast tests
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python -P -m pytest -q -m "not e2e and not browser"
+
+test: check  ## set up, then run all checks and all tests
+	$(BIN)/python -P -m pytest -q -m "e2e or browser"
+
+bench: $(STAMP)  ## measure throughput, latency, size and start-up
+	$(BIN)/python -P -m benchmarks
+
+lock: $(STAMP)  ## renew requirements.lock from pyproject.toml
+	$(BIN)/python -m pip install --quiet uv
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --all-extras --generate-hashes \
+	  --no-header --no-emit-index-url --no-emit-find-links --upgrade -o requirements.lock pyproject.toml
+
+.PHONY: help install demo up check test bench lock

@@ -1,0 +1,1 @@
+"""Composition: the processes that Dimwatch consists of. The only place that knows every stage."""

@@ -1,0 +1,214 @@
+"""The records that stages exchange: Arrow schemas, topic names, and the wire form (Arrow IPC streams).
+
+A column that a schema names is the column of the ClickHouse table that the topic ends in; a test holds
+the two together. Null means "not said by the telemetry", which is never the same as empty or zero.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Final
+
+import pyarrow as pa
+
+from dimwatch.errors import InvalidError
+
+OTLP_SPANS: Final = "otlp_spans"
+OTLP_LOGS: Final = "otlp_logs"
+OTLP_METRICS: Final = "otlp_metrics"
+"""Raw OTLP export requests, protobuf, one request a record (the names of the Collector's Kafka exporter)."""
+
+SPANS: Final = "spans"
+TRACES: Final = "traces"
+OBSERVATIONS: Final = "observations"
+DROPS: Final = "drops"
+CHECKPOINTS: Final = "checkpoints"
+"""Assembler state, newest record wins; see `detectors.traces.checkpoint`."""
+DEAD_LETTERS: Final = "dead_letters"
+"""Records that could not be read, as they came, with the reason in the header `reason`."""
+
+HEADER_TENANT: Final = "tenant"
+HEADER_REASON: Final = "reason"
+
+SCHEMA_VERSION: Final = 1
+
+_TIME = pa.timestamp("ns", tz="UTC")
+
+
+def _schema(*fields: tuple[str, pa.DataType, bool]) -> pa.Schema:
+    return pa.schema([pa.field(name, type_, nullable=null) for name, type_, null in fields])
+
+
+_S, _I64, _U32, _U8, _F64, _BOOL = pa.string(), pa.int64(), pa.uint32(), pa.uint8(), pa.float64(), pa.bool_()
+_STRINGS, _MAP = pa.list_(pa.string()), pa.map_(pa.string(), pa.string())
+
+SPAN: Final = _schema(
+    # identity
+    ("tenant", _S, False),
+    ("trace_id", _S, False),  # 32 lower-case hex digits
+    ("span_id", _S, False),  # 16 lower-case hex digits
+    ("parent_span_id", _S, False),  # "" for a root
+    ("name", _S, False),
+    ("kind", _S, False),  # see SPAN_KINDS
+    ("otel_kind", _S, False),  # internal, server, client, producer, consumer, unspecified
+    ("convention", _S, False),  # the convention that decided `kind`, "" if none did
+    ("service", _S, False),
+    ("service_version", _S, False),
+    ("environment", _S, False),
+    ("scope_name", _S, False),
+    ("scope_version", _S, False),
+    ("start_time", _TIME, False),
+    ("duration_ns", _I64, False),
+    ("received_time", _TIME, False),
+    # what the sender said and what Dimwatch concludes
+    ("reported_status", _S, False),  # unset, ok, error
+    ("effective_status", _S, False),  # ok, error, unknown (there was nothing to judge by)
+    ("effective_reason", _S, False),  # the rule that made it an error, "" otherwise
+    ("status_message", _S, False),
+    ("error_type", _S, False),
+    ("http_status", pa.uint16(), True),
+    # who
+    ("agent", _S, False),
+    ("workflow", _S, False),
+    ("conversation_id", _S, False),
+    ("user_id", _S, False),
+    # model calls
+    ("provider", _S, False),
+    ("request_model", _S, False),
+    ("response_model", _S, False),
+    ("response_id", _S, False),
+    ("system_fingerprint", _S, False),
+    (
+        "finish_reason",
+        _S,
+        False,
+    ),  # stop, length, tool_call, content_filter, malformed_tool_call, error, unknown, ""
+    ("input_tokens", _I64, True),  # includes cached
+    ("output_tokens", _I64, True),  # includes reasoning
+    ("cache_read_tokens", _I64, True),
+    ("cache_write_tokens", _I64, True),
+    ("reasoning_tokens", _I64, True),
+    ("time_to_first_token_ns", _I64, True),
+    ("cost_usd", _F64, True),
+    ("counted", _BOOL, False),  # this span's tokens, cost and model call count: false on wrappers and doubles
+    ("retries", _U32, True),
+    # tool calls
+    ("tool", _S, False),
+    ("tool_call_id", _S, False),
+    ("tool_arguments", _S, True),
+    ("tool_result", _S, True),
+    # content
+    ("system_instructions", _S, True),
+    ("input_messages", _S, True),
+    ("output_messages", _S, True),
+    ("tool_definitions", _S, True),
+    # the rest
+    ("links", _STRINGS, False),  # trace ids
+    ("dropped_attributes", _U32, False),
+    ("attributes", _MAP, False),  # what no convention claimed
+    ("resource_attributes", _MAP, False),
+    ("version", _I64, False),  # the row with the highest version is the one people see
+)
+
+SPAN_KINDS: Final = (
+    "llm", "tool", "agent", "workflow", "chain", "retriever", "embedding", "reranker", "guardrail",
+    "evaluator", "memory", "mcp", "setup", "http", "other",
+)  # fmt: skip
+
+TRACE: Final = _schema(
+    ("tenant", _S, False),
+    ("trace_id", _S, False),
+    (
+        "run_id",
+        _S,
+        False,
+    ),  # traces of one run share it: the conversation, the first linked trace, or the trace id
+    ("name", _S, False),
+    ("service", _S, False),
+    ("service_version", _S, False),
+    ("environment", _S, False),
+    ("agent", _S, False),
+    ("workflow", _S, False),
+    ("conversation_id", _S, False),
+    ("user_id", _S, False),
+    ("start_time", _TIME, False),
+    ("duration_ns", _I64, False),
+    ("reported_status", _S, False),  # unset, ok, error
+    ("effective_status", _S, False),  # ok, error, unknown
+    ("outcome", _S, False),  # ok, degraded (finished, but on bad ground), rescued, failed, incomplete
+    ("complete", _BOOL, False),
+    ("spans", _U32, False),
+    ("steps", _U32, False),  # model calls
+    ("tool_calls", _U32, False),
+    ("failed_tool_calls", _U32, False),  # effective
+    ("providers", _STRINGS, False),
+    ("models", _STRINGS, False),
+    ("input_tokens", _I64, False),
+    ("output_tokens", _I64, False),
+    ("reasoning_tokens", _I64, False),
+    ("cost_usd", _F64, True),  # null when a model call has no known price
+    ("model_ns", _I64, False),
+    ("tool_ns", _I64, False),
+    ("waiting_ns", _I64, False),
+    ("rules", _STRINGS, False),  # rules with at least one observation
+    ("version", _I64, False),
+)
+
+OBSERVATION: Final = _schema(
+    ("id", _S, False),  # hash of rule, trace and span: the same fact is the same row
+    ("rule", _S, False),
+    ("severity", _S, False),  # info, warning, critical
+    ("confidence", _F64, False),  # 0..1
+    ("tenant", _S, False),
+    ("trace_id", _S, False),
+    ("span_id", _S, False),
+    ("time", _TIME, False),
+    ("service", _S, False),
+    ("service_version", _S, False),
+    ("agent", _S, False),
+    ("provider", _S, False),
+    ("model", _S, False),
+    ("tool", _S, False),
+    ("summary", _S, False),
+    ("evidence", _S, False),  # a JSON object
+    ("version", _I64, False),
+)
+
+DROP: Final = _schema(
+    ("id", _S, False),
+    ("time", _TIME, False),
+    ("tenant", _S, False),
+    ("stage", _S, False),  # receiver, decode, assembly, sink
+    ("signal", _S, False),  # spans, logs, metrics, attributes
+    ("reason", _S, False),
+    ("count", _I64, False),
+    ("version", _I64, False),
+)
+
+SCHEMAS: Final = {SPANS: SPAN, TRACES: TRACE, OBSERVATIONS: OBSERVATION, DROPS: DROP}
+"""The topics that end in a table, and what their records hold."""
+
+_IPC_OPTIONS = pa.ipc.IpcWriteOptions(compression=pa.Codec("lz4"))
+
+
+def encode(table: pa.Table | pa.RecordBatch) -> bytes:
+    """Serialise rows as one Arrow IPC stream, lz4-compressed."""
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, table.schema, options=_IPC_OPTIONS) as writer:
+        writer.write(table)
+    encoded: bytes = sink.getvalue().to_pybytes()
+    return encoded
+
+
+def decode(value: bytes) -> pa.Table:
+    """Read what `encode` wrote. Raises InvalidError for bytes that are not an Arrow stream."""
+    try:
+        with pa.ipc.open_stream(value) as reader:
+            return reader.read_all()
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError, OSError) as error:
+        raise InvalidError(f"not an Arrow IPC stream: {error}") from error
+
+
+def table_from_rows(schema: pa.Schema, rows: Iterable[dict[str, object]]) -> pa.Table:
+    """Build a table of `schema` from dicts: for the few rows of observations and drops, never for spans."""
+    return pa.Table.from_pylist(list(rows), schema=schema)

@@ -1,0 +1,144 @@
+"""One tree of settings: defaults, then a TOML file, then the environment (`DIMWATCH_RECEIVER__GRPC_PORT`).
+
+Every process reads the same tree; `dimwatch doctor` prints it with secrets masked.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pydantic import BaseModel, ByteSize, Field, SecretStr
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    TomlConfigSettingsSource,
+)
+
+MIB = 1024 * 1024
+
+
+class Receiver(BaseModel):
+    """The OTLP doors."""
+
+    host: str = Field("127.0.0.1", description="Address to listen on; anything but loopback needs a token.")
+    grpc_port: int = Field(4317, description="OTLP/gRPC port.")
+    http_port: int = Field(4318, description="OTLP/HTTP port.")
+    token: SecretStr | None = Field(None, description="Bearer token that senders must present.")
+    max_body: ByteSize = Field(ByteSize(16 * MIB), description="Largest request body as sent (compressed).")
+    max_decompressed: ByteSize = Field(ByteSize(64 * MIB), description="Largest request after decompression.")
+    max_spans: int = Field(100_000, description="Most spans (or log records, data points) in one request.")
+    max_attributes: int = Field(1_024, description="Most attributes on one span; the rest is cut and counted.")
+    max_attribute_value: ByteSize = Field(
+        ByteSize(1 * MIB), description="Longest attribute value; the rest is cut and counted."
+    )
+    request_timeout_s: float = Field(30.0, description="A request that is not complete by then is closed.")
+
+
+class Redaction(BaseModel):
+    """What is masked before anything is stored."""
+
+    enabled: bool = Field(True, description="Mask secrets and personal data in everything that is received.")
+
+
+class EventLogSettings(BaseModel):
+    """The eventlog."""
+
+    max_bytes: ByteSize = Field(
+        ByteSize(4096 * MIB), description="Size of the log on disk at which senders are asked to wait."
+    )
+    keep_hours: float = Field(24.0, description="How long records are kept after everybody has read them.")
+
+
+class Store(BaseModel):
+    """The ClickHouse interface."""
+
+    host: str = Field("127.0.0.1", description="Where the embedded store listens, or the server to write to.")
+    http_port: int = Field(8123, description="ClickHouse HTTP port.")
+    user: str = Field("default", description="User that Dimwatch writes as.")
+    password: SecretStr = Field(SecretStr(""), description="Password of that user.")
+    database: str = Field("dimwatch", description="Database of all tables.")
+    keep_days: int = Field(
+        30, description="Days that spans are kept; traces and observations three times as long."
+    )
+
+
+class Assembly(BaseModel):
+    """How spans become traces."""
+
+    linger_s: float = Field(6.0, description="Wait for more spans after the last one, once the root is there.")
+    idle_s: float = Field(
+        60.0, description="Wait for more spans while the root is missing; learned per service."
+    )
+    max_idle_s: float = Field(1800.0, description="Longest wait that is learned.")
+    max_open_traces: int = Field(200_000, description="Most open traces; the stalest are closed beyond that.")
+    max_open_bytes: ByteSize = Field(
+        ByteSize(384 * MIB),
+        description="Most bytes of spans in open traces; the stalest are closed beyond that.",
+    )
+    max_trace_spans: int = Field(
+        20_000, description="Most spans of one trace; the rest is dropped and counted."
+    )
+
+
+class Dashboard(BaseModel):
+    """The dashboard."""
+
+    host: str = Field("127.0.0.1", description="Address to listen on.")
+    port: int = Field(8501, description="Dashboard port.")
+
+
+class Prices(BaseModel):
+    """Model prices."""
+
+    file: Path | None = Field(None, description="A price table that overrides the built-in one, same format.")
+
+
+class SelfTelemetry(BaseModel):
+    """What Dimwatch says of itself."""
+
+    log_level: str = Field("info", description="debug, info, warning or error.")
+    log_format: str = Field("auto", description="json, console, or auto: console on a terminal.")
+    metrics_port: int = Field(
+        9464, description="Prometheus metrics of the supervisor and, merged, of every process."
+    )
+    otlp_endpoint: str | None = Field(None, description="Where to send traces of Dimwatch itself, if anywhere.")
+
+
+class Settings(BaseSettings):
+    """Everything that can be set."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="DIMWATCH_", env_nested_delimiter="__", extra="forbid", toml_file=None
+    )
+
+    data: Path = Field(Path("data"), description="Folder that holds everything Dimwatch keeps.")
+    receiver: Receiver = Receiver()
+    redaction: Redaction = Redaction()
+    eventlog: EventLogSettings = EventLogSettings()
+    store: Store = Store()
+    assembly: Assembly = Assembly()
+    dashboard: Dashboard = Dashboard()
+    prices: Prices = Prices()
+    telemetry: SelfTelemetry = SelfTelemetry()
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        return init_settings, env_settings, TomlConfigSettingsSource(settings_cls)
+
+    @property
+    def eventlog_path(self) -> Path:
+        """The SQLite file of the embedded eventlog."""
+        return self.data / "eventlog" / "eventlog.sqlite"
+
+    @property
+    def store_path(self) -> Path:
+        """The folder of the embedded ClickHouse engine."""
+        return self.data / "store"

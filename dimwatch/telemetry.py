@@ -1,0 +1,57 @@
+"""Everything that Dimwatch says of itself: every metric, in one place, and structured logs."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from typing import Final
+
+import structlog
+from prometheus_client import Counter, Gauge, Histogram
+
+RECEIVED_REQUESTS: Final = Counter(
+    "dimwatch_received_requests_total", "OTLP export requests by outcome.", ["signal", "transport", "code"]
+)
+RECEIVED_ITEMS: Final = Counter(
+    "dimwatch_received_items_total", "Spans, log records and data points acknowledged.", ["signal"]
+)
+RECEIVED_BYTES: Final = Counter(
+    "dimwatch_received_bytes_total", "Bytes acknowledged, decompressed.", ["signal"]
+)
+DROPPED: Final = Counter(
+    "dimwatch_dropped_total", "What was refused, cut or given up, by reason.", ["stage", "signal", "reason"]
+)
+PROCESSED_SPANS: Final = Counter("dimwatch_processed_spans_total", "Spans that went through the worker.")
+OPEN_TRACES: Final = Gauge(
+    "dimwatch_open_traces", "Traces that wait for more spans.", multiprocess_mode="livesum"
+)
+CLOSED_TRACES: Final = Counter("dimwatch_closed_traces_total", "Traces judged, by cause.", ["cause"])
+OBSERVATIONS_FOUND: Final = Counter("dimwatch_observations_total", "Observations, by rule.", ["rule"])
+SINK_ROWS: Final = Counter("dimwatch_sink_rows_total", "Rows inserted into ClickHouse.", ["table"])
+SINK_ERRORS: Final = Counter("dimwatch_sink_errors_total", "Inserts that failed, by kind.", ["table", "kind"])
+LAG_RECORDS: Final = Gauge(
+    "dimwatch_lag_records", "Records not yet processed.", ["group", "topic"], multiprocess_mode="livemax"
+)
+STAGE_SECONDS: Final = Histogram("dimwatch_stage_seconds", "Time for one batch.", ["stage"])
+PROCESS_RESTARTS: Final = Counter("dimwatch_process_restarts_total", "Restarts by the supervisor.", ["role"])
+
+
+def configure_logging(level: str = "info", log_format: str = "auto", role: str = "dimwatch") -> None:
+    """Send structured logs to standard error: JSON lines, or coloured text on a terminal."""
+    json_lines = log_format == "json" or (log_format == "auto" and not sys.stderr.isatty())
+    renderer: structlog.typing.Processor = (
+        structlog.processors.JSONRenderer() if json_lines else structlog.dev.ConsoleRenderer()
+    )
+    structlog.configure(
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.format_exc_info,
+            renderer,
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level.upper()]),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        cache_logger_on_first_use=True,
+    )
+    structlog.contextvars.bind_contextvars(role=role)
