@@ -1,0 +1,368 @@
+"""The embedded eventlog: one SQLite file that several processes append to and read from at the same time.
+
+WAL with synchronous=FULL: what was acknowledged survives a power cut, and a torn tail is dropped by SQLite.
+Writes of one process share transactions (`dimwatch.eventlog.writer`); readers never block them.
+"""
+
+from __future__ import annotations
+
+import heapq
+import os
+import sqlite3
+import threading
+import time
+from collections.abc import Callable, Generator, Mapping, Sequence
+from pathlib import Path
+from typing import Final, NamedTuple
+
+import structlog
+
+from dimwatch import telemetry
+from dimwatch.errors import BackpressureError, InvalidError, PermanentError
+from dimwatch.eventlog import sqlite_tables as tables
+from dimwatch.eventlog.base import Batch, Lag, Offsets, Record, TopicPartition
+from dimwatch.eventlog.reserve import Reserve
+from dimwatch.eventlog.rows import CorruptRow, Row, decode, encode
+from dimwatch.eventlog.writer import Writer, error_code, explain
+
+_WAKE_S: Final = 0.02
+_MIB: Final = 1024 * 1024
+_CLOSED: Final = "the eventlog is closed"
+
+_log = structlog.get_logger(__name__)
+
+Encoded = Sequence[tuple[str, Sequence[Row]]]
+
+
+class SqliteEventLog:
+    """An eventlog in one file. The writer's thread starts with the first write; do not fork with it open.
+
+    `max_bytes` bounds what appends may fill: a full log first gives up records that every group has committed,
+    then refuses. Commits are never refused for size (a log that could not be drained would stay full for good),
+    so it can grow past the bound by what the backlog turns into.
+
+    `on_corrupt` is called with partition and offset of a record that could not be read back and was skipped.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        *,
+        max_bytes: int,
+        lock_timeout_s: float = 5.0,
+        max_queue_bytes: int = 64 * _MIB,
+        on_corrupt: Callable[[TopicPartition, int], None] | None = None,
+    ) -> None:
+        self.path = path
+        self.on_corrupt = on_corrupt
+        self._max_bytes = max_bytes
+        self._reserve = Reserve(path.with_name(path.name + "-reserve"))
+        self._writer = Writer(
+            lambda: tables.connect(path),
+            self._reserve,
+            lock_timeout_s=lock_timeout_s,
+            max_queue_bytes=max_queue_bytes,
+        )
+        self._consumers: set[SqliteConsumer] = set()
+        self._lock = threading.Lock()
+        self._closed = False
+        _make_folder(path.parent)
+        tables.connect(path).close()  # a file that can not be used is found here
+        self._reserve.restore()
+
+    def append(self, batch: Batch) -> None:
+        """Append all records of `batch`, atomically; returns when they are on the disk."""
+        encoded, size = _encode(batch)
+        if encoded:
+            self._writer.submit(lambda connection: self._append(connection, encoded, size), size_bytes=size)
+
+    def _append(self, connection: sqlite3.Connection, encoded: Encoded, size: int) -> int:
+        if not self._reserve.restore():
+            raise BackpressureError(
+                f"the disk that holds {self.path} is full: free some space", retry_after_s=5.0
+            )
+        if not tables.remove_read(connection, size, self._max_bytes):
+            behind = tables.slowest(connection)
+            reason = "no group reads it"
+            if behind is not None:
+                group, topic, records = behind
+                reason = f"group {group} is {records} records behind on {topic}"
+            raise BackpressureError(
+                f"the eventlog is full ({self._max_bytes} bytes): {reason}; start what reads it or raise"
+                " eventlog.max_bytes",
+                retry_after_s=5.0,
+            )
+        _append_all(connection, encoded)
+        return 0
+
+    def consumer(self, group: str, topics: Sequence[str]) -> SqliteConsumer:
+        """A consumer that joins the group at its first poll."""
+        with self._lock:
+            if self._closed:
+                raise PermanentError(_CLOSED)
+            consumer = SqliteConsumer(self, self._writer, group, topics)
+            self._consumers.add(consumer)
+            return consumer
+
+    def trim(self, topic: str, *, keep_ns: int, keep_bytes: int, now_ns: int) -> int:
+        """Remove the oldest records that are over `keep_ns` old or beyond `keep_bytes`; return how many."""
+
+        def chunk(connection: sqlite3.Connection) -> int:
+            return tables.remove_oldest(
+                connection,
+                topic,
+                older_than_ns=now_ns - keep_ns,
+                keep_bytes=keep_bytes,
+                before=tables.read_by_all(connection, topic),
+            )
+
+        removed = 0
+        while True:
+            started = time.monotonic()
+            count = self._writer.submit(chunk, urgent=True)
+            removed += count
+            if not count:
+                return removed
+            # Others get at least as much of the write lock as retention does.
+            time.sleep(time.monotonic() - started)
+
+    def corrupt(self, partition: TopicPartition, offset: int) -> None:
+        """Count a record that was skipped because it can not be read back."""
+        telemetry.DROPPED.labels(stage="eventlog", signal=partition.topic, reason="corrupt_record").inc()
+        _log.error("corrupt record skipped", topic=partition.topic, offset=offset, file=str(self.path))
+        if self.on_corrupt is not None:
+            self.on_corrupt(partition, offset)
+
+    def forget(self, consumer: SqliteConsumer) -> None:
+        """A consumer has closed."""
+        with self._lock:
+            self._consumers.discard(consumer)
+
+    def close(self) -> None:
+        """Finish queued writes, close all consumers and files. Idempotent."""
+        with self._lock:
+            self._closed = True
+            consumers = list(self._consumers)
+        self._writer.close()
+        for consumer in consumers:
+            consumer.close()
+
+
+class _Item(NamedTuple):
+    """A record on its way out of the scan; None where it was corrupt."""
+
+    timestamp_ns: int
+    topic: str
+    offset: int
+    record: Record | None
+
+
+class SqliteConsumer:
+    """A member of a group. The newest member owns the group's topics: an older one may not commit any more."""
+
+    def __init__(self, log: SqliteEventLog, writer: Writer, group: str, topics: Sequence[str]) -> None:
+        self._log = log
+        self._writer = writer
+        self._group = group
+        self._topics = list(dict.fromkeys(topics))
+        self._positions: dict[str, int] = {}
+        self._members: dict[str, int] = {}
+        self._seen_version: int | None = None  # of the database, when there was nothing left to read
+        self._lock = threading.Lock()  # only so that close() waits for a poll in another thread
+        self._connection: sqlite3.Connection | None = tables.connect(log.path)
+
+    def poll(self, *, max_records: int, max_bytes: int, timeout_s: float) -> list[Record]:
+        """Return the next records; see `dimwatch.eventlog.base.Consumer.poll`."""
+        deadline = time.monotonic() + timeout_s
+        if not self._members:
+            self._join()
+        while True:
+            with self._lock:
+                records = self._read_new(max_records, max_bytes)
+            remaining = deadline - time.monotonic()
+            if records or remaining <= 0:
+                return records
+            time.sleep(min(_WAKE_S, remaining))
+
+    def commit(self, offsets: Offsets, outputs: Batch | None = None) -> None:
+        """Commit `offsets` and append `outputs` in one transaction."""
+        next_offsets = self._by_topic(offsets)
+        encoded, size = _encode(outputs or {})
+
+        def work(connection: sqlite3.Connection) -> int:
+            for topic, member in self._members.items():
+                if tables.newest_member(connection, self._group, topic) != member:
+                    raise PermanentError(
+                        f"another consumer of group {self._group} has taken over {topic}: this one must stop"
+                    )
+            for topic, offset in next_offsets.items():
+                tables.commit(connection, self._group, topic, offset)
+            _append_all(connection, encoded)
+            return 0
+
+        self._writer.submit(work, size_bytes=size, urgent=True)
+
+    def committed(self) -> Offsets:
+        """The group's committed offsets."""
+        with self._lock:
+            connection = self._open()
+            found = {t: tables.committed(connection, self._group, t) for t in self._topics}
+        return {TopicPartition(topic): offset for topic, offset in found.items() if offset is not None}
+
+    def seek(self, offsets: Offsets) -> None:
+        """Read on from `offsets`."""
+        self._positions.update(self._by_topic(offsets))
+        self._seen_version = None
+
+    def lag(self) -> Mapping[TopicPartition, Lag]:
+        """How far the committed offsets are behind, by topic."""
+        lags = {}
+        with self._lock:
+            connection = self._open()
+            connection.execute("BEGIN")
+            try:
+                for name in self._topics:
+                    lags[TopicPartition(name)] = self._lag(connection, name)
+            except sqlite3.Error as error:
+                raise explain(error) from error
+            finally:
+                connection.execute("COMMIT")
+        return lags
+
+    def _lag(self, connection: sqlite3.Connection, name: str) -> Lag:
+        topic = tables.find_topic(connection, name)
+        first = tables.oldest(connection, topic.id) if topic else None
+        if topic is None or first is None:
+            return Lag(0, 0.0)
+        start = max(first, tables.committed(connection, self._group, name) or 0)
+        return Lag(max(0, topic.next_offset - start), tables.time_between(connection, topic.id, start))
+
+    def close(self) -> None:
+        """Leave the group. Idempotent."""
+        with self._lock:
+            if self._connection is not None:
+                self._connection.close()
+                self._connection = None
+        self._log.forget(self)
+
+    def _open(self) -> sqlite3.Connection:
+        if self._connection is None:
+            raise PermanentError(_CLOSED)
+        return self._connection
+
+    def _by_topic(self, offsets: Offsets) -> dict[str, int]:
+        for topic, partition in offsets:
+            if topic not in self._topics or partition != 0:
+                raise InvalidError(f"{topic}/{partition} is not read by this consumer of group {self._group}")
+        return {partition.topic: offset for partition, offset in offsets.items()}
+
+    def _join(self) -> None:
+        members: dict[str, int] = {}
+        committed: dict[str, int] = {}
+
+        def work(connection: sqlite3.Connection) -> int:
+            for topic in self._topics:
+                members[topic] = tables.join(connection, self._group, topic)
+                committed[topic] = tables.committed(connection, self._group, topic) or 0
+            return 0
+
+        self._writer.submit(work, urgent=True)
+        self._members = members
+        self._positions = committed | self._positions  # a seek goes before
+
+    def _read_new(self, max_records: int, max_bytes: int) -> list[Record]:
+        connection = self._open()
+        try:
+            version = tables.data_version(connection)
+            if version == self._seen_version:
+                return []
+            # One snapshot for all topics, so that records that were appended together come together.
+            connection.execute("BEGIN")
+            try:
+                records, passed = self._read(connection, max_records, max_bytes)
+            finally:
+                connection.execute("COMMIT")
+        except sqlite3.Error as error:
+            raise explain(error) from error
+        self._seen_version = None if passed else version
+        return records
+
+    def _read(
+        self, connection: sqlite3.Connection, max_records: int, max_bytes: int
+    ) -> tuple[list[Record], int]:
+        """Records within the bounds, and how many offsets were passed (corrupt ones too)."""
+        records: list[Record] = []
+        passed = size = 0
+        scans = [self._scan(connection, topic, max_records) for topic in self._topics]
+        for item in heapq.merge(*scans, key=lambda item: item.timestamp_ns):
+            if item.record is None:
+                self._log.corrupt(TopicPartition(item.topic), item.offset)
+            else:
+                size += len(item.record.value)
+                if records and size > max_bytes:
+                    break
+                records.append(item.record)
+            passed += 1
+            self._positions[item.topic] = item.offset + 1
+            if len(records) >= max_records:
+                break
+        for scan in scans:
+            scan.close()
+        return records, passed
+
+    def _scan(self, connection: sqlite3.Connection, name: str, limit: int) -> Generator[_Item, None, None]:
+        topic = tables.find_topic(connection, name)
+        if topic is None:
+            return
+        start = self._positions[name]
+        end = start + limit
+        try:
+            for offset, *columns in tables.scan(connection, topic.id, start, limit):
+                yield _item(name, offset, Row(*columns))
+                start = offset + 1
+        except sqlite3.Error as error:
+            if error_code(error) != sqlite3.SQLITE_CORRUPT:
+                raise
+            # A damaged page ends a scan. Its records are lost; those on other pages can be had one by one.
+            for offset in range(start, min(max(end, start + 1), topic.next_offset)):
+                yield _read_damaged(connection, topic.id, name, offset)
+
+
+def _item(topic: str, offset: int, row: Row) -> _Item:
+    try:
+        return _Item(row.timestamp_ns, topic, offset, decode(topic, offset, row))
+    except CorruptRow:
+        return _Item(0, topic, offset, None)
+
+
+def _read_damaged(connection: sqlite3.Connection, topic_id: int, topic: str, offset: int) -> _Item:
+    try:
+        row = tables.read_one(connection, topic_id, offset)
+    except sqlite3.Error as error:
+        if error_code(error) != sqlite3.SQLITE_CORRUPT:
+            raise
+        row = None
+    return _item(topic, offset, row) if row else _Item(0, topic, offset, None)
+
+
+def _encode(batch: Batch) -> tuple[Encoded, int]:
+    """The rows of `batch` by topic, and their bytes on disk."""
+    encoded = [(topic, [encode(record) for record in records]) for topic, records in batch.items() if records]
+    return encoded, sum(row.stored_bytes for _, rows in encoded for row in rows)
+
+
+def _append_all(connection: sqlite3.Connection, encoded: Encoded) -> None:
+    for topic, rows in encoded:
+        tables.append(connection, topic, rows)
+
+
+def _make_folder(folder: Path) -> None:
+    """Make the folder, readable by its owner only: it holds what people said to agents."""
+    if folder.is_dir():
+        return
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    parent = os.open(folder.parent, os.O_RDONLY)
+    try:
+        os.fsync(parent)
+    finally:
+        os.close(parent)
