@@ -21,6 +21,9 @@ RECEIVED_BYTES: Final = Counter(
 DROPPED: Final = Counter(
     "dimwatch_dropped_total", "What was refused, cut or given up, by reason.", ["stage", "signal", "reason"]
 )
+REDACTED: Final = Counter(
+    "dimwatch_redacted_total", "Secrets and personal data masked before storing, by rule.", ["rule"]
+)
 PROCESSED_SPANS: Final = Counter("dimwatch_processed_spans_total", "Spans that went through the worker.")
 OPEN_TRACES: Final = Gauge(
     "dimwatch_open_traces", "Traces that wait for more spans.", multiprocess_mode="livesum"
@@ -34,6 +37,13 @@ LAG_RECORDS: Final = Gauge(
 )
 STAGE_SECONDS: Final = Histogram("dimwatch_stage_seconds", "Time for one batch.", ["stage"])
 PROCESS_RESTARTS: Final = Counter("dimwatch_process_restarts_total", "Restarts by the supervisor.", ["role"])
+PROCESS_READY: Final = Gauge("dimwatch_process_ready", "1 when the process answers, by role.", ["role"])
+PROCESS_RESIDENT_BYTES: Final = Gauge(
+    "dimwatch_process_resident_bytes", "Resident memory of the process and those it started.", ["role"]
+)
+PROCESS_CPU_SECONDS: Final = Gauge(
+    "dimwatch_process_cpu_seconds", "CPU time of the process and those it started, since it started.", ["role"]
+)
 
 
 def configure_logging(level: str = "info", log_format: str = "auto", role: str = "dimwatch") -> None:

@@ -1,0 +1,75 @@
+"""`dimwatch collector`, `worker`, `store` and `dashboard`: one process each, as `dimwatch up` starts them."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from pathlib import Path
+
+import click
+
+from dimwatch.app.supervisor import EXIT_PERMANENT
+from dimwatch.cli.options import leave, read_settings, settings_options
+from dimwatch.errors import DimwatchError, PermanentError
+from dimwatch.telemetry import configure_logging
+from dimwatch.tracing import configure_tracing
+
+
+def _run(role: str, data: Path | None, config: Path | None) -> None:
+    try:
+        settings = read_settings(data, config).settings
+        configure_logging(settings.telemetry.log_level, settings.telemetry.log_format, role)
+        configure_tracing(settings, role)
+        import_module(f"dimwatch.app.{role}").run(settings)
+    except DimwatchError as error:
+        click.echo(f"Error: {role}: {error}", err=True)
+        leave(EXIT_PERMANENT if isinstance(error, PermanentError) else 1)
+
+
+@click.command()
+@settings_options
+def collector(data: Path | None, config: Path | None) -> None:
+    """Run the OTLP receivers alone: OTLP in, eventlog out.
+
+    \b
+    Examples:
+      dimwatch collector --data data
+      DIMWATCH_RECEIVER__HOST=0.0.0.0 DIMWATCH_RECEIVER__TOKEN=… dimwatch collector
+    """
+    _run("collector", data, config)
+
+
+@click.command()
+@settings_options
+def worker(data: Path | None, config: Path | None) -> None:
+    """Run the stream processing alone: eventlog in, spans, traces and observations out.
+
+    \b
+    Examples:
+      dimwatch worker --data data
+    """
+    _run("worker", data, config)
+
+
+@click.command()
+@settings_options
+def store(data: Path | None, config: Path | None) -> None:
+    """Run the embedded ClickHouse, its HTTP interface and the sink that fills it.
+
+    \b
+    Examples:
+      dimwatch store --data data
+      curl 'http://127.0.0.1:8123/?query=SELECT+count()+FROM+spans'
+    """
+    _run("store", data, config)
+
+
+@click.command()
+@settings_options
+def dashboard(data: Path | None, config: Path | None) -> None:
+    """Run the dashboard alone; it reads ClickHouse and nothing else.
+
+    \b
+    Examples:
+      DIMWATCH_STORE__HOST=clickhouse.internal dimwatch dashboard
+    """
+    _run("dashboard", data, config)
