@@ -12,7 +12,16 @@ from detectors.traces.loose_json import CUT
 _MAX_PRINTED: Final = 1 << 20
 _ABSENT: Final = object()
 _INNER_CALLS: Final = ("function", "toolInvocation", "payload", "server_tool_call")
-_FAILED: Final = frozenset(("error", "failed", "failure"))
+_INNER_CALL_KEYS: Final = frozenset(_INNER_CALLS)
+_LINK_KEYS: Final = frozenset(shapes.LINK_KEYS)
+_NAME_KEYS: Final = frozenset(shapes.NAME_KEYS)
+_ARGUMENT_KEYS: Final = frozenset(shapes.ARGUMENT_KEYS)
+_RESULT_KEYS: Final = frozenset(shapes.RESULT_KEYS)
+_ANSWER_KEYS: Final = frozenset(("result", "output", "observation", "tool_call_error", "state"))
+_FLAG_KEYS: Final = frozenset((
+    "is_error", "isError", "error", "tool_call_error", "status", "outcome", "state",
+))  # fmt: skip
+_FAILED: Final = frozenset(("error", "failed", "failure", "output-error"))
 _SUCCEEDED: Final = frozenset(("success", "completed", "ok"))
 _SAYS_FAILED: Final = frozenset(("tool-error", "retry-prompt", "retrypromptpart"))
 
@@ -42,11 +51,12 @@ class Result(NamedTuple):
 def read_call(node: dict[str, Any], word: str) -> Call | None:
     """Read a call; None when the object names no tool. `word` is the part's type, "" if it has none."""
     source = node
-    for key in _INNER_CALLS:
-        inner = node.get(key)
-        if type(inner) is dict:
-            source = inner
-            break
+    if not _INNER_CALL_KEYS.isdisjoint(node):
+        for key in _INNER_CALLS:
+            inner = node.get(key)
+            if type(inner) is dict:
+                source = inner
+                break
     name = shapes.first_text(source, shapes.NAME_KEYS) or shapes.first_text(node, shapes.NAME_KEYS)
     if name is None:
         return None
@@ -55,18 +65,24 @@ def read_call(node: dict[str, Any], word: str) -> Call | None:
         if key in source:
             arguments = source[key]
             break
-    id_ = shapes.first_text(node, shapes.CALL_ID_KEYS)
+    id_ = call_id(node)
     if id_ is None and source is not node:
-        id_ = shapes.first_text(source, shapes.CALL_ID_KEYS)
+        id_ = call_id(source)
     by_provider = word.replace("-", "_") in shapes.BY_PROVIDER
     return Call(id_, name, _arguments_text(arguments), by_provider, source)
+
+
+def call_id(node: dict[str, Any], *, own: bool = True) -> str | None:
+    """The id of the call that an object makes or answers; without `own`, its bare `id` does not count."""
+    if not _LINK_KEYS.isdisjoint(node) and (id_ := shapes.first_text(node, shapes.LINK_KEYS)) is not None:
+        return id_
+    return shapes.first_text(node, ("id",)) if own else None
 
 
 def read_result(node: dict[str, Any], word: str | None, *, chat: bool = False) -> Result:
     """Read a result; `chat` for a message of role tool, whose `id` may be the message's own."""
     origin = node.get("origin") or node.get("call")  # Haystack, Cohere
     source = {**origin, **node} if type(origin) is dict else node
-    keys = shapes.CALL_ID_KEYS[:-1] if chat and "tool_call_id" in node else shapes.CALL_ID_KEYS
     is_error = _error_flag(source, word)
     content: Any = _ABSENT
     for key in ("content",) if chat else shapes.RESULT_KEYS:
@@ -82,8 +98,8 @@ def read_result(node: dict[str, Any], word: str | None, *, chat: bool = False) -
             is_error = True
         content = content["value"]
     return Result(
-        shapes.first_text(source, keys),
-        shapes.first_text(source, shapes.NAME_KEYS),
+        call_id(source, own=not (chat and "tool_call_id" in node)),
+        None if _NAME_KEYS.isdisjoint(source) else shapes.first_text(source, shapes.NAME_KEYS),
         content_text(content) if stated else None,
         is_error,
         stated,
@@ -118,12 +134,16 @@ def content_text(content: Any) -> str | None:
 def block_text(node: dict[str, Any]) -> str | None:
     """The text of a text block; None for any other object."""
     word = shapes.type_of(node)
-    text = node.get("text")
     if word is None:
+        text = node.get("text")
         return text if type(text) is str and len(node) == 1 else None
-    if shapes.part_of_type(word) != shapes.TEXT_PART:
-        return None
-    for value in (text, node.get("content"), node.get("value")):
+    return text_of(node) if shapes.part_of_type(word) == shapes.TEXT_PART else None
+
+
+def text_of(node: dict[str, Any]) -> str | None:
+    """The text in a part known to be text; None when it was not captured."""
+    for key in ("text", "content", "value"):
+        value = node.get(key)
         if type(value) is str:
             return value
         if type(value) is dict and type(value.get("value")) is str:
@@ -135,17 +155,17 @@ def block_text(node: dict[str, Any]) -> str | None:
 def is_call(node: dict[str, Any]) -> bool:
     """Recognise a call without a type: a name, arguments and an id, and nothing of a tool's definition."""
     return (
-        "description" not in node
+        not _ARGUMENT_KEYS.isdisjoint(node)
+        and "description" not in node
         and "inputSchema" not in node
-        and _has_any(node, shapes.CALL_ID_KEYS)
-        and _has_any(node, shapes.ARGUMENT_KEYS)
         and shapes.first_text(node, shapes.NAME_KEYS) is not None
+        and call_id(node) is not None
     )
 
 
 def is_result(node: dict[str, Any]) -> bool:
     """Recognise a result without a type: something that names the call that it answers."""
-    return _has_any(node, shapes.CALL_ID_KEYS[:-1]) and _has_any(node, shapes.RESULT_KEYS)
+    return not _LINK_KEYS.isdisjoint(node) and not _RESULT_KEYS.isdisjoint(node)
 
 
 def is_call_of_function(node: dict[str, Any]) -> bool:
@@ -156,6 +176,8 @@ def is_call_of_function(node: dict[str, Any]) -> bool:
 
 def has_result(node: dict[str, Any]) -> bool:
     """Say whether a call carries its own answer, as UI messages, run records and remote MCP calls do."""
+    if _ANSWER_KEYS.isdisjoint(node):
+        return False
     if node.get("state") in ("result", "output-available", "output-error"):
         return True
     return any(node.get(key) is not None for key in ("result", "output", "observation", "tool_call_error"))
@@ -183,21 +205,18 @@ def _arguments_text(value: Any) -> str | None:
 
 
 def _error_flag(node: dict[str, Any], word: str | None) -> bool | None:
-    for key in ("is_error", "isError", "error", "tool_call_error"):
-        value = node.get(key)
-        if type(value) is bool:
-            return value
-    for key in ("status", "outcome", "state"):
-        status = node.get(key)
-        if type(status) is str:
-            if status in _FAILED or status == "output-error":
-                return True
-            if status in _SUCCEEDED:
-                return False
+    if not _FLAG_KEYS.isdisjoint(node):
+        for key in ("is_error", "isError", "error", "tool_call_error"):
+            value = node.get(key)
+            if type(value) is bool:
+                return value
+        for key in ("status", "outcome", "state"):
+            status = node.get(key)
+            if type(status) is str:
+                if status in _FAILED:
+                    return True
+                if status in _SUCCEEDED:
+                    return False
     if word is not None and word.lower().replace("_", "-") in _SAYS_FAILED:
         return True
     return None
-
-
-def _has_any(node: dict[str, Any], keys: tuple[str, ...]) -> bool:
-    return any(key in node for key in keys)

@@ -19,6 +19,7 @@ from detectors.traces.message_parts import (
     json_text,
     read_call,
     read_result,
+    text_of,
     without_prefixes,
 )
 from detectors.traces.shapes import ASSISTANT, TOOL
@@ -39,9 +40,10 @@ _SKIPPED: Final = frozenset((
     "properties", "schema", "json_schema", "response_format", "safety_ratings", "safetyRatings", "annotations",
     "tool_call_chunks", "extra_body", *shapes.USAGE_KEYS,
 ))  # fmt: skip
-_MESSAGE_MARKS: Final = (
+_MESSAGE_MARKS: Final = frozenset((
     "role", "content", "parts", "data", "text", "responses", "message", "textContent", *shapes.CALL_LIST_KEYS,
-)  # fmt: skip
+))  # fmt: skip
+_RESULT_LISTS: Final = frozenset(shapes.RESULT_LIST_KEYS)
 _CALL_KEYS: Final = ("functionCall", "function_call", "toolUse", "tool_call", "toolCall")
 _RESULT_WRAPPERS: Final = (
     "functionResponse", "function_response", "toolResult", "tool_call_result", "tool_response",
@@ -52,6 +54,14 @@ _INNER_TURN: Final = (
 _RESPONSE_MARKS: Final = frozenset((
     "choices", "candidates", "object", "stop_reason", "usage", "system_fingerprint",
 ))  # fmt: skip
+_DETAIL_KEYS: Final = ("incomplete_details", "promptFeedback", "prompt_feedback")
+_TURN_KEYS: Final = frozenset((
+    *shapes.FINISH_KEYS, *shapes.MODEL_KEYS, *shapes.USAGE_KEYS, *_DETAIL_KEYS, "object", "prompt_eval_count",
+    "responseId", "response_id",
+))  # fmt: skip
+_BESIDE_CONTENT: Final = frozenset((*shapes.CALL_LIST_KEYS, *_INNER_TURN, "function_call", "refusal"))
+_WRAPPED_KEYS: Final = frozenset((*_CALL_KEYS, *_RESULT_WRAPPERS, "function"))
+_NOT_TEXT_PARTS: Final = frozenset(("finish_reason", "index", "message", "generation_info", "finishReason"))
 _PRINTED_CALLS: Final = "Calling tools:"
 
 
@@ -133,7 +143,7 @@ class Walk:
 
     def _mapping(self, node: dict[str, Any], depth: int) -> None:
         role = shapes.role_of(node)
-        if role is not None and any(key in node for key in _MESSAGE_MARKS):
+        if role is not None and not _MESSAGE_MARKS.isdisjoint(node):
             self._message(node, role, depth)
         elif "lc" in node and type(kwargs := node.get("kwargs")) is dict:  # LangChain's constructors
             path = node.get("id")
@@ -149,7 +159,8 @@ class Walk:
 
     def _container(self, node: dict[str, Any], depth: int) -> None:
         """Pass through what is neither a message nor a part: a request, a response, a wrapper."""
-        self._facts_of_turn(node)
+        if not _TURN_KEYS.isdisjoint(node):
+            self._facts_of_turn(node)
         if "id" in node and self.response_id is None and not _RESPONSE_MARKS.isdisjoint(node):
             self.response_id = shapes.first_text(node, ("id",))
         for key, value in node.items():
@@ -187,9 +198,10 @@ class Walk:
         if type(data) is dict and "content" not in node:
             node = data  # LangChain's {"type": "ai", "data": {…}}
         self._enter(role)
-        self._facts_of_turn(node)
-        if self.response_id is None and "stop_reason" in node:
-            self.response_id = shapes.first_text(node, ("id",))
+        if not _TURN_KEYS.isdisjoint(node):
+            self._facts_of_turn(node)
+            if self.response_id is None and "stop_reason" in node:
+                self.response_id = shapes.first_text(node, ("id",))
         content: Any = _ABSENT
         for key in shapes.CONTENT_KEYS:
             if key in node:
@@ -200,6 +212,10 @@ class Walk:
             self._tool_message(node, content, depth)
         elif content is not _ABSENT:
             self._content(content, role, depth)
+        if not _BESIDE_CONTENT.isdisjoint(node):
+            self._beside_content(node, depth)
+
+    def _beside_content(self, node: dict[str, Any], depth: int) -> None:
         for key in shapes.CALL_LIST_KEYS:
             if value := node.get(key):
                 self._call_list(value, depth + 1)
@@ -257,7 +273,7 @@ class Walk:
         word = shapes.type_of(node)
         part = shapes.part_of_type(word) if word is not None else None
         if part == shapes.TEXT_PART:
-            text = block_text(node)
+            text = text_of(node)
             if text is not None:
                 self._prose(text, role)
             elif role == ASSISTANT and self.said is None:
@@ -280,17 +296,18 @@ class Walk:
     def _wrapped_part(self, node: dict[str, Any], role: str) -> bool:
         """Read parts whose key says what they are: Gemini, Bedrock, Haystack, OpenAI's nested function."""
         found = False
-        for key in _CALL_KEYS:
-            if type(inner := node.get(key)) is dict:
-                found |= self._call(inner, "")
-        if type(node.get("function")) is dict and is_call_of_function(node):
-            found |= self._call(node, "")
-        for key in _RESULT_WRAPPERS:
-            if type(inner := node.get(key)) is dict:
-                self._result(inner, None)
-                found = True
+        if not _WRAPPED_KEYS.isdisjoint(node):
+            for key in _CALL_KEYS:
+                if type(inner := node.get(key)) is dict:
+                    found |= self._call(inner, "")
+            if type(node.get("function")) is dict and is_call_of_function(node):
+                found |= self._call(node, "")
+            for key in _RESULT_WRAPPERS:
+                if type(inner := node.get(key)) is dict:
+                    self._result(inner, None)
+                    found = True
         text = node.get("text")
-        if not found and type(text) is str and "finish_reason" not in node and "index" not in node:
+        if not found and type(text) is str and _NOT_TEXT_PARTS.isdisjoint(node):
             if not node.get("thought"):
                 self._prose(text, role)
             return True
@@ -353,11 +370,12 @@ class Walk:
             for item in content:
                 if type(item) is dict and (CLASS in item or block_text(item) is None):
                     self._part(item, depth + 1, TOOL)
-        for key in shapes.RESULT_LIST_KEYS:
-            if type(items := node.get(key)) is list:
-                for item in items:
-                    if type(item) is dict:
-                        self._result(item, None)
+        if not _RESULT_LISTS.isdisjoint(node):
+            for key in shapes.RESULT_LIST_KEYS:
+                if type(items := node.get(key)) is list:
+                    for item in items:
+                        if type(item) is dict:
+                            self._result(item, None)
         if len(self.results) + len(self.calls) == before:
             if content is _ABSENT:
                 content = next((node[key] for key in shapes.RESULT_KEYS if key in node), _ABSENT)
@@ -387,7 +405,7 @@ class Walk:
             if value := node.get(key):
                 for reason in value if type(value) is list else (value,):
                     self._finish(reason)
-        for key in ("incomplete_details", "promptFeedback", "prompt_feedback"):
+        for key in _DETAIL_KEYS:
             if type(details := node.get(key)) is dict:
                 self._finish(shapes.first_text(details, ("reason", "blockReason", "block_reason")))
         if node.get("object") == "response":

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from functools import lru_cache
 from typing import Any, Final
 
@@ -73,9 +73,10 @@ BY_PROVIDER: Final = frozenset((
 NAME_KEYS: Final = (
     "name", "tool_name", "toolName", "function_name", "functionName", "func_name", "toolUseName", "tool",
 )  # fmt: skip
-CALL_ID_KEYS: Final = (
-    "call_id", "tool_call_id", "toolCallId", "tool_use_id", "toolUseId", "callId", "tool_id", "toolId", "id",
+LINK_KEYS: Final = (
+    "call_id", "tool_call_id", "toolCallId", "tool_use_id", "toolUseId", "callId", "tool_id", "toolId",
 )  # fmt: skip
+"""Keys that hold the id of a call and of nothing else."""
 ARGUMENT_KEYS: Final = (
     "arguments", "args", "input", "parameters", "tool_args", "toolArgs", "tool_kwargs", "kwargs", "tool_input",
     "toolInput", "raw_input", "rawInput", "tool_arguments", "params",
@@ -104,7 +105,11 @@ USAGE_KEYS: Final = (
     "usage", "usage_metadata", "usageMetadata", "token_usage", "tokenUsage", "models_usage", "usage_details",
 )  # fmt: skip
 
+_OTHER_TYPE_KEYS: Final = ("part_kind", "content_type", "block_type", "messageType", "kind", CLASS)
+_TYPE_KEYS: Final = frozenset(_OTHER_TYPE_KEYS)
+
 _MAX_MARK: Final = 80
+_MARK_OPENINGS: Final = frozenset("[<({_*rRxX█ ")
 _REDACTED = re.compile(
     r"\s*(?:[\[<({_*]{1,3}\s*(?:content |value |data |input |output |text |message )?"
     r"(?:redacted|masked|hidden|filtered|elided|scrubbed|sanitized|anonymized|removed|omitted|not specified|"
@@ -116,7 +121,7 @@ _REDACTED = re.compile(
 
 def is_redacted(text: str) -> bool:
     """Say whether the text is a mark left in place of content that was withheld."""
-    return len(text) <= _MAX_MARK and _REDACTED.fullmatch(text) is not None
+    return len(text) <= _MAX_MARK and text[:1] in _MARK_OPENINGS and _REDACTED.fullmatch(text) is not None
 
 
 @lru_cache(maxsize=1024)
@@ -141,16 +146,20 @@ def role_of_word(word: str) -> str | None:
     return _role_of_word(word) if len(word) <= _MAX_MARK else None
 
 
-def type_of(node: Mapping[str, Any]) -> str | None:
+def type_of(node: dict[str, Any]) -> str | None:
     """The word that says what a part or message is, whichever key the dialect keeps it under."""
-    for key in ("type", "part_kind", "content_type", "block_type", "messageType", "kind", CLASS):
-        word = node.get(key)
-        if type(word) is str and len(word) <= _MAX_MARK:
-            return word
+    word = node.get("type")
+    if type(word) is str and len(word) <= _MAX_MARK:
+        return word
+    if not _TYPE_KEYS.isdisjoint(node):
+        for key in _OTHER_TYPE_KEYS:
+            word = node.get(key)
+            if type(word) is str and len(word) <= _MAX_MARK:
+                return word
     return None
 
 
-def role_of(node: Mapping[str, Any]) -> str | None:
+def role_of(node: dict[str, Any]) -> str | None:
     """The role of a message, from its role or, where the dialect has none, from its type or class."""
     word = node.get("role")
     if type(word) is str:
@@ -163,7 +172,7 @@ def role_of(node: Mapping[str, Any]) -> str | None:
     return _role_of_type(word)
 
 
-def first_text(node: Mapping[str, Any], keys: Iterable[str]) -> str | None:
+def first_text(node: dict[str, Any], keys: Iterable[str]) -> str | None:
     """The first non-empty string under any of the keys, numbers made text."""
     for key in keys:
         value = node.get(key)
