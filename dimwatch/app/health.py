@@ -57,7 +57,7 @@ async def get(
     timeout_s: float = CHECK_TIMEOUT_S,
 ) -> bytes | None:
     """The body of a 200 answer (its first MiB), or None: for the few requests that the supervisor makes."""
-    lines = [f"GET {path} HTTP/1.0", f"Host: {host}:{port}", "Connection: close"]
+    lines = [f"GET {path} HTTP/1.0", f"Host: {reachable_host(host)}:{port}", "Connection: close"]
     lines += [f"{name}: {value}" for name, value in (headers or {}).items()]
     writer = None
     try:

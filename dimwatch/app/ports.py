@@ -34,19 +34,21 @@ def ports_of(settings: Settings) -> list[Port]:
 
 def problem(port: Port) -> str | None:
     """Why nothing can listen on `port`, or None when it is free."""
+    if not 0 <= port.number < 1 << 16:
+        return f"{port.number} ({port.setting}) is no port number; choose one under 65536 with {port.flag}"
     try:
         addresses = socket.getaddrinfo(
             port.host, port.number, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE | socket.AI_NUMERICSERV
         )
-    except (OSError, OverflowError) as error:
+    except OSError as error:
         return f"{port.host}:{port.number} ({port.setting}) is not an address to listen on: {error}"
     for family, kind, protocol, _, address in addresses:
         with socket.socket(family, kind, protocol) as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
                 probe.bind(address)
-            except (OSError, OverflowError) as error:
-                reason = error.strerror.lower() if isinstance(error, OSError) and error.strerror else str(error)
+            except OSError as error:
+                reason = (error.strerror or str(error)).lower()
                 holder = holder_of(port.number)
                 return (
                     f"port {port.number} on {port.host} ({port.setting}): {reason}"

@@ -13,9 +13,10 @@ import random
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Final, Literal
+from pathlib import Path
+from typing import IO, Final, Literal
 
 import structlog
 
@@ -41,6 +42,7 @@ class Role:
     ready: Check
     after: str | None = None  # started when that role is ready, or after `Policy.patience_s`
     grace_s: float = 10.0  # between SIGTERM and SIGKILL
+    log: Path | None = None  # where its output goes; else where the supervisor's goes
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,13 +163,16 @@ class Supervisor:
         self._change(process, "starting")
         reading, writing = os.pipe()
         try:
-            child = await asyncio.create_subprocess_exec(
-                *process.role.command,
-                env=self._environment | {PIPE_VARIABLE: str(reading)},
-                stdin=subprocess.DEVNULL,
-                pass_fds=(reading,),
-                process_group=0,
-            )
+            with _output(process.role) as output:
+                child = await asyncio.create_subprocess_exec(
+                    *process.role.command,
+                    env=self._environment | {PIPE_VARIABLE: str(reading)},
+                    stdin=subprocess.DEVNULL,
+                    stdout=output,
+                    stderr=output,
+                    pass_fds=(reading,),
+                    process_group=0,
+                )
         except OSError as error:
             os.close(writing)
             process.last_exit = f"can not start: {error.strerror}"
@@ -239,6 +244,15 @@ class Supervisor:
         telemetry.PROCESS_READY.labels(process.role.name).set(state == "ready")
         tell = self._log.warning if state in _WORRYING else self._log.info
         tell(state, process=process.role.name, pid=process.pid, **details)
+
+
+@contextlib.contextmanager
+def _output(role: Role) -> Iterator[IO[bytes] | None]:
+    if role.log is None:
+        yield None
+    else:
+        with role.log.open("ab") as file:
+            yield file
 
 
 def _signal(process: Process, number: signal.Signals, *, group: bool = True) -> None:

@@ -18,7 +18,7 @@ import structlog
 from dimwatch import telemetry
 from dimwatch.app import endpoint, health
 from dimwatch.app.configuration import as_environment
-from dimwatch.app.instance import locked, note
+from dimwatch.app.instance import locked, note, run_folder
 from dimwatch.app.metrics import VARIABLE, Flow, MergedMetrics
 from dimwatch.app.ports import ports_of, problem, reachable_host
 from dimwatch.app.processes import Usage, usage
@@ -27,8 +27,8 @@ from dimwatch.errors import PermanentError
 from dimwatch.settings import Settings
 
 SIMULATE: Final = "simulate"
-FLEET: Final = ("--rate", "4")
-"""How the fleet of the demo behaves: enough traces a second for findings within a minute on a small machine."""
+FLEET: Final = ("--rate", "4", "--since", "15m")
+"""The fleet of the demo: a quarter of an hour of history at once, for something to see, then live."""
 _SAMPLE_S: Final = 5.0
 _PORT_PATIENCE_S: Final = 3.0
 Say = Callable[[str], None]
@@ -64,7 +64,18 @@ def roles(settings: Settings, *, demo: bool) -> list[Role]:
     if demo:
         target = f"http://{reachable_host(receiver.host)}:{receiver.http_port}"
         fleet = _command(SIMULATE, "--endpoint", target, *FLEET)
-        flow.insert(0, Role(SIMULATE, fleet, health.always, after="collector", grace_s=3.0))
+        flow.insert(
+            0,
+            Role(
+                SIMULATE,
+                fleet,
+                health.always,
+                after="collector",
+                grace_s=3.0,
+                log=run_folder(settings.data)
+                / f"{SIMULATE}.log",  # its progress would disturb what is told here
+            ),
+        )
     return flow
 
 

@@ -25,8 +25,18 @@ _PORT = click.IntRange(1, 65535)
 @click.option("--store-port", "store__http_port", type=_PORT, help="ClickHouse HTTP port. Default: 8123.")
 @click.option("--dashboard-port", "dashboard__port", type=_PORT, help="Dashboard port. Default: 8501.")
 @click.option("--metrics-port", "telemetry__metrics_port", type=_PORT, help="Prometheus port. Default: 9464.")
-@click.option("--log-level", "telemetry__log_level", type=click.Choice(["debug", "info", "warning", "error"]))
-@click.option("--log-format", "telemetry__log_format", type=click.Choice(["auto", "json", "console"]))
+@click.option(
+    "--log-level",
+    "telemetry__log_level",
+    type=click.Choice(["debug", "info", "warning", "error"]),
+    help="Least severe that is logged. Default: info; in a demo warning.",
+)
+@click.option(
+    "--log-format",
+    "telemetry__log_format",
+    type=click.Choice(["auto", "json", "console"]),
+    help="Default: text on a terminal, JSON lines elsewhere.",
+)
 @errors_as_messages
 def up(data: Path | None, config: Path | None, demo: bool, open_browser: bool, **flags: object) -> None:
     """Start Dimwatch on this machine: collector, worker, store and dashboard.
