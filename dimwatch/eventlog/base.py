@@ -56,18 +56,28 @@ Batch = Mapping[str, Sequence[NewRecord]]
 
 
 class Consumer(Protocol):
-    """One member of a consumer group. Not safe to share between threads."""
+    """One member of a consumer group. Not safe to share between threads, but for close().
+
+    It joins the group at its first poll, and its position starts at the group's committed offsets, or at the
+    oldest record kept. Embedded, the newest member owns all partitions; Kafka shares them among the members.
+    """
 
     def poll(self, *, max_records: int, max_bytes: int, timeout_s: float) -> list[Record]:
-        """Return the next records in offset order (ties between topics by record time), oldest first.
+        """Return the next records: by offset within a partition, topics merged by record time, oldest first.
 
         Blocks up to `timeout_s` while there is nothing; at least one record is returned if there is one, even
-        when it alone is over `max_bytes`. Moves the position, never the committed offset.
+        when it alone is over `max_bytes` (of values). Moves the position, never the committed offset. A record
+        that can not be read back is skipped and counted. Raises RetryableError for a lock or a disk in trouble.
         """
         ...
 
     def commit(self, offsets: Offsets, outputs: Batch | None = None) -> None:
-        """Make `offsets` (next to read) the group's, and append `outputs`, in one atomic durable step."""
+        """Make `offsets` (next to read) the group's, and append `outputs`, in one atomic durable step.
+
+        It is never refused for the log's size: only commits can empty a full log. Raises BackpressureError when
+        the disk refuses, RetryableError when the log is locked, PermanentError when another member of the group
+        has taken over, InvalidError for a partition of another topic. Then nothing was committed or appended.
+        """
         ...
 
     def committed(self) -> Offsets:
@@ -79,7 +89,7 @@ class Consumer(Protocol):
         ...
 
     def lag(self) -> Mapping[TopicPartition, Lag]:
-        """How far the committed offsets are behind the end, by partition."""
+        """How far the committed offsets are behind the end, by partition. Does not join the group."""
         ...
 
     def close(self) -> None:
@@ -88,12 +98,19 @@ class Consumer(Protocol):
 
 
 class EventLog(Protocol):
-    """A durable, ordered log of records by topic. Safe to share between threads."""
+    """A durable, ordered log of records by topic. Safe to share between threads.
+
+    Offsets of a partition only grow, also when everything before was removed. After close() every call
+    raises PermanentError, but for another close().
+    """
 
     def append(self, batch: Batch) -> None:
         """Append all records of `batch`, atomically; returns when they are durable.
 
-        Raises BackpressureError when the log is full or the disk refuses, RetryableError when it is locked.
+        A log that is full gives up the oldest records that all groups of their topic have committed (never the
+        newest of a topic). Raises BackpressureError when it is still full or the disk refuses, RetryableError
+        when it is locked, InvalidError for a record that is too big for any eventlog. After an error, the batch
+        may be appended again: at worst (an error of the disk in the last moment) its records are there twice.
         """
         ...
 
@@ -104,8 +121,9 @@ class EventLog(Protocol):
     def trim(self, topic: str, *, keep_ns: int, keep_bytes: int, now_ns: int) -> int:
         """Remove the oldest records that are over `keep_ns` old or beyond `keep_bytes`; return how many.
 
-        Records that some consumer group of the topic has not committed are never removed by age, only by size,
-        and a removal of unread records is counted by the caller as a drop.
+        Bytes are those that the records take in the log, compressed. Records that some consumer group of the
+        topic has not committed are never removed by age, only by size, and a removal of unread records is
+        counted by the caller as a drop. A consumer of removed offsets goes on with the oldest record kept.
         """
         ...
 

@@ -6,12 +6,13 @@ Writes of one process share transactions (`dimwatch.eventlog.writer`); readers n
 
 from __future__ import annotations
 
+import contextlib
 import heapq
 import os
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -186,6 +187,8 @@ class SqliteConsumer:
 
     def commit(self, offsets: Offsets, outputs: Batch | None = None) -> None:
         """Commit `offsets` and append `outputs` in one transaction."""
+        with self._lock:
+            self._open()
         next_offsets = self._by_topic(offsets)
         encoded, size = _encode(outputs or {})
 
@@ -216,18 +219,13 @@ class SqliteConsumer:
 
     def lag(self) -> Mapping[TopicPartition, Lag]:
         """How far the committed offsets are behind, by topic."""
-        lags = {}
         with self._lock:
             connection = self._open()
-            connection.execute("BEGIN")
             try:
-                for name in self._topics:
-                    lags[TopicPartition(name)] = self._lag(connection, name)
+                with _snapshot(connection):
+                    return {TopicPartition(name): self._lag(connection, name) for name in self._topics}
             except sqlite3.Error as error:
                 raise explain(error) from error
-            finally:
-                connection.execute("COMMIT")
-        return lags
 
     def _lag(self, connection: sqlite3.Connection, name: str) -> Lag:
         topic = tables.find_topic(connection, name)
@@ -277,11 +275,8 @@ class SqliteConsumer:
             if version == self._seen_version:
                 return []
             # One snapshot for all topics, so that records that were appended together come together.
-            connection.execute("BEGIN")
-            try:
+            with _snapshot(connection):
                 records, passed = self._read(connection, max_records, max_bytes)
-            finally:
-                connection.execute("COMMIT")
         except sqlite3.Error as error:
             raise explain(error) from error
         self._seen_version = None if passed else version
@@ -326,6 +321,16 @@ class SqliteConsumer:
             # A damaged page ends a scan. Its records are lost; those on other pages can be had one by one.
             for offset in range(start, min(max(end, start + 1), topic.next_offset)):
                 yield _read_damaged(connection, topic.id, name, offset)
+
+
+@contextlib.contextmanager
+def _snapshot(connection: sqlite3.Connection) -> Iterator[None]:
+    connection.execute("BEGIN")
+    try:
+        yield
+    finally:
+        # Nothing was written; and COMMIT fails after a read that met a damaged page.
+        connection.execute("ROLLBACK")
 
 
 def _item(topic: str, offset: int, row: Row) -> _Item:

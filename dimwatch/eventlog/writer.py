@@ -92,6 +92,7 @@ class Writer:
             try:
                 if connection is None:
                     connection = self._connect()
+                    connection.execute("PRAGMA busy_timeout=0")  # _begin waits in its own way
                 self._write(connection, jobs)
             except BaseException as error:
                 # The thread must live and nobody may wait for ever: whatever it was, the callers get it.
