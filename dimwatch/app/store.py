@@ -1,0 +1,174 @@
+"""The store process: the engine, its HTTP interface, the sink that fills it, and the eventlog's retention."""
+
+from __future__ import annotations
+
+import signal
+import socket
+import sys
+import threading
+from types import FrameType
+from typing import Final
+
+import structlog
+import uvicorn
+
+from dimwatch import records
+from dimwatch.clock import Clock, SystemClock
+from dimwatch.errors import DimwatchError, PermanentError, RetryableError
+from dimwatch.eventlog.base import EventLog
+from dimwatch.eventlog.sqlite import SqliteEventLog
+from dimwatch.settings import MIB, Settings
+from dimwatch.store.access import ensure_token
+from dimwatch.store.client import StoreClient
+from dimwatch.store.engine import Engine, EngineError, quote_identifier
+from dimwatch.store.migrate import migrate
+from dimwatch.store.server import StoreServer
+from dimwatch.store.sink import Sink
+
+ENGINE_MEMORY: Final = 4096 * MIB
+TRIM_EVERY_S: Final = 60.0
+SINK_RESTART_S: Final = 30.0
+DRAIN_S: Final = 10.0
+TRIMMED: Final = (
+    records.OTLP_SPANS,
+    records.OTLP_LOGS,
+    records.OTLP_METRICS,
+    *records.SCHEMAS,
+    records.DEAD_LETTERS,
+)
+"""Topics under retention. `checkpoints` is not: its newest record counts however old it is."""
+
+_log = structlog.get_logger()
+
+
+def run(settings: Settings) -> None:
+    """Serve, sink and trim until SIGTERM or SIGINT; then finish what is at hand.
+
+    Raises PermanentError when the folder, the port or the migrations make it impossible to start.
+    """
+    stop = threading.Event()
+
+    def on_signal(_number: int, _frame: FrameType | None) -> None:
+        stop.set()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, on_signal)
+    engine = Engine(settings.store_path, ENGINE_MEMORY)
+    try:
+        _migrate(engine, settings)
+        listener = _listen(settings)
+        server = _http_server(StoreServer(settings, engine, ensure_token(settings)))
+        serving = threading.Thread(target=server.run, args=([listener],), name="http")
+        serving.start()
+        try:
+            _sink_and_trim(settings, SystemClock(), stop, serving)
+        finally:
+            server.should_exit = True
+            serving.join(DRAIN_S)
+    finally:
+        engine.close()
+
+
+def _migrate(engine: Engine, settings: Settings) -> None:
+    with engine.session() as session:
+        try:
+            session.run(f"CREATE DATABASE IF NOT EXISTS {quote_identifier(settings.store.database)}")
+            session.use(settings.store.database)
+            applied = migrate(lambda sql: session.run(sql).data.decode(), settings.store)
+        except EngineError as error:
+            raise PermanentError(f"the database cannot be migrated: {error}") from error
+    if applied:
+        _log.info("migrations applied", names=applied)
+
+
+def _listen(settings: Settings) -> socket.socket:
+    host, port = settings.store.host, settings.store.http_port
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((host, port))
+    except OSError as error:
+        listener.close()
+        raise PermanentError(
+            f"cannot listen on {host}:{port} ({error.strerror}): stop what uses it"
+            " or set DIMWATCH_STORE__HTTP_PORT"
+        ) from error
+    listener.listen(256)
+    return listener
+
+
+def _http_server(store: StoreServer) -> uvicorn.Server:
+    return uvicorn.Server(
+        uvicorn.Config(
+            store.app,
+            # h11 bounds the request line and headers; the faster parser does not.
+            http="h11",
+            h11_max_incomplete_event_size=MIB,
+            loop="asyncio",
+            lifespan="off",
+            log_config=None,
+            log_level="critical",
+            access_log=False,
+            server_header=False,
+            proxy_headers=False,
+            limit_concurrency=200,
+            timeout_keep_alive=30,
+            timeout_graceful_shutdown=int(DRAIN_S),
+        )
+    )
+
+
+def _sink_and_trim(settings: Settings, clock: Clock, stop: threading.Event, serving: threading.Thread) -> None:
+    eventlog = SqliteEventLog(settings.eventlog_path, max_bytes=settings.eventlog.max_bytes)
+    target = StoreClient(settings, writer=True)
+    sinking = _Sinking(eventlog, target, clock)
+    sinking.start()
+    try:
+        while not stop.wait(TRIM_EVERY_S if serving.is_alive() else 0):
+            if not serving.is_alive():
+                raise PermanentError("the HTTP interface of the store has stopped")
+            _trim(eventlog, settings, clock)
+    finally:
+        sinking.stop()
+        target.close()
+        eventlog.close()
+
+
+def _trim(eventlog: EventLog, settings: Settings, clock: Clock) -> None:
+    keep_ns = int(settings.eventlog.keep_hours * 3600e9)
+    try:
+        for topic in TRIMMED:
+            # No bound by bytes: that would remove unread records, and the eventlog makes room by itself.
+            eventlog.trim(topic, keep_ns=keep_ns, keep_bytes=sys.maxsize, now_ns=clock.now_ns())
+    except RetryableError as error:
+        _log.warning("the eventlog could not be trimmed now", error=str(error))
+
+
+class _Sinking:
+    """The sink on a thread of its own. If it gives up, the data stays readable and it tries again later."""
+
+    def __init__(self, eventlog: EventLog, target: StoreClient, clock: Clock) -> None:
+        self._eventlog, self._target, self._clock = eventlog, target, clock
+        self._stopped = threading.Event()
+        self._sink = Sink(eventlog, target, clock)
+        self._thread = threading.Thread(target=self._run, name="sink")
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Finish the batch at hand."""
+        self._stopped.set()
+        self._sink.stop()
+        self._thread.join(DRAIN_S)
+
+    def _run(self) -> None:
+        while not self._stopped.is_set():
+            try:
+                self._sink.run()
+            except DimwatchError as error:
+                if self._stopped.is_set():
+                    return
+                _log.error("the sink has stopped", error=str(error), again_in_s=SINK_RESTART_S)
+                self._stopped.wait(SINK_RESTART_S)

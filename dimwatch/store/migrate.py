@@ -1,0 +1,109 @@
+"""Schema migrations: numbered SQL files, applied once each, in order, never changed afterwards."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import resources
+from typing import Final
+
+from dimwatch.errors import PermanentError
+from dimwatch.settings import Store
+
+Execute = Callable[[str], str]
+"""Runs one statement in the database and returns its result as TabSeparated text."""
+
+_NAME: Final = re.compile(r"(\d{4})_\w+\.sql")
+_COMMENT: Final = re.compile(r"^\s*--[^\n]*\n?", re.MULTILINE)
+
+_LEDGER: Final = """
+CREATE TABLE IF NOT EXISTS migrations
+(
+    number UInt16,
+    name String,
+    checksum String,
+    applied_at DateTime('UTC') DEFAULT now('UTC')
+)
+ENGINE = MergeTree ORDER BY number
+SETTINGS fsync_after_insert = 1, fsync_part_directory = 1, min_rows_to_fsync_after_merge = 1
+"""
+
+KEPT_TIMES: Final = {"span_versions": 1, "trace_versions": 3, "observation_versions": 3, "drop_versions": 3}
+"""How many times `keep_days` each table is kept."""
+
+
+@dataclass(frozen=True, slots=True)
+class Migration:
+    """One file of `migrations/`."""
+
+    number: int
+    name: str
+    sql: str
+
+    @property
+    def checksum(self) -> str:
+        """What tells a changed file."""
+        return hashlib.sha256(self.sql.encode()).hexdigest()
+
+    @property
+    def statements(self) -> list[str]:
+        """The statements, in order. A semicolon ends one, so no literal may hold a semicolon."""
+        return [part.strip() for part in _COMMENT.sub("", self.sql).split(";") if part.strip()]
+
+
+def migrations() -> list[Migration]:
+    """All migrations of this version of Dimwatch."""
+    found = []
+    for file in resources.files("dimwatch.store").joinpath("migrations").iterdir():
+        if match := _NAME.fullmatch(file.name):
+            found.append(Migration(int(match[1]), file.name, file.read_text()))
+    return sorted(found, key=lambda migration: migration.number)
+
+
+def migrate(execute: Execute, store: Store) -> list[str]:
+    """Bring the database up to date and return the names of what was applied.
+
+    Raises PermanentError when the database was migrated by a newer Dimwatch, or an applied file has changed.
+    A migration that was cut short is applied again, so its statements must stand being repeated.
+    """
+    execute(_LEDGER)
+    rows = [row.split("\t") for row in execute("SELECT number, checksum FROM migrations").splitlines()]
+    applied = {int(number): checksum for number, checksum in rows}
+    known = migrations()
+    if newer := applied.keys() - {migration.number for migration in known}:
+        raise PermanentError(
+            f"the database has migration {max(newer)}, which this Dimwatch does not know:"
+            " install the newer version"
+        )
+    done = []
+    for migration in known:
+        if migration.number in applied:
+            if applied[migration.number] != migration.checksum:
+                raise PermanentError(
+                    f"{migration.name} was changed after it had been applied: restore it, add a new one instead"
+                )
+            continue
+        for statement in migration.statements:
+            execute(statement)
+        execute(
+            "INSERT INTO migrations (number, name, checksum)"
+            f" SELECT {migration.number}, '{migration.name}', '{migration.checksum}'"
+        )
+        done.append(migration.name)
+    for table, times in KEPT_TIMES.items():
+        _keep(execute, table, store.keep_days * times)
+    return done
+
+
+def _keep(execute: Execute, table: str, days: int) -> None:
+    definition = execute(
+        f"SELECT create_table_query FROM system.tables WHERE database = currentDatabase() AND name = '{table}'"
+    )
+    if f"toIntervalDay({days})" not in definition:
+        # Applies to parts as they merge; rewriting all of them at once would stop the inserts.
+        execute(
+            f"ALTER TABLE {table} MODIFY TTL inserted_at + INTERVAL {days} DAY"
+            " SETTINGS materialize_ttl_after_modify = 0"
+        )
