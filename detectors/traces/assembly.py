@@ -1,0 +1,275 @@
+"""Spans in, whole traces out: in any order of arrival, roots last or never, with bounded memory.
+
+Time here is record time: the time at which a request was received, as the eventlog keeps it. It moves forward only,
+does not trust the senders' clocks, and is the same when the log is read again. A trace is handed out when nothing
+has arrived for it for a while: a short while once its root is there, a longer one, learned from the gaps that the
+service shows, while it is not.
+
+Spans stay in the columns that they came in. A trace is a slot number; rows of a closed slot are taken out of
+their chunks with one `take` per chunk.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, OrderedDict
+from dataclasses import dataclass, field
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from dimwatch.clock import NS_PER_SECOND
+from dimwatch.settings import Assembly
+
+Slots = npt.NDArray[np.int64]
+
+GONE: Final = -1
+_NEVER: Final = np.iinfo(np.int64).max
+_GAP_FACTOR: Final = 3.0
+"""How many times the longest recent gap a service's traces may pause before they count as over."""
+_GAP_DECAY: Final = 0.998
+_COMPACT_BELOW: Final = 0.25
+_REMEMBERED_CLOSED: Final = 200_000
+
+
+@dataclass(slots=True)
+class _Chunk:
+    """Rows as they came, with the slot of each; `GONE` where the row has been taken."""
+
+    table: pa.Table
+    slots: Slots
+    left: int
+    bytes: int
+    oldest_record: int
+
+    def take(self, due: npt.NDArray[np.bool_]) -> tuple[pa.Table, Slots] | None:
+        """Remove and return the rows whose slot is due."""
+        rows = np.flatnonzero(due[self.slots] & (self.slots != GONE))
+        if not len(rows):
+            return None
+        slots = self.slots[rows]
+        taken = self.table if len(rows) == self.table.num_rows else self.table.take(pa.array(rows))
+        self.slots[rows] = GONE
+        self.left -= len(rows)
+        if 0 < self.left < _COMPACT_BELOW * len(self.slots):
+            kept = np.flatnonzero(self.slots != GONE)
+            self.table, self.slots = self.table.take(pa.array(kept)), self.slots[kept]
+            self.bytes = self.table.nbytes
+        return taken, slots
+
+
+@dataclass(slots=True)
+class Closed:
+    """Traces to be judged: their rows, and for each row the number of its trace in this batch."""
+
+    spans: pa.Table
+    trace: Slots
+    content: pa.Table | None
+    late: npt.NDArray[np.bool_]  # by trace: an addition to a trace that was closed before
+    forced: npt.NDArray[np.bool_]  # by trace: closed for lack of room, not because it was over
+    cause: Counter[str] = field(default_factory=Counter)
+
+    @property
+    def traces(self) -> int:
+        """How many traces there are."""
+        return len(self.late)
+
+
+class Assembler:
+    """Holds open traces. Not thread-safe; one instance belongs to one worker."""
+
+    def __init__(self, settings: Assembly) -> None:
+        self._settings = settings
+        self._slot_of: dict[str, int] = {}
+        self._id_of: list[str] = []
+        self._free: list[int] = []
+        self._last = np.empty(0, dtype=np.int64)
+        self._due = np.empty(0, dtype=np.int64)
+        self._first_record = np.empty(0, dtype=np.int64)
+        self._rooted = np.empty(0, dtype=np.bool_)
+        self._late = np.empty(0, dtype=np.bool_)
+        self._spans = np.empty(0, dtype=np.int64)
+        self._chunks: list[_Chunk] = []
+        self._content: list[_Chunk] = []
+        self._gap_ns: dict[str, float] = {}
+        self._closed: OrderedDict[str, int] = OrderedDict()
+        self._forced: set[int] = set()
+        self.dropped: Counter[str] = Counter()
+
+    @property
+    def open_traces(self) -> int:
+        """Traces that wait for more spans."""
+        return len(self._slot_of)
+
+    @property
+    def open_bytes(self) -> int:
+        """Bytes held for them."""
+        return sum(chunk.bytes for chunk in self._chunks) + sum(chunk.bytes for chunk in self._content)
+
+    def oldest_record(self) -> int | None:
+        """The smallest `record` that an open trace came in, None if nothing is open."""
+        if not self._slot_of:
+            return None
+        return int(self._first_record[list(self._slot_of.values())].min())
+
+    def add(self, spans: pa.Table, *, now_ns: int, record: int) -> None:
+        """Take in spans that came with `record` (a number that grows with the log) at record time `now_ns`."""
+        if not spans.num_rows:
+            return
+        slots = self._slots(spans["trace_id"], now_ns, record)
+        roots = pc.equal(spans["parent_span_id"], "").to_numpy(zero_copy_only=False)
+        self._rooted[slots[roots]] = True
+        slots = self._within_limit(slots)
+        services = spans["service"].combine_chunks().dictionary_encode()
+        self._touch(slots, services, now_ns)
+        left = int((slots != GONE).sum())
+        if left:
+            self._chunks.append(_Chunk(spans, slots, left, spans.nbytes, record))
+        self._make_room()
+
+    def add_content(self, content: pa.Table, *, now_ns: int, record: int) -> None:
+        """Take in content rows (log events) of spans that may have come already or may come yet."""
+        if not content.num_rows:
+            return
+        slots = self._slots(content["trace_id"], now_ns, record)
+        self._last[slots] = np.maximum(self._last[slots], now_ns)
+        self._due[slots] = np.maximum(self._due[slots], now_ns + self._ns(self._settings.linger_s))
+        self._content.append(_Chunk(content, slots, len(slots), content.nbytes, record))
+
+    def close(self, now_ns: int) -> Closed | None:
+        """Hand out the traces that are over at record time `now_ns`, None if there are none."""
+        slots = np.fromiter(self._slot_of.values(), dtype=np.int64, count=len(self._slot_of))
+        if not len(slots):
+            return None
+        return self._hand_out(slots[self._due[slots] <= now_ns])
+
+    def flush(self) -> Closed | None:
+        """Hand out everything: the input has ended."""
+        return self._hand_out(np.fromiter(self._slot_of.values(), dtype=np.int64, count=len(self._slot_of)))
+
+    def _slots(self, trace_ids: pa.ChunkedArray, now_ns: int, record: int) -> Slots:
+        encoded = trace_ids.combine_chunks().dictionary_encode()
+        numbers = [self._slot(trace_id, now_ns, record) for trace_id in encoded.dictionary.to_pylist()]
+        slots: Slots = np.array(numbers, dtype=np.int64)[encoded.indices.to_numpy(zero_copy_only=False)]
+        return slots
+
+    def _slot(self, trace_id: str, now_ns: int, record: int) -> int:
+        slot = self._slot_of.get(trace_id)
+        if slot is not None:
+            return slot
+        if self._free:
+            slot = self._free.pop()
+            self._id_of[slot] = trace_id
+        else:
+            slot = len(self._id_of)
+            self._id_of.append(trace_id)
+            if slot >= len(self._last):
+                self._grow(max(1024, 2 * slot))
+        self._slot_of[trace_id] = slot
+        self._last[slot] = now_ns
+        self._due[slot] = now_ns
+        self._first_record[slot] = record
+        self._rooted[slot] = False
+        self._spans[slot] = 0
+        closed_ns = self._closed.pop(trace_id, None)
+        self._late[slot] = closed_ns is not None
+        return slot
+
+    def _grow(self, size: int) -> None:
+        for name in ("_last", "_due", "_first_record", "_rooted", "_late", "_spans"):
+            old = getattr(self, name)
+            new = np.zeros(size, dtype=old.dtype)
+            new[: len(old)] = old
+            setattr(self, name, new)
+
+    def _within_limit(self, slots: Slots) -> Slots:
+        """Mark as gone the rows of traces that have more spans than one trace may have."""
+        before = self._spans[slots]
+        self._spans += np.bincount(slots, minlength=len(self._spans))
+        limit = self._settings.max_trace_spans
+        if (self._spans[slots] <= limit).all():
+            return slots
+        order = np.argsort(slots, kind="stable")
+        ordered = slots[order]
+        rank = np.empty(len(slots), dtype=np.int64)
+        rank[order] = np.arange(len(slots)) - np.searchsorted(ordered, ordered)
+        over = before + rank >= limit
+        self.dropped["trace_too_long"] += int(over.sum())
+        kept: Slots = np.where(over, GONE, slots)
+        return kept
+
+    def _touch(self, slots: Slots, services: pa.DictionaryArray, now_ns: int) -> None:
+        rows = np.flatnonzero(slots != GONE)
+        slots = slots[rows]
+        codes = services.indices.to_numpy(zero_copy_only=False)[rows]
+        gaps = np.maximum(now_ns - self._last[slots], 0)
+        waits = np.empty(len(services.dictionary), dtype=np.float64)
+        base, longest = self._ns(self._settings.idle_s), self._ns(self._settings.max_idle_s)
+        for code, service in enumerate(services.dictionary.to_pylist()):
+            own = gaps[codes == code]
+            gap = max(self._gap_ns.get(service, 0.0) * _GAP_DECAY, float(own.max()) if len(own) else 0.0)
+            self._gap_ns[service] = gap
+            waits[code] = min(max(base, _GAP_FACTOR * gap), longest)
+        wait = np.where(self._rooted[slots], self._ns(self._settings.linger_s), waits[codes])
+        self._last[slots] = now_ns
+        # The newest row decides: a root that has come shortens the wait that was set before.
+        self._due[slots] = now_ns + wait.astype(np.int64)
+
+    def _make_room(self) -> None:
+        """Close the stalest traces while there are too many, or too many bytes."""
+        over = len(self._slot_of) - self._settings.max_open_traces
+        share = 1.0 - self._settings.max_open_bytes / self.open_bytes if self.open_bytes else 0.0
+        count = max(over, int(share * len(self._slot_of)) + 1 if share > 0 else 0)
+        if count <= 0:
+            return
+        # A tenth more than needed, so that this is not done again for every batch.
+        count = min(len(self._slot_of), count + len(self._slot_of) // 10)
+        slots = np.fromiter(self._slot_of.values(), dtype=np.int64, count=len(self._slot_of))
+        stalest = slots[np.argpartition(self._last[slots], count - 1)[:count]]
+        self._due[stalest] = 0
+        self._forced.update(stalest.tolist())
+
+    def _hand_out(self, slots: Slots) -> Closed | None:
+        if not len(slots):
+            return None
+        due = np.zeros(len(self._last), dtype=np.bool_)
+        due[slots] = True
+        number = np.full(len(self._last), GONE, dtype=np.int64)
+        number[slots] = np.arange(len(slots))
+        spans, span_slots = _taken(self._chunks, due)
+        content, _ = _taken(self._content, due)
+        forced = np.array([slot in self._forced for slot in slots.tolist()], dtype=np.bool_)
+        late = self._late[slots].copy()
+        cause = Counter(
+            evicted=int(forced.sum()),
+            late=int((late & ~forced).sum()),
+            root=int((self._rooted[slots] & ~late & ~forced).sum()),
+            idle=int((~self._rooted[slots] & ~late & ~forced).sum()),
+        )
+        for slot in slots.tolist():
+            trace_id = self._id_of[slot]
+            del self._slot_of[trace_id]
+            self._closed[trace_id] = int(self._last[slot])
+        while len(self._closed) > _REMEMBERED_CLOSED:
+            self._closed.popitem(last=False)
+        self._forced.difference_update(slots.tolist())
+        self._free.extend(slots.tolist())
+        self._chunks = [chunk for chunk in self._chunks if chunk.left]
+        self._content = [chunk for chunk in self._content if chunk.left]
+        if spans is None:
+            self.dropped["content_without_span"] += content.num_rows if content is not None else 0
+            return None
+        return Closed(spans, number[span_slots], content, late, forced, +cause)
+
+    @staticmethod
+    def _ns(seconds: float) -> int:
+        return int(seconds * NS_PER_SECOND)
+
+
+def _taken(chunks: list[_Chunk], due: npt.NDArray[np.bool_]) -> tuple[pa.Table | None, Slots]:
+    parts = [part for chunk in chunks if (part := chunk.take(due)) is not None]
+    if not parts:
+        return None, np.empty(0, dtype=np.int64)
+    return pa.concat_tables([table for table, _ in parts]), np.concatenate([slots for _, slots in parts])

@@ -1,0 +1,181 @@
+"""A batch of whole traces as columns: the tree, the times, and what is asked of them most."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cached_property
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from dimwatch.records import SPAN_KINDS
+
+Rows = npt.NDArray[np.int64]
+Mask = npt.NDArray[np.bool_]
+
+NONE: Final = -1
+_HEX: Final = np.full(256, 0, dtype=np.uint64)
+for _value, _digit in enumerate(b"0123456789abcdef"):
+    _HEX[_digit] = _value
+
+
+def id_numbers(ids: pa.Array) -> npt.NDArray[np.uint64]:
+    """Span ids (16 hex digits, or "") as numbers; "" is 0, which is no valid id."""
+    numbers = np.zeros(len(ids), dtype=np.uint64)
+    valid = pc.equal(pc.binary_length(ids), 16).to_numpy(zero_copy_only=False)
+    kept = ids.filter(pa.array(valid))
+    if not len(kept):
+        return numbers
+    start = np.frombuffer(kept.buffers()[1], dtype=np.int32)[kept.offset]
+    digits = np.frombuffer(kept.buffers()[2], dtype=np.uint8)[start : start + 16 * len(kept)].reshape(-1, 16)
+    number = np.zeros(len(kept), dtype=np.uint64)
+    for position in range(16):
+        number = (number << np.uint64(4)) | _HEX[digits[:, position]]
+    numbers[valid] = number
+    return numbers
+
+
+class TraceBatch:
+    """Spans of whole traces, ordered by trace and start time, without doubles.
+
+    `trace[i]` is the number of the trace that span row `i` belongs to; `parent[i]` the row of its parent, or NONE.
+    """
+
+    def __init__(self, spans: pa.Table, trace: Rows, late: Mask, forced: Mask) -> None:
+        spans, trace = _without_doubles(spans, trace)
+        start = spans["start_time"].cast(pa.int64()).to_numpy()
+        duration = spans["duration_ns"].to_numpy()
+        # A parent that starts with its child comes first: longer first.
+        order = np.lexsort((-duration, start, trace))
+        self.spans: pa.Table = spans.take(pa.array(order)).combine_chunks()
+        self.trace: Rows = trace[order]
+        self.start: Rows = start[order]
+        self.end: Rows = self.start + duration[order]
+        self.traces: int = len(late)
+        self.late = late
+        self.forced = forced
+        self.first: Rows = np.searchsorted(self.trace, np.arange(self.traces + 1))
+        self._ids = id_numbers(self.column("span_id"))
+        parents = id_numbers(self.column("parent_span_id"))
+        self.is_root: Mask = parents == 0
+        self.parent: Rows = self._rows_of(self.trace, parents)
+        kinds = pc.index_in(self.column("kind"), value_set=pa.array(SPAN_KINDS))
+        self._kind: npt.NDArray[np.int32] = kinds.to_numpy(zero_copy_only=False)
+        self.failed: Mask = pc.equal(self.column("reported_status"), "error").to_numpy(zero_copy_only=False)
+
+    def __len__(self) -> int:
+        return len(self.trace)
+
+    def column(self, name: str) -> pa.Array:
+        """A span column as one Arrow array."""
+        column = self.spans[name]
+        return column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()
+
+    def texts(self, name: str, rows: Rows | Sequence[int]) -> list[str | None]:
+        """The values of a string column at a few rows."""
+        values: list[str | None] = self.column(name).take(pa.array(np.asarray(rows, dtype=np.int64))).to_pylist()
+        return values
+
+    def mask(self, name: str, value: str) -> Mask:
+        """Rows where a string column has this value."""
+        result: Mask = pc.equal(self.column(name), value).to_numpy(zero_copy_only=False)
+        return result
+
+    def present(self, name: str) -> Mask:
+        """Rows where a column says something: neither null nor ""."""
+        column = self.column(name)
+        valid = pc.is_valid(column)
+        if pa.types.is_string(column.type):
+            valid = pc.and_(valid, pc.not_equal(pc.fill_null(column, ""), ""))
+        result: Mask = valid.to_numpy(zero_copy_only=False)
+        return result
+
+    def kind(self, *kinds: str) -> Mask:
+        """Rows of any of these kinds."""
+        result: Mask = np.isin(self._kind, [SPAN_KINDS.index(kind) for kind in kinds])
+        return result
+
+    def any_by_trace(self, mask: Mask) -> Mask:
+        """By trace: does any of its rows hold?"""
+        held: Mask = np.bincount(self.trace[mask], minlength=self.traces) > 0
+        return held
+
+    def ancestor(self, rows: Rows, wanted: Mask, *, depth: int = 12) -> Rows:
+        """The nearest ancestor of each row that is `wanted`, NONE if there is none within `depth` levels."""
+        found = np.full(len(rows), NONE, dtype=np.int64)
+        at = self.parent[rows]
+        for _ in range(depth):
+            open_ = (found == NONE) & (at != NONE)
+            if not open_.any():
+                break
+            here = np.where(open_ & wanted[np.maximum(at, 0)], at, NONE)
+            found = np.where(here != NONE, here, found)
+            at = np.where(open_ & (at != NONE), self.parent[np.maximum(at, 0)], NONE)
+        return found
+
+    @cached_property
+    def model_calls(self) -> Mask:
+        """Model calls, each once: a wrapper around another model call of the trace is left out."""
+        calls = self.kind("llm")
+        wrappers = self.ancestor(np.flatnonzero(calls), calls, depth=3)
+        result = calls.copy()
+        result[wrappers[wrappers != NONE]] = False
+        return result
+
+    @cached_property
+    def root(self) -> Rows:
+        """By trace: the row of its first root, or the first row if it has none."""
+        rows = self.first[:-1].copy()
+        roots = np.flatnonzero(self.is_root)[::-1]
+        rows[self.trace[roots]] = roots
+        return rows
+
+    @cached_property
+    def agent(self) -> pa.Array:
+        """Each span's agent: its own word, the nearest agent span's above it, or the first of the trace."""
+        return self._inherited("agent")
+
+    @cached_property
+    def provider(self) -> pa.Array:
+        """Each span's provider, for a span that names none that of the trace's first model call."""
+        return self._inherited("provider")
+
+    def _inherited(self, name: str) -> pa.Array:
+        own = self.present(name)
+        rows = np.arange(len(self))
+        above = self.ancestor(rows, own)
+        first = np.full(self.traces, NONE, dtype=np.int64)
+        holders = np.flatnonzero(own)[::-1]
+        first[self.trace[holders]] = holders
+        pick = np.where(own, rows, np.where(above != NONE, above, first[self.trace]))
+        return pc.fill_null(self.column(name).take(pa.array(pick, mask=pick == NONE)), "")
+
+    def _rows_of(self, trace: Rows, ids: npt.NDArray[np.uint64]) -> Rows:
+        """For each span row the row of the span with this id in its trace, NONE if it is not there (or is 0)."""
+        mixed = _mix(self.trace, self._ids)
+        order = np.argsort(mixed, kind="stable")
+        rows = order[np.minimum(np.searchsorted(mixed[order], _mix(trace, ids)), len(self) - 1)]
+        right = (self._ids[rows] == ids) & (self.trace[rows] == trace) & (ids != 0)
+        # A span that names itself as its parent has none.
+        right &= rows != np.arange(len(rows))
+        found: Rows = np.where(right, rows, NONE)
+        return found
+
+
+def _mix(trace: npt.NDArray[np.int64], ids: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
+    mixed: npt.NDArray[np.uint64] = ids ^ (trace.astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15))
+    return mixed
+
+
+def _without_doubles(spans: pa.Table, trace: Rows) -> tuple[pa.Table, Rows]:
+    """Keep the last received row of each span: exporters send again what they had no answer for."""
+    ids = _mix(trace, id_numbers(spans["span_id"].combine_chunks()))
+    order = np.argsort(ids, kind="stable")
+    last = np.append(ids[order][1:] != ids[order][:-1], True) if len(ids) else np.empty(0, dtype=np.bool_)
+    if last.all():
+        return spans, trace
+    kept = np.sort(order[last])
+    return spans.take(pa.array(kept)), trace[kept]

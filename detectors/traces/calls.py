@@ -1,0 +1,298 @@
+"""Every tool call of a batch of traces, once, whatever told of it.
+
+A call may be told of three times: by the model call that asked for it, by the tool span that ran it, and by the
+later model call that was given its result. Any of the three may be missing. Calls are matched by call id, and
+where there is none by tool name and order within the trace.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Final
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from detectors.traces.batch import NONE, Mask, Rows, TraceBatch
+from detectors.traces.documents import Documents
+from detectors.traces.messages import MessageFacts
+
+_UNSPECIFIED_IDS: Final = pa.array(["", "<not specified>", "None", "null"])
+
+
+@dataclass(slots=True)
+class _Rows:
+    """Columns under construction."""
+
+    trace: list[int] = field(default_factory=list)
+    row: list[int] = field(default_factory=list)
+    call_id: list[str | None] = field(default_factory=list)
+    name: list[str | None] = field(default_factory=list)
+    payload: list[str | None] = field(default_factory=list)
+    is_error: list[bool | None] = field(default_factory=list)
+
+    def add(
+        self,
+        trace: int,
+        row: int,
+        call_id: str | None,
+        name: str | None,
+        payload: str | None,
+        is_error: bool | None,
+    ) -> None:
+        self.trace.append(trace)
+        self.row.append(row)
+        self.call_id.append(call_id)
+        self.name.append(name)
+        self.payload.append(payload)
+        self.is_error.append(is_error)
+
+
+@dataclass(slots=True)
+class Calls:
+    """One row a tool call, ordered by trace and by time within it."""
+
+    trace: Rows
+    tool_row: Rows  # the tool span, NONE if no span ran it
+    asked_row: Rows  # the model call that asked for it, NONE if none says so
+    result_row: Rows  # the model call that was given the result, NONE if none says so
+    name: pa.Array
+    call_id: pa.Array
+    arguments: pa.Array  # null: not captured
+    result: pa.Array  # null: not captured
+    is_error: pa.Array  # what the payload says of itself; null: nothing
+    time: Rows  # ns
+
+    def __len__(self) -> int:
+        return len(self.trace)
+
+    @property
+    def row(self) -> Rows:
+        """The span that best stands for the call: the tool span, else who asked, else who got the result."""
+        row: Rows = np.where(
+            self.tool_row != NONE,
+            self.tool_row,
+            np.where(self.asked_row != NONE, self.asked_row, self.result_row),
+        )
+        return row
+
+    def take(self, pick: Rows) -> Calls:
+        """The calls at `pick`, in that order."""
+        rows = pa.array(pick)
+        return Calls(
+            self.trace[pick], self.tool_row[pick], self.asked_row[pick], self.result_row[pick],
+            self.name.take(rows), self.call_id.take(rows), self.arguments.take(rows), self.result.take(rows),
+            self.is_error.take(rows), self.time[pick],
+        )  # fmt: skip
+
+
+def calls_of(batch: TraceBatch, documents: Documents) -> Calls:
+    """All tool calls of the batch."""
+    tools = np.flatnonzero(outermost_tools(batch))
+    asked = _asked(batch, documents)
+    results = _results(batch, documents, tools, asked)
+    return _merge(batch, tools, asked, results)
+
+
+def outermost_tools(batch: TraceBatch) -> Mask:
+    """Tool spans that are not the inside of another span of the same call (an MCP server under its client)."""
+    tools = batch.kind("tool")
+    rows = np.flatnonzero(tools)
+    outer = batch.ancestor(rows, tools, depth=4)
+    nested = outer != NONE
+    if nested.any():
+        names = batch.column("tool")
+        same = pc.equal(names.take(pa.array(rows[nested])), names.take(pa.array(outer[nested])))
+        tools = tools.copy()
+        tools[rows[nested][same.to_numpy(zero_copy_only=False)]] = False
+    return tools
+
+
+def _asked(batch: TraceBatch, documents: Documents) -> _Rows:
+    """Calls in the answers of model calls."""
+    found = _Rows()
+    rows = documents.talks_of_tools("output_messages", batch.model_calls)
+    for row, facts in zip(rows.tolist(), documents.read("output_messages", rows), strict=True):
+        for call in facts.calls:
+            if not call.by_provider:
+                found.add(int(batch.trace[row]), row, call.id, call.name, call.arguments, None)
+    return found
+
+
+def _results(batch: TraceBatch, documents: Documents, tools: Rows, asked: _Rows) -> _Rows:
+    """Results (and calls of former answers) in what model calls were given, for traces whose tool spans are not
+    there or keep silent."""
+    silent = tools[~batch.present("tool_result")[tools]]
+    needs = np.zeros(batch.traces, dtype=np.bool_)
+    needs[batch.trace[silent]] = True
+    without_tools = np.ones(batch.traces, dtype=np.bool_)
+    without_tools[batch.trace[tools]] = False
+    needs |= without_tools
+    wanted = batch.model_calls & needs[batch.trace]
+    rows = documents.talks_of_tools("input_messages", wanted)
+    rows = _latest_histories(batch, rows)
+    # Frameworks that keep what was said on the agent's span only: read that where no model call tells.
+    told = np.zeros(batch.traces, dtype=np.bool_)
+    told[batch.trace[rows]] = True
+    told[[*asked.trace]] = True
+    spoken = needs & ~told
+    elsewhere = batch.kind("agent", "chain", "workflow", "other") & spoken[batch.trace]
+    found = _Rows()
+    seen = {("call", trace, call_id) for trace, call_id in zip(asked.trace, asked.call_id, strict=True) if call_id}
+    for side, mask in (("input_messages", None), ("input_messages", elsewhere), ("output_messages", elsewhere)):
+        candidates = rows if mask is None else documents.talks_of_tools(side, mask)
+        for row, facts in zip(candidates.tolist(), documents.read(side, candidates), strict=True):
+            _add_history(batch, row, facts, asked, found, seen)
+    return found
+
+
+def _add_history(
+    batch: TraceBatch,
+    row: int,
+    facts: MessageFacts,
+    asked: _Rows,
+    found: _Rows,
+    seen: set[tuple[str, int, str]],
+) -> None:
+    trace = int(batch.trace[row])
+    names: dict[str | None, str] = {}
+    for call in facts.calls:
+        names[call.id] = call.name
+        if call.id is not None and ("call", trace, call.id) not in seen:
+            seen.add(("call", trace, call.id))
+            asked.add(trace, row, call.id, call.name, call.arguments, None)
+    for result in facts.results:
+        key = ("result", trace, result.call_id or f"{row} {result.position}")
+        if key in seen:
+            continue
+        seen.add(key)
+        name = result.name or names.get(result.call_id)
+        found.add(trace, row, result.call_id, name, result.content, result.is_error)
+
+
+def _latest_histories(batch: TraceBatch, rows: Rows) -> Rows:
+    """Leave out model calls whose input a later one of the same trace repeats from its beginning."""
+    texts = batch.texts("input_messages", rows)
+    kept: list[int] = []
+    for position, row in enumerate(rows.tolist()):
+        text, after = texts[position] or "", position + 1
+        same_trace = after < len(rows) and batch.trace[rows[after]] == batch.trace[row]
+        if not (same_trace and (texts[after] or "").startswith(text[:-1])):
+            kept.append(row)
+    return np.array(kept, dtype=np.int64)
+
+
+def _keys(trace: Rows, call_id: pa.Array, name: pa.Array) -> tuple[pa.Array, pa.Array]:
+    """By call: the key by id (null without one) and the key by name and order."""
+    traces = pc.cast(pa.array(trace), pa.string())
+    unknown = pc.or_(pc.is_null(call_id), pc.is_in(pc.fill_null(call_id, ""), _UNSPECIFIED_IDS))
+    by_id = pc.if_else(unknown, None, pc.binary_join_element_wise(traces, call_id, "\x1f"))
+    label = pc.binary_join_element_wise(traces, pc.fill_null(name, ""), "\x1f")
+    codes = label.dictionary_encode().indices.to_numpy(zero_copy_only=False)
+    order = np.argsort(codes, kind="stable")
+    rank = np.empty(len(codes), dtype=np.int64)
+    rank[order] = np.arange(len(codes)) - np.searchsorted(codes[order], codes[order])
+    by_order = pc.binary_join_element_wise(label, pc.cast(pa.array(rank), pa.string()), "\x1f")
+    return by_id, by_order
+
+
+def _match(left: tuple[pa.Array, pa.Array], right: tuple[pa.Array, pa.Array]) -> Rows:
+    """For each left call the number of the right one that is the same, NONE if there is none."""
+    if not len(right[0]):
+        return np.full(len(left[0]), NONE, dtype=np.int64)
+    by_id = _index(left[0], right[0])
+    by_order = _index(left[1], right[1])
+    both_have_ids = pc.is_valid(left[0]).to_numpy(zero_copy_only=False)
+    right_has_id = pc.is_valid(right[0]).to_numpy(zero_copy_only=False)
+    usable = (by_order != NONE) & ~(both_have_ids & right_has_id[np.maximum(by_order, 0)])
+    return np.where(by_id != NONE, by_id, np.where(usable, by_order, NONE))
+
+
+def _index(values: pa.Array, among: pa.Array) -> Rows:
+    found = pc.index_in(values, value_set=among, skip_nulls=True)
+    rows: Rows = pc.fill_null(found, NONE).to_numpy(zero_copy_only=False).astype(np.int64)
+    return rows
+
+
+def _strings(values: list[str | None]) -> pa.Array:
+    return pa.array(values, pa.string())
+
+
+def _merge(batch: TraceBatch, tools: Rows, asked: _Rows, results: _Rows) -> Calls:
+    tool_rows = pa.array(tools)
+    tool_name, tool_id = batch.column("tool").take(tool_rows), batch.column("tool_call_id").take(tool_rows)
+    asked_trace, asked_row = np.array(asked.trace, dtype=np.int64), np.array(asked.row, dtype=np.int64)
+    result_trace, result_row = np.array(results.trace, dtype=np.int64), np.array(results.row, dtype=np.int64)
+    asked_name, asked_id = _strings(asked.name), _strings(asked.call_id)
+    result_content, result_error = _strings(results.payload), pa.array(results.is_error, pa.bool_())
+
+    tool_keys = _keys(batch.trace[tools], tool_id, tool_name)
+    asked_keys = _keys(asked_trace, asked_id, asked_name)
+    result_keys = _keys(result_trace, _strings(results.call_id), _strings(results.name))
+
+    asked_of_tool = _match(tool_keys, asked_keys)
+    result_of_tool = _match(tool_keys, result_keys)
+    unrun = np.setdiff1d(np.arange(len(asked_trace)), asked_of_tool)
+    result_of_asked = _match(asked_keys, result_keys)
+    # A tool span without an id finds its result through the call that asked for it.
+    through = np.where(
+        asked_of_tool != NONE, result_of_asked[np.maximum(asked_of_tool, 0)] if len(asked_trace) else NONE, NONE
+    )
+    result_of_tool = np.where(result_of_tool != NONE, result_of_tool, through)
+    result_of_unrun = result_of_asked[unrun]
+    used = np.concatenate([result_of_tool, result_of_unrun])
+    orphans = np.setdiff1d(np.arange(len(result_trace)), used)
+
+    nothing = np.full(len(orphans), NONE, dtype=np.int64)
+    result_number = np.concatenate([result_of_tool, result_of_unrun, orphans])
+    picked_result = pa.array(result_number, mask=result_number == NONE)
+    asked_number = np.concatenate([asked_of_tool, unrun, nothing])
+    picked_asked = pa.array(asked_number, mask=asked_number == NONE)
+    tool_number = np.concatenate([tools, np.full(len(unrun) + len(orphans), NONE, dtype=np.int64)])
+    picked_tool = pa.array(tool_number, mask=tool_number == NONE)
+
+    def first(*columns: pa.Array) -> pa.Array:
+        return pc.coalesce(*columns) if len(columns[0]) else columns[0]
+
+    def tool_text(name: str) -> pa.Array:
+        column = batch.column(name).take(picked_tool)
+        return pc.if_else(pc.is_in(pc.fill_null(column, ""), _UNSPECIFIED_IDS), None, column)
+
+    asked_row_of = _rows(asked_row, asked_number)
+    result_row_of = _rows(result_row, result_number)
+    time = np.where(
+        tool_number != NONE,
+        batch.start[np.maximum(tool_number, 0)] if len(batch) else 0,
+        batch.end[np.maximum(np.where(asked_row_of != NONE, asked_row_of, result_row_of), 0)],
+    )
+    calls = Calls(
+        trace=np.concatenate([batch.trace[tools], asked_trace[unrun], result_trace[orphans]]),
+        tool_row=tool_number,
+        asked_row=asked_row_of,
+        result_row=result_row_of,
+        name=pc.fill_null(
+            first(tool_text("tool"), asked_name.take(picked_asked), _strings(results.name).take(picked_result)),
+            "",
+        ),
+        call_id=pc.fill_null(
+            first(
+                tool_text("tool_call_id"),
+                asked_id.take(picked_asked),
+                _strings(results.call_id).take(picked_result),
+            ),
+            "",
+        ),
+        arguments=first(batch.column("tool_arguments").take(picked_tool), _strings(asked.payload).take(picked_asked)),
+        result=first(batch.column("tool_result").take(picked_tool), result_content.take(picked_result)),
+        is_error=result_error.take(picked_result),
+        time=time,
+    )
+    return calls.take(np.lexsort((calls.time, calls.trace)))
+
+
+def _rows(rows: Rows, number: Rows) -> Rows:
+    if not len(rows):
+        return np.full(len(number), NONE, dtype=np.int64)
+    found: Rows = np.where(number != NONE, rows[np.maximum(number, 0)], NONE)
+    return found

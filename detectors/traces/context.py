@@ -1,0 +1,102 @@
+"""What the rules look at: one batch of traces, its tool calls, and what its payloads say, each worked out once."""
+
+from __future__ import annotations
+
+from functools import cached_property
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from detectors.traces.batch import NONE, Mask, Rows, TraceBatch
+from detectors.traces.calls import Calls, calls_of
+from detectors.traces.documents import Documents
+from detectors.traces.results import ResultVerdicts, judge
+
+
+class Context:
+    """Shared, lazily computed views of one batch."""
+
+    def __init__(self, batch: TraceBatch) -> None:
+        self.batch = batch
+        self.documents = Documents(batch)
+
+    @cached_property
+    def calls(self) -> Calls:
+        """Every tool call of the batch."""
+        return calls_of(self.batch, self.documents)
+
+    @cached_property
+    def verdicts(self) -> ResultVerdicts:
+        """What each call's result says, by call."""
+        return judge(self.calls.result)
+
+    @cached_property
+    def call_failed(self) -> Mask:
+        """Calls whose tool span reports an error."""
+        rows = self.calls.tool_row
+        failed: Mask = (rows != NONE) & self.batch.failed[np.maximum(rows, 0)] if len(self.batch) else rows != NONE
+        return failed
+
+    @cached_property
+    def call_errors(self) -> pa.Array:
+        """What the tool span of each call says about its failure: type and message."""
+        rows = self.calls.tool_row
+        pick = pa.array(rows, mask=rows == NONE)
+        kind, message = (
+            self.batch.column("error_type").take(pick),
+            self.batch.column("status_message").take(pick),
+        )
+        return pc.binary_join_element_wise(pc.fill_null(kind, ""), pc.fill_null(message, ""), ": ")
+
+    @cached_property
+    def failing_child(self) -> Rows:
+        """By span: a failed dependency (HTTP, retrieval or inner tool) directly under it, or under its inner span,
+        that no later sibling of the same name made good; NONE if there is none."""
+        batch = self.batch
+        result = np.full(len(batch), NONE, dtype=np.int64)
+        dependency = batch.kind("http", "retriever", "tool", "mcp", "other", "embedding", "memory")
+        bad_http = pc.fill_null(pc.greater_equal(batch.column("http_status"), 400), False)
+        failed = dependency & (batch.failed | bad_http.to_numpy(zero_copy_only=False))
+        rows = np.flatnonzero(failed)
+        rows = rows[batch.parent[rows] != NONE]
+        names = batch.texts("name", rows)
+        for row, name in zip(rows.tolist(), names, strict=True):
+            parent = int(batch.parent[row])
+            after = np.arange(row + 1, batch.first[batch.trace[row] + 1])
+            siblings = after[(batch.parent[after] == parent) & ~failed[after]]
+            if name not in batch.texts("name", siblings):
+                result[parent] = row
+        return result
+
+    @cached_property
+    def later_model_call(self) -> Rows:
+        """By call: the first model call of its trace that begins after the call, NONE if there is none."""
+        batch, calls = self.batch, self.calls
+        models = np.flatnonzero(batch.model_calls)
+        result = np.full(len(calls), NONE, dtype=np.int64)
+        if not len(models):
+            return result
+        ends = np.where(calls.tool_row != NONE, batch.end[np.maximum(calls.tool_row, 0)], calls.time)
+        # Both together in order of trace and time, a model call after a tool call that ends as it begins.
+        trace = np.concatenate([calls.trace, batch.trace[models]])
+        time = np.concatenate([ends, batch.start[models]])
+        is_model = np.arange(len(trace)) >= len(calls)
+        order = np.lexsort((is_model, time, trace))
+        position = np.where(is_model[order], np.arange(len(order)), len(order))
+        following = np.minimum.accumulate(position[::-1])[::-1]
+        inside = following < len(order)
+        found = order[np.minimum(following, len(order) - 1)]
+        right = inside & (trace[found] == trace[order])
+        by_call = ~is_model[order]
+        chosen = np.where(right, models[np.maximum(found - len(calls), 0)], NONE)
+        result[order[by_call]] = chosen[by_call]
+        return result
+
+    @cached_property
+    def final_model_call(self) -> Rows:
+        """By trace: its last model call, NONE if it has none."""
+        rows = np.flatnonzero(self.batch.model_calls)
+        result = np.full(self.batch.traces, NONE, dtype=np.int64)
+        result[self.batch.trace[rows]] = rows
+        return result

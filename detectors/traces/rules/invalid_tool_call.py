@@ -1,0 +1,159 @@
+"""A tool call that the model should not have made: no such tool, or arguments that do not fit."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator
+from typing import Final
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from detectors.traces.batch import NONE, Rows
+from detectors.traces.context import Context
+from detectors.traces.rules.base import Finding, Rule, Severity
+from detectors.traces.tools import ToolSchema, check_arguments, read_tools
+
+_UNKNOWN_TOOL: Final = (
+    r"(?i)(unknown|unrecognized|invalid|nonexistent|no such|undefined|unavailable) (tool|function)"
+    r"|(tool|function)\W{0,3}[\w.-]{0,64}\W{0,3}(is |was |does |could )?(not|n't) "
+    r"(found|exist|available|registered|a valid|be found|known)"
+    r"|(tool|function) not found|NoSuchTool|ToolNotFound|not a valid tool|tool_not_found"
+    r"|does not have (a |an )?(tool|function)"
+)
+_BAD_ARGUMENTS: Final = (
+    r"(?i)validation ?error|ValidationException|missing \d* ?required|required (property|argument|parameter|field)"
+    r"|unexpected keyword argument|missing (a )?required|Field required|invalid (tool )?(arguments?|input|parameters?)"
+    r"|arguments? (validation|parsing|are not valid|is not valid|must be)|could not parse (the )?(arguments?|tool)"
+    r"|(invalid|malformed) json|JSONDecodeError|not valid json|failed to parse (the )?(arguments?|tool|json)"
+    r"|ToolInput(Validation)?Error|InvalidToolInput|InvalidToolArguments|ToolInputParsing|TypeError: .*argument"
+    r"|Expecting property name|Expecting value: line|unterminated string"
+)
+_BUILT_IN: Final = r"(?i)^(final_?(result|answer|response|output)\w*|transfer_to_.*|handoff_?.*|submit_.*output)$"
+"""Tools that frameworks add themselves: they are offered without being listed, and run without a span."""
+
+
+def find(context: Context) -> Iterator[Finding]:
+    """Calls of tools that were not offered, calls whose arguments break the schema or do not parse, calls that the
+    framework refused for either reason, and calls that were asked for and never run."""
+    calls = context.calls
+    if not len(calls) and not len(context.batch):
+        return
+    refused = _refusals(context)
+    offered = _Offers(context)
+    names, arguments = calls.name.to_pylist(), calls.arguments.to_pylist()
+    built_in = pc.match_substring_regex(calls.name, _BUILT_IN).to_pylist()
+    for call, (name, text) in enumerate(zip(names, arguments, strict=True)):
+        reason, confidence = None, 0.95
+        if call in refused:
+            reason, confidence = refused[call], 0.9
+        if name and not built_in[call]:
+            tools = offered.at(call)
+            if tools and name not in tools:
+                reason = f"{name} was not offered (offered: {', '.join(sorted(tools)[:8])})"
+            elif (schema := tools.get(name) if tools else None) or text is not None:
+                broken = check_arguments(schema, text)
+                reason = broken or reason
+        if reason is not None:
+            yield _finding(context, call, reason, confidence)
+    yield from _malformed_answers(context)
+    yield from _never_run(context)
+
+
+def _finding(context: Context, call: int, reason: str, confidence: float) -> Finding:
+    calls = context.calls
+    name = calls.name[call].as_py() or "a tool"
+    return Finding(
+        row=int(calls.row[call]),
+        confidence=confidence,
+        summary=f"Invalid call of {name}: {reason[:200]}",
+        evidence={"reason": reason[:500], "arguments": calls.arguments[call].as_py()},
+        tool=name,
+    )
+
+
+def _refusals(context: Context) -> dict[int, str]:
+    """Calls that came back with the framework's word that the tool or its arguments are wrong."""
+    calls = context.calls
+    failed = context.call_failed | (calls.is_error.fill_null(False).to_numpy(zero_copy_only=False))
+    error_result = context.verdicts.is_error
+    said = pc.if_else(pa.array(context.call_failed), context.call_errors, pc.fill_null(calls.result, ""))
+    suspects = np.flatnonzero(failed | error_result)
+    texts = pc.utf8_slice_codeunits(said.take(pa.array(suspects)), 0, 2000)
+    unknown = pc.match_substring_regex(texts, _UNKNOWN_TOOL).to_numpy(zero_copy_only=False)
+    bad = pc.match_substring_regex(texts, _BAD_ARGUMENTS).to_numpy(zero_copy_only=False)
+    refused = {}
+    for position in np.flatnonzero(unknown | bad).tolist():
+        text = texts[position].as_py().strip(": ")
+        refused[int(suspects[position])] = ("unknown tool: " if unknown[position] else "bad arguments: ") + text[:300]
+    return refused
+
+
+class _Offers:
+    """The tools that were offered when a call was made."""
+
+    def __init__(self, context: Context) -> None:
+        batch = context.batch
+        self._calls = context.calls
+        rows = np.flatnonzero(batch.present("tool_definitions") & ~batch.kind("tool"))
+        documents = dict(zip(rows.tolist(), batch.texts("tool_definitions", rows), strict=True))
+        self._by_row = documents
+        self._by_trace: dict[int, list[str]] = defaultdict(list)
+        for row, document in documents.items():
+            if document and document not in self._by_trace[int(batch.trace[row])]:
+                self._by_trace[int(batch.trace[row])].append(document)
+        without = np.unique(self._calls.asked_row[self._calls.asked_row != NONE])
+        without = np.array([row for row in without.tolist() if row not in documents], dtype=np.int64)
+        for row, facts in zip(without.tolist(), context.documents.read("input_messages", without), strict=True):
+            if facts.tools:
+                self._by_row[row] = facts.tools
+        own = np.flatnonzero(batch.present("tool_definitions") & batch.kind("tool"))
+        self._own = dict(zip(own.tolist(), batch.texts("tool_definitions", own), strict=True))
+
+    def at(self, call: int) -> dict[str, ToolSchema]:
+        """Name to schema; empty when nothing is known of the offer."""
+        row = int(self._calls.asked_row[call])
+        document = self._by_row.get(row)
+        if document:
+            return read_tools(document)
+        offered: dict[str, ToolSchema] = {}
+        for text in self._by_trace.get(int(self._calls.trace[call]), ()):
+            offered |= read_tools(text)
+        return offered
+
+
+def _malformed_answers(context: Context) -> Iterator[Finding]:
+    """Model calls whose finish reason says that the tool call they wrote is malformed."""
+    batch = context.batch
+    for row in np.flatnonzero(batch.mask("finish_reason", "malformed_tool_call") & batch.model_calls).tolist():
+        yield Finding(
+            row=row,
+            confidence=0.95,
+            summary="The model wrote a tool call that does not parse",
+            evidence={"finish_reason": "malformed_tool_call"},
+        )
+
+
+def _never_run(context: Context) -> Iterator[Finding]:
+    """Calls that nobody ran in a trace that failed above them: the framework gave up on the call."""
+    batch, calls = context.batch, context.calls
+    orphan = (calls.asked_row != NONE) & (calls.tool_row == NONE) & (calls.result_row == NONE)
+    above: Rows = batch.ancestor(calls.asked_row[orphan], batch.failed & batch.kind("agent", "chain", "workflow"))
+    for call, row in zip(np.flatnonzero(orphan).tolist(), above.tolist(), strict=True):
+        if row == NONE or batch.failed[calls.asked_row[call]]:
+            continue
+        message = batch.texts("status_message", [row])[0] or ""
+        yield _finding(context, call, f"asked for and never run: {message or 'the run failed'}", 0.7)
+
+
+RULE = Rule(
+    name="invalid_tool_call",
+    severity=Severity.WARNING,
+    find=find,
+    detects="A call of a tool that was not offered, with arguments that do not parse or break the declared schema, "
+    "or that was asked for and never run.",
+    needs=("output_messages", "tool_definitions"),
+    kinds=("tool",),
+    blind_spots="Tools whose definitions are not captured are checked only by what came back.",
+)

@@ -1,0 +1,79 @@
+"""Answered by another model than the one that was asked."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from functools import lru_cache
+from typing import Final
+
+import numpy as np
+
+from detectors.traces.context import Context
+from detectors.traces.rules.base import Finding, Rule, Severity
+
+_DATE: Final = re.compile(r"[-@_:]?(20\d{2}-?[01]\d-?[0-3]\d|[01]\d-?20\d{2}|\d{4})(?=$|[-:])")
+_SUFFIX: Final = re.compile(
+    r"([-:@](latest|preview|exp|experimental|stable|default|beta|v\d+(:\d+)?|\d{3}|free|online))+$"
+)
+_REGION: Final = re.compile(r"^(us|eu|apac|global|jp|au|ca)\.")
+_PUBLISHER: Final = re.compile(r"^(anthropic|meta|amazon|cohere|mistral|ai21|deepseek|openai|qwen)\.")
+_ROUTER: Final = re.compile(r"(^|[-/])(auto|router|default|best|fallback)($|[-/])")
+
+
+@lru_cache(maxsize=4096)
+def essence(model: str) -> str:
+    """A model's name without publisher, region, date, version and alias marks: what two names of one model share."""
+    name = model.strip().lower().rsplit("/", 1)[-1]
+    name = _PUBLISHER.sub("", _REGION.sub("", name))
+    name = _SUFFIX.sub("", name)
+    name = _DATE.sub("", name)
+    name = _SUFFIX.sub("", name)
+    return name.replace(".", "-").replace("_", "-").rstrip("-:@")
+
+
+@lru_cache(maxsize=16384)
+def differs(asked: str, answered: str) -> str:
+    """Why the two names can not be one model: "family", "version" or "" when they can."""
+    if not asked or not answered or _ROUTER.search(asked.lower()):
+        return ""
+    first, second = asked.strip().lower(), answered.strip().lower()
+    if first == second or first in second or second in first:
+        rest = second.replace(first, "", 1) if first in second else first.replace(second, "", 1)
+        if re.search(r"-(mini|nano|lite|flash|small|haiku|turbo|pro|max|large|micro|8b|tiny)\b", rest):
+            return "family"
+        return ""
+    left, right = essence(asked), essence(answered)
+    if left == right:
+        dates = _DATE.findall(first), _DATE.findall(second)
+        return "version" if all(dates) and dates[0] != dates[1] else ""
+    if sorted(left.split("-")) == sorted(right.split("-")):
+        return ""
+    return "family"
+
+
+def find(context: Context) -> Iterator[Finding]:
+    """Model calls whose answered model is not the asked one, aliases and dated versions understood."""
+    batch = context.batch
+    rows = np.flatnonzero(batch.model_calls & batch.present("request_model") & batch.present("response_model"))
+    pairs = zip(batch.texts("request_model", rows), batch.texts("response_model", rows), strict=True)
+    for row, (asked, answered) in zip(rows.tolist(), pairs, strict=True):
+        if asked == answered or not (difference := differs(asked or "", answered or "")):
+            continue
+        yield Finding(
+            row=row,
+            confidence=0.9 if difference == "family" else 0.8,
+            summary=f"{asked} was asked and {answered} answered",
+            evidence={"asked": asked, "answered": answered, "difference": difference},
+        )
+
+
+RULE = Rule(
+    name="model_mismatch",
+    severity=Severity.WARNING,
+    find=find,
+    detects="A model call that another model, or another dated version than the one asked for, answered.",
+    needs=("request_model", "response_model"),
+    kinds=("llm",),
+    blind_spots="Aliases that the provider points elsewhere: the change ledger sees those.",
+)

@@ -1,0 +1,100 @@
+"""A failure that a retry or another model made good: invisible in the outcome, visible in latency and bill."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from detectors.traces.batch import NONE
+from detectors.traces.context import Context
+from detectors.traces.recovery import failed_model_calls, rescue_of
+from detectors.traces.results import State
+from detectors.traces.rules.base import Finding, Rule, Severity
+
+
+def find(context: Context) -> Iterator[Finding]:
+    """Failed model calls followed by one that worked, resent HTTP requests, and failed tool calls that worked later."""
+    yield from _model_calls(context)
+    yield from _resent(context)
+    yield from _tools(context)
+
+
+def _model_calls(context: Context) -> Iterator[Finding]:
+    batch = context.batch
+    rows = failed_model_calls(batch)
+    rescues = rescue_of(context, rows)
+    saved = rescues != NONE
+    rows, rescues = rows[saved], rescues[saved]
+    models = zip(batch.texts("request_model", rows), batch.texts("request_model", rescues), strict=True)
+    errors = batch.texts("error_type", rows)
+    for row, rescue, (first, second), error in zip(rows.tolist(), rescues.tolist(), models, errors, strict=True):
+        other = first != second and bool(second)
+        yield Finding(
+            row=row,
+            confidence=0.95,
+            summary=f"Model call {first or ''} failed ({error or 'error'}) and was saved by "
+            + (f"{second}" if other else "a retry"),
+            evidence={
+                "error_type": error,
+                "by": "fallback" if other else "retry",
+                "delay_ms": round((int(batch.start[rescue]) - int(batch.start[row])) / 1e6, 3),
+            },
+        )
+
+
+def _resent(context: Context) -> Iterator[Finding]:
+    """Retries inside a client: a resend count on the call, or failed HTTP requests below a call that worked."""
+    batch = context.batch
+    calls = batch.model_calls & ~batch.failed
+    resent = pc.fill_null(pc.greater(batch.column("retries"), 0), False).to_numpy(zero_copy_only=False)
+    for row in np.flatnonzero(calls & resent).tolist():
+        count = batch.column("retries")[row].as_py()
+        yield Finding(row, 0.95, f"Model call was sent again {count} time(s)", {"by": "retry", "retries": count})
+    http = batch.kind("http")
+    bad = pc.fill_null(pc.greater_equal(batch.column("http_status"), 400), False).to_numpy(zero_copy_only=False)
+    failed = np.flatnonzero(http & (batch.failed | bad))
+    above = batch.ancestor(failed, calls, depth=3)
+    for row in np.unique(above[above != NONE]).tolist():
+        below = failed[above == row]
+        statuses = batch.column("http_status").take(pa.array(below)).to_pylist()
+        yield Finding(
+            row,
+            0.9,
+            f"Model call worked only after {len(below)} failed HTTP request(s): {statuses}",
+            {"by": "retry", "http_statuses": statuses},
+        )
+
+
+def _tools(context: Context) -> Iterator[Finding]:
+    """Failed tool calls that the same tool, called again later in the trace, made good."""
+    calls = context.calls
+    failed = context.call_failed | (context.verdicts.state == State.ERROR)
+    good = (context.verdicts.state == State.OK) & ~context.call_failed
+    names = calls.name.to_pylist() if failed.any() else []
+    for call in np.flatnonzero(failed).tolist():
+        later = np.flatnonzero((calls.trace == calls.trace[call]) & good)
+        saviour = next((other for other in later.tolist() if other > call and names[other] == names[call]), None)
+        if saviour is None or calls.time[saviour] <= calls.time[call]:
+            continue
+        row = int(calls.tool_row[call] if calls.tool_row[call] != NONE else calls.row[call])
+        same = calls.arguments[call] == calls.arguments[saviour]
+        yield Finding(
+            row,
+            0.9 if same else 0.7,
+            f"{names[call]} failed and worked when called again" + ("" if same else " with other arguments"),
+            {"by": "retry", "same_arguments": same},
+            tool=names[call],
+        )
+
+
+RULE = Rule(
+    name="rescued_failure",
+    severity=Severity.INFO,
+    find=find,
+    detects="A failed model or tool call that a retry, a resent request or another model made good.",
+    needs=("reported_status",),
+    blind_spots="Retries inside clients that leave no trace but time.",
+)

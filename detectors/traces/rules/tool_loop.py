@@ -1,0 +1,105 @@
+"""An agent that calls the same tools with the same arguments again and again."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Final
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from detectors.traces.context import Context
+from detectors.traces.rules.base import Finding, Rule, Severity
+
+_REPEATS: Final = 3
+"""Equal calls with equal results from which on a trace is looked at."""
+_CERTAIN: Final = 5
+_BLIND_REPEATS: Final = 5
+"""The same where arguments are not captured: only the tool's name repeats."""
+
+
+def find(context: Context) -> Iterator[Finding]:
+    """Calls that repeat with the same arguments and bring nothing new: identical, alternating or in longer cycles."""
+    calls = context.calls
+    if len(calls) < _REPEATS:
+        return
+    arguments, results = pc.fill_null(calls.arguments, "\x00"), pc.fill_null(calls.result, "\x00")
+    traces = pc.cast(pa.array(calls.trace), pa.string())
+    call_keys = pc.binary_join_element_wise(traces, calls.name, arguments, "\x1f").dictionary_encode().indices
+    keys = pc.binary_join_element_wise(pc.cast(call_keys, pa.string()), results, "\x1f").dictionary_encode().indices
+    codes = keys.to_numpy(zero_copy_only=False).astype(np.int64)
+    counts = np.bincount(codes)
+    blind = (~calls.arguments.is_valid().to_numpy(zero_copy_only=False)) & (
+        ~calls.result.is_valid().to_numpy(zero_copy_only=False)
+    )
+    for code in np.flatnonzero(counts >= _REPEATS).tolist():
+        positions = np.flatnonzero(codes == code)
+        yield from _loop(context, positions, codes, bool(blind[positions[0]]))
+
+
+def _loop(
+    context: Context,
+    positions: np.ndarray[tuple[int], np.dtype[np.int64]],
+    codes: np.ndarray[tuple[int], np.dtype[np.int64]],
+    blind: bool,
+) -> Iterator[Finding]:
+    calls = context.calls
+    repeats = len(positions)
+    if blind and (repeats < _BLIND_REPEATS or not _in_turn(context, positions)):
+        return
+    name = calls.name[int(positions[0])].as_py() or "a tool"
+    last = int(positions[-1])
+    shape, members = _shape(calls.name.to_pylist(), positions, codes)
+    if shape == "cycle" and members[0] != name:
+        return  # said once, at the first tool of the cycle
+    confidence = min(0.95, 0.6 + 0.1 * (repeats - _REPEATS)) if not blind else 0.5
+    severity = Severity.INFO if repeats < _REPEATS + 1 or blind else None
+    if repeats >= _CERTAIN and not blind:
+        confidence = max(confidence, 0.9)
+    yield Finding(
+        row=int(calls.row[last]),
+        confidence=confidence,
+        summary=f"{' ⇄ '.join(members)} called {repeats} times with the same arguments and the same result",
+        evidence={
+            "shape": shape,
+            "repeats": repeats,
+            "arguments": calls.arguments[last].as_py(),
+            "arguments_captured": not blind,
+        },
+        severity=severity,
+        tool=name,
+    )
+
+
+def _shape(
+    names: Sequence[str],
+    positions: np.ndarray[tuple[int], np.dtype[np.int64]],
+    codes: np.ndarray[tuple[int], np.dtype[np.int64]],
+) -> tuple[str, list[str]]:
+    steps = np.diff(positions)
+    period = int(np.median(steps))
+    if period == 1:
+        return "identical", [names[int(positions[0])]]
+    first = int(positions[0])
+    cycle = [names[index] for index in range(first, min(first + period, len(names)))]
+    return ("alternating" if period == 2 else "cycle"), cycle
+
+
+def _in_turn(context: Context, positions: np.ndarray[tuple[int], np.dtype[np.int64]]) -> bool:
+    """Did each call begin after the one before was over? Calls in parallel are a fan-out, not a loop."""
+    batch, rows = context.batch, context.calls.row[positions]
+    return bool((batch.start[rows[1:]] >= batch.end[rows[:-1]]).all())
+
+
+RULE = Rule(
+    name="tool_loop",
+    severity=Severity.WARNING,
+    find=find,
+    detects="The same tool called with the same arguments and the same result several times in one run: at once, "
+    "alternating with another, or in longer cycles.",
+    needs=("tool_arguments",),
+    kinds=("tool",),
+    blind_spots="Loops whose arguments change a little each time; without captured arguments only long runs of one "
+    "tool are seen, as information.",
+)

@@ -1,0 +1,117 @@
+"""The stage: closed traces in; observations, trace rows and corrected spans out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import orjson
+import pyarrow as pa
+import pyarrow.compute as pc
+import xxhash
+
+from detectors.traces.batch import NONE, TraceBatch
+from detectors.traces.context import Context
+from detectors.traces.rules import RULES
+from detectors.traces.rules.base import Finding, Rule, Severity
+from detectors.traces.status import ERROR, replace
+from detectors.traces.summary import outcomes, summarize
+from dimwatch.records import OBSERVATION
+
+_SUMMARY_LENGTH: Final = 400
+_EVIDENCE_TEXT: Final = 600
+_EVIDENCE_ITEMS: Final = 40
+
+
+@dataclass(slots=True)
+class Judged:
+    """What one batch of closed traces comes to."""
+
+    observations: pa.Table
+    traces: pa.Table
+    corrected_spans: pa.Table
+    """Spans whose row says more than the one written when they arrived."""
+
+
+def judge_traces(batch: TraceBatch, version: int) -> Judged:
+    """Apply every rule to whole traces. `version` (record time, ns) marks the rows as newer than the first ones."""
+    context = Context(batch)
+    findings = [(rule, finding) for rule in RULES for finding in rule.find(context)]
+    outcome = outcomes(context, findings)
+    return Judged(
+        observations=_observations(context, findings, version),
+        traces=summarize(context, findings, outcome, version),
+        corrected_spans=_corrected(context, findings, version),
+    )
+
+
+def observation_id(rule: str, trace_id: str, span_id: str, tool: str) -> str:
+    """The same fact has the same id, however often it is found."""
+    return xxhash.xxh3_128_hexdigest(f"{rule}\x1f{trace_id}\x1f{span_id}\x1f{tool}".encode())
+
+
+def _observations(context: Context, findings: list[tuple[Rule, Finding]], version: int) -> pa.Table:
+    batch = context.batch
+    rows = np.array([finding.row for _, finding in findings], dtype=np.int64)
+    pick = pa.array(rows)
+    columns = {name: batch.column(name).take(pick).to_pylist() for name in _COPIED}
+    agents, providers = batch.agent.take(pick).to_pylist(), batch.provider.take(pick).to_pylist()
+    answered, asked = columns.pop("response_model"), columns.pop("request_model")
+    tools, ends = columns.pop("tool"), batch.end[rows]
+    found: dict[str, list[object]] = {field.name: [] for field in OBSERVATION}
+    seen: set[str] = set()
+    for number, (rule, finding) in enumerate(findings):
+        tool = finding.tool or tools[number] or ""
+        id_ = observation_id(rule.name, columns["trace_id"][number], columns["span_id"][number], tool)
+        if id_ in seen:
+            continue
+        seen.add(id_)
+        for name, values in columns.items():
+            found[name].append(values[number])
+        found["id"].append(id_)
+        found["rule"].append(rule.name)
+        found["severity"].append(str(finding.severity or rule.severity))
+        found["confidence"].append(round(finding.confidence, 3))
+        found["time"].append(int(ends[number]))
+        found["agent"].append(agents[number] or "")
+        found["provider"].append(providers[number] or "")
+        found["model"].append(answered[number] or asked[number] or "")
+        found["tool"].append(tool)
+        found["summary"].append(finding.summary[:_SUMMARY_LENGTH])
+        found["evidence"].append(_evidence(finding))
+        found["version"].append(version)
+    arrays = [pa.array(found[field.name], field.type) for field in OBSERVATION]
+    return pa.Table.from_arrays(arrays, schema=OBSERVATION)
+
+
+_COPIED: Final = (
+    "tenant", "trace_id", "span_id", "service", "service_version", "response_model", "request_model", "tool",
+)  # fmt: skip
+
+
+def _evidence(finding: Finding) -> str:
+    bounded = {
+        key: value[:_EVIDENCE_TEXT] if isinstance(value, str) else value
+        for key, value in list(finding.evidence.items())[:_EVIDENCE_ITEMS]
+        if value is not None
+    }
+    return orjson.dumps(bounded, default=str).decode()
+
+
+def _corrected(context: Context, findings: list[tuple[Rule, Finding]], version: int) -> pa.Table:
+    """Rows whose effective status the whole trace changes, or that inherit an agent that they do not name."""
+    batch = context.batch
+    status = batch.column("effective_status")
+    rows: dict[int, str] = {}
+    for rule, finding in findings:
+        if rule.fails and (finding.severity or rule.severity) is not Severity.INFO and finding.row != NONE:
+            rows.setdefault(finding.row, rule.name)
+    changed = [row for row in sorted(rows) if status[row].as_py() != ERROR]
+    pick = pa.array(changed, pa.int64())
+    spans = batch.spans.take(pick)
+    if not changed:
+        return spans
+    spans = replace(spans, "effective_status", pa.repeat(ERROR, len(changed)))
+    spans = replace(spans, "effective_reason", pa.array([rows[row] for row in changed]))
+    return replace(spans, "version", pc.cast(pa.repeat(version, len(changed)), pa.int64()))

@@ -1,0 +1,93 @@
+"""The stream processing as one object: OTLP requests in, records for the tables out.
+
+The worker drives it from the eventlog and `replay` drives it from files; neither adds a rule of its own, so that
+both find the same things.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import pyarrow as pa
+
+from detectors.traces.assembly import Assembler, Closed
+from detectors.traces.batch import TraceBatch
+from detectors.traces.stage import judge_traces
+from detectors.traces.status import with_first_look
+from dimwatch.settings import Settings
+from ingest.normalize import Request, normalize_spans
+from ingest.normalize_logs import join_content, normalize_logs
+from ingest.prices import Prices
+
+
+@dataclass(slots=True)
+class Output:
+    """What one step gives. Spans come twice: as they arrive, and again where the whole trace says more."""
+
+    spans: list[pa.Table] = field(default_factory=list)
+    traces: list[pa.Table] = field(default_factory=list)
+    observations: list[pa.Table] = field(default_factory=list)
+    malformed: list[tuple[Request, str]] = field(default_factory=list)
+    dropped: Counter[tuple[str, str]] = field(default_factory=Counter)
+    """(signal, reason) to count."""
+    closed: Counter[str] = field(default_factory=Counter)
+    """Closed traces by cause."""
+
+
+class Pipeline:
+    """Not thread-safe. `record` is a number that grows with the log; `now_ns` is record time."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._prices = Prices.load(settings.prices.file)
+        self.assembler = Assembler(settings.assembly)
+
+    def add(self, traces: Sequence[Request], logs: Sequence[Request], *, now_ns: int, record: int) -> Output:
+        """Take in export requests; the spans that they hold come back at once, as far as each speaks for itself."""
+        output = Output()
+        if logs:
+            content, malformed = normalize_logs(logs)
+            output.malformed += malformed
+            self.assembler.add_content(content, now_ns=now_ns, record=record)
+        if traces:
+            normalized = normalize_spans(traces)
+            output.malformed += normalized.malformed
+            for reason, count in normalized.dropped.items():
+                output.dropped["spans", reason] += count
+            spans = with_first_look(self._prices.with_cost(normalized.spans))
+            if spans.num_rows:
+                output.spans.append(spans)
+                self.assembler.add(spans, now_ns=now_ns, record=record)
+        self._count_drops(output)
+        return output
+
+    def advance(self, now_ns: int) -> Output:
+        """Judge the traces that are over at `now_ns`."""
+        return self._judge(self.assembler.close(now_ns), now_ns)
+
+    def flush(self, now_ns: int) -> Output:
+        """Judge everything that is open: the input has ended."""
+        return self._judge(self.assembler.flush(), now_ns)
+
+    def _judge(self, closed: Closed | None, now_ns: int) -> Output:
+        output = Output()
+        if closed is not None:
+            spans = closed.spans if closed.content is None else self._joined(closed.spans, closed.content)
+            judged = judge_traces(TraceBatch(spans, closed.trace, closed.late, closed.forced), now_ns)
+            output.closed = closed.cause
+            output.observations.append(judged.observations)
+            output.traces.append(judged.traces)
+            if judged.corrected_spans.num_rows:
+                output.spans.append(judged.corrected_spans)
+        self._count_drops(output)
+        return output
+
+    def _joined(self, spans: pa.Table, content: pa.Table) -> pa.Table:
+        """Spans with what log events say of them, looked at and priced anew."""
+        return with_first_look(self._prices.with_cost(join_content(spans, content)))
+
+    def _count_drops(self, output: Output) -> None:
+        for reason, count in self.assembler.dropped.items():
+            output.dropped["logs" if reason == "content_without_span" else "spans", reason] += count
+        self.assembler.dropped.clear()

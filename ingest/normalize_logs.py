@@ -1,0 +1,170 @@
+"""OTLP log requests to content rows: what log events say about a span, to be joined to it."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from typing import Final
+
+import numpy as np
+import orjson
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from dimwatch.errors import InvalidError
+from dimwatch.records import SPAN
+from ingest import vocabulary
+from ingest.fields import FieldReader, sources
+from ingest.message_events import INPUT_EVENTS, grouped, is_message_event
+from ingest.normalize import Request
+from ingest.otlp.columns import RawLogs, decode_logs
+from ingest.otlp.ids import hex_ids
+
+_TEXTS: Final = (
+    "provider", "request_model", "response_model", "response_id", "finish_reason", "conversation_id", "user_id",
+    "agent", "workflow", "tool", "tool_call_id", "tool_arguments", "tool_result", "system_instructions",
+    "input_messages", "output_messages", "tool_definitions", "error_type",
+)  # fmt: skip
+_NUMBERS: Final = (
+    "input_tokens", "output_tokens", "cache_read_tokens", "cache_write_tokens", "reasoning_tokens",
+)  # fmt: skip
+_EXCEPTION_EVENT: Final = "gen_ai.client.operation.exception"
+_WORDS: Final = {
+    "provider": vocabulary.provider,
+    "request_model": vocabulary.model,
+    "response_model": vocabulary.model,
+    "finish_reason": vocabulary.finish_reason,
+}
+
+CONTENT: Final = pa.schema(
+    [
+        pa.field("trace_id", pa.string(), nullable=False),
+        pa.field("span_id", pa.string(), nullable=False),
+        *(pa.field(name, pa.string()) for name in _TEXTS),
+        *(pa.field(name, pa.int64()) for name in _NUMBERS),
+    ]
+)
+"""Columns of a content row. Null: the event does not say."""
+
+
+def normalize_logs(requests: Sequence[Request]) -> tuple[pa.Table, list[tuple[Request, str]]]:
+    """Content rows of all log records that belong to a span, one a span and kind of event; and malformed requests.
+
+    Log records that are about something else are not Dimwatch's business and are passed over.
+    """
+    malformed: list[tuple[Request, str]] = []
+    try:
+        raw = decode_logs([request.body for request in requests])
+    except InvalidError:
+        good = []
+        for request in requests:
+            try:
+                decode_logs([request.body])
+            except InvalidError as error:
+                malformed.append((request, str(error)))
+            else:
+                good.append(request.body)
+        raw = decode_logs(good)
+    tables = [table for table in (_details(raw), _messages(raw)) if table.num_rows]
+    return (pa.concat_tables(tables) if tables else CONTENT.empty_table()), malformed
+
+
+def _with_ids(raw: RawLogs) -> pa.Array:
+    trace = pc.equal(pc.binary_length(raw.trace_id), 16)
+    return pc.and_(trace, pc.equal(pc.binary_length(raw.span_id), 8))
+
+
+def _table(raw: RawLogs, rows: pa.Array, columns: dict[str, pa.Array]) -> pa.Table:
+    columns = {
+        "trace_id": hex_ids(raw.trace_id, 16).take(rows),
+        "span_id": hex_ids(raw.span_id, 8).take(rows),
+        **columns,
+    }
+    count = len(rows)
+    arrays = [pc.cast(columns.get(field.name, pa.nulls(count)), field.type) for field in CONTENT]
+    return pa.Table.from_arrays(arrays, schema=CONTENT)
+
+
+def _details(raw: RawLogs) -> pa.Table:
+    """Events that carry whole message lists as attributes, and exception events."""
+    named = pc.or_(
+        pc.starts_with(raw.event_name, "gen_ai.client."), pc.starts_with(raw.event_name, "gen_ai.evaluation.")
+    )
+    rows = pa.array(np.flatnonzero(pc.and_(named, _with_ids(raw)).to_numpy(zero_copy_only=False)))
+    if not len(rows):
+        return CONTENT.empty_table()
+    reader, known = FieldReader(len(raw), raw.attributes), sources()
+    columns = {name: reader.text(known.texts[name]).take(rows) for name in _TEXTS}
+    for name, word in _WORDS.items():
+        translated = vocabulary.translate(columns[name], word)
+        columns[name] = pc.if_else(pc.equal(translated, ""), None, translated)
+    failed = pc.equal(raw.event_name.take(rows), _EXCEPTION_EVENT)
+    exception = reader.text(("exception.type",)).take(rows)
+    columns["error_type"] = pc.if_else(failed, pc.coalesce(columns["error_type"], exception), None)
+    for name in _NUMBERS:
+        columns[name] = pc.cast(pc.round(reader.number(known.numbers[name])), pa.int64()).take(rows)
+    return _table(raw, rows, columns)
+
+
+def _messages(raw: RawLogs) -> pa.Table:
+    """Events of one message each, collected into message lists."""
+    wanted = pc.and_(is_message_event(raw.event_name), _with_ids(raw)).to_numpy(zero_copy_only=False)
+    rows = np.flatnonzero(wanted)
+    if not len(rows):
+        return CONTENT.empty_table()
+    names = raw.event_name.take(pa.array(rows)).to_pylist()
+    bodies = [_body(text) for text in raw.body.text(rows).to_pylist()]
+    keys = pc.binary_join_element_wise(
+        raw.trace_id.take(pa.array(rows)), raw.span_id.take(pa.array(rows)), b""
+    ).dictionary_encode()
+    spans = keys.indices.to_numpy(zero_copy_only=False).astype(np.int64)
+    first: dict[int, int] = {}
+    for position, span in enumerate(spans.tolist()):
+        first.setdefault(span, int(rows[position]))
+    columns: dict[str, pa.Array] = {}
+    sides: dict[bool, list[int]] = defaultdict(list)
+    for position, name in enumerate(names):
+        sides[name in INPUT_EVENTS].append(position)
+    for is_input, positions in sides.items():
+        columns["input_messages" if is_input else "output_messages"] = grouped(
+            len(first), spans[positions], [names[p] for p in positions], [bodies[p] for p in positions]
+        )
+    reasons: list[str | None] = [None] * len(first)
+    for position in sides[False]:
+        reason = bodies[position].get("finish_reason")
+        reasons[int(spans[position])] = vocabulary.finish_reason(reason) if isinstance(reason, str) else None
+    columns["finish_reason"] = pa.array(reasons, pa.string())
+    return _table(raw, pa.array(list(first.values())), columns)
+
+
+def _body(text: str | None) -> dict[str, object]:
+    try:
+        content = orjson.loads(text) if text else {}
+    except orjson.JSONDecodeError:
+        content = text
+    return content if isinstance(content, dict) else {"content": content}
+
+
+_NOT_NULL: Final = frozenset(field.name for field in SPAN if not field.nullable)
+
+
+def join_content(spans: pa.Table, content: pa.Table) -> pa.Table:
+    """Fill what `spans` do not say themselves from `content` rows of the same trace and span."""
+    if not content.num_rows or not spans.num_rows:
+        return spans
+    key_of_span = pc.binary_join_element_wise(spans["trace_id"], spans["span_id"], "")
+    key_of_content = pc.binary_join_element_wise(content["trace_id"], content["span_id"], "")
+    for name in CONTENT.names[2:]:
+        said = content.filter(pc.is_valid(content[name]))
+        if not said.num_rows:
+            continue
+        keys = key_of_content.filter(pc.is_valid(content[name])).combine_chunks()
+        found = said[name].combine_chunks().take(pc.index_in(key_of_span.combine_chunks(), value_set=keys))
+        own = spans[name]
+        if name in _NOT_NULL:
+            own = pc.if_else(pc.equal(own, ""), None, own)
+            filled = pc.fill_null(pc.coalesce(own, found), "")
+        else:
+            filled = pc.coalesce(own, found)
+        spans = spans.set_column(spans.schema.get_field_index(name), SPAN.field(name), filled)
+    return spans
