@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import sys
-from typing import Final
+from typing import Final, TextIO, cast
 
 import structlog
 from prometheus_client import Counter, Gauge, Histogram
@@ -15,9 +16,7 @@ RECEIVED_REQUESTS: Final = Counter(
 RECEIVED_ITEMS: Final = Counter(
     "dimwatch_received_items_total", "Spans, log records and data points acknowledged.", ["signal"]
 )
-RECEIVED_BYTES: Final = Counter(
-    "dimwatch_received_bytes_total", "Bytes acknowledged, decompressed.", ["signal"]
-)
+RECEIVED_BYTES: Final = Counter("dimwatch_received_bytes_total", "Bytes acknowledged, decompressed.", ["signal"])
 DROPPED: Final = Counter(
     "dimwatch_dropped_total", "What was refused, cut or given up, by reason.", ["stage", "signal", "reason"]
 )
@@ -25,9 +24,7 @@ REDACTED: Final = Counter(
     "dimwatch_redacted_total", "Secrets and personal data masked before storing, by rule.", ["rule"]
 )
 PROCESSED_SPANS: Final = Counter("dimwatch_processed_spans_total", "Spans that went through the worker.")
-OPEN_TRACES: Final = Gauge(
-    "dimwatch_open_traces", "Traces that wait for more spans.", multiprocess_mode="livesum"
-)
+OPEN_TRACES: Final = Gauge("dimwatch_open_traces", "Traces that wait for more spans.", multiprocess_mode="livesum")
 CLOSED_TRACES: Final = Counter("dimwatch_closed_traces_total", "Traces judged, by cause.", ["cause"])
 OBSERVATIONS_FOUND: Final = Counter("dimwatch_observations_total", "Observations, by rule.", ["rule"])
 SINK_ROWS: Final = Counter("dimwatch_sink_rows_total", "Rows inserted into ClickHouse.", ["table"])
@@ -46,6 +43,18 @@ PROCESS_CPU_SECONDS: Final = Gauge(
 )
 
 
+class _LastingStderr:
+    """Standard error for logs: a reader that has gone away (a closed terminal, a dead pipe) ends no process."""
+
+    def write(self, text: str) -> None:
+        with contextlib.suppress(OSError, ValueError):
+            sys.stderr.write(text)
+
+    def flush(self) -> None:
+        with contextlib.suppress(OSError, ValueError):
+            sys.stderr.flush()
+
+
 def configure_logging(level: str = "info", log_format: str = "auto", role: str = "dimwatch") -> None:
     """Send structured logs to standard error: JSON lines, or coloured text on a terminal."""
     json_lines = log_format == "json" or (log_format == "auto" and not sys.stderr.isatty())
@@ -61,7 +70,7 @@ def configure_logging(level: str = "info", log_format: str = "auto", role: str =
             renderer,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level.upper()]),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        logger_factory=structlog.PrintLoggerFactory(cast(TextIO, _LastingStderr())),
         cache_logger_on_first_use=True,
     )
     structlog.contextvars.bind_contextvars(role=role)

@@ -11,6 +11,8 @@ from typing import Final
 
 from dimwatch.app.instance import run_folder
 from dimwatch.app.ports import reachable_host
+from dimwatch.errors import RetryableError
+from dimwatch.settings import Settings
 
 Check = Callable[[], Awaitable[bool]]
 """Answers whether a process is ready, soon and without raising."""
@@ -75,6 +77,16 @@ async def get(
     finally:
         if writer is not None:
             writer.close()
+
+
+def require_store(settings: Settings) -> None:
+    """Raise RetryableError with the remedy when no store answers. Not for use inside an event loop."""
+    store = settings.store
+    if asyncio.run(get(store.host, store.http_port, "/ping")) is None:
+        raise RetryableError(
+            f"no store answers at {store.host}:{store.http_port}: start Dimwatch with `dimwatch up`, "
+            "or name the data folder of the one that runs with --data"
+        )
 
 
 def heartbeat(data: Path, role: str) -> Check:

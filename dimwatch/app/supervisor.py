@@ -243,7 +243,9 @@ class Supervisor:
         process.state, process.since = state, time.monotonic()
         telemetry.PROCESS_READY.labels(process.role.name).set(state == "ready")
         tell = self._log.warning if state in _WORRYING else self._log.info
-        tell(state, process=process.role.name, pid=process.pid, **details)
+        if process.pid is not None:
+            details["pid"] = process.pid
+        tell(state, process=process.role.name, **details)
 
 
 @contextlib.contextmanager

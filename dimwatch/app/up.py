@@ -72,8 +72,7 @@ def roles(settings: Settings, *, demo: bool) -> list[Role]:
                 health.always,
                 after="collector",
                 grace_s=3.0,
-                log=run_folder(settings.data)
-                / f"{SIMULATE}.log",  # its progress would disturb what is told here
+                log=run_folder(settings.data) / f"{SIMULATE}.log",  # its progress would disturb what is told here
             ),
         )
     return flow

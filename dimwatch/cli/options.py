@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import logging
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -12,6 +13,7 @@ import click
 
 from dimwatch.app.configuration import Resolved, resolve
 from dimwatch.errors import DimwatchError
+from dimwatch.telemetry import configure_logging
 
 
 def settings_options(function: Callable[..., None]) -> Callable[..., None]:
@@ -49,6 +51,13 @@ def read_settings(data: Path | None, config: Path | None, **flags: object) -> Re
     """Resolve the settings; `flags` are named like the settings with `__` for the dot."""
     named = {name.replace("__", "."): value for name, value in flags.items()}
     return resolve({"data": data, **named}, config)
+
+
+def quiet_logs() -> None:
+    """Let a command that answers a person speak for itself: what goes wrong comes as its error message."""
+    configure_logging("critical", "console", "cli")
+    # It reports refused connections on its own, before the error that says the same.
+    logging.getLogger("clickhouse_connect").setLevel(logging.CRITICAL)
 
 
 def leave(status: int) -> NoReturn:

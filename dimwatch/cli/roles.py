@@ -6,6 +6,7 @@ from importlib import import_module
 from pathlib import Path
 
 import click
+import structlog
 
 from dimwatch.app.supervisor import EXIT_PERMANENT
 from dimwatch.cli.options import leave, read_settings, settings_options
@@ -23,6 +24,10 @@ def _run(role: str, data: Path | None, config: Path | None) -> None:
     except DimwatchError as error:
         click.echo(f"Error: {role}: {error}", err=True)
         leave(EXIT_PERMANENT if isinstance(error, PermanentError) else 1)
+    except Exception:
+        # The last line of defence of a process: a crash is a log entry as everything else, and then a restart.
+        structlog.get_logger().exception("crashed")
+        leave(1)
 
 
 @click.command()

@@ -1,0 +1,142 @@
+"""What `dimwatch status` tells: processes, flow, lag, drops, disk and coverage, each as far as it can be asked."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from importlib.resources import files
+from pathlib import Path
+from typing import Any, Final
+
+import orjson
+from prometheus_client.parser import text_string_to_metric_families
+
+from dimwatch.app import endpoint, health
+from dimwatch.app.coverage import Coverage, coverage
+from dimwatch.app.instance import follow, running
+from dimwatch.errors import DimwatchError
+from dimwatch.eventlog.inspect import GroupLag, lags
+from dimwatch.settings import Settings
+from dimwatch.store.client import StoreClient
+
+COVERAGE_S: Final = 3600
+DROPS_S: Final = 24 * 3600
+_ANSWER_S: Final = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class Drop:
+    """What was refused, cut or given up for one reason."""
+
+    stage: str
+    signal: str
+    reason: str
+    since_start: int  # from the metrics
+    last_day: int  # from the store
+
+
+@dataclass(slots=True)
+class Status:
+    """All that could be asked; `problems` says what is down and what could not be asked."""
+
+    data: str
+    problems: list[str] = field(default_factory=list)
+    processes: list[dict[str, Any]] = field(default_factory=list)
+    uptime_s: float = 0.0
+    flow: dict[str, float] = field(default_factory=dict)
+    open_traces: int | None = None
+    lags: list[GroupLag] = field(default_factory=list)
+    drops: list[Drop] = field(default_factory=list)
+    findings: dict[str, int] = field(default_factory=dict)
+    disk_bytes: dict[str, int] = field(default_factory=dict)
+    coverage: list[Coverage] | None = None  # None: could not look
+
+
+def look(settings: Settings) -> Status:
+    """Ask the supervisor, the eventlog, the disk and the store."""
+    status = Status(str(settings.data))
+    followed = follow(settings)
+    counted = asyncio.run(_ask_supervisor(followed, status))
+    try:
+        status.lags = lags(settings.eventlog_path)
+    except (DimwatchError, sqlite3.Error) as error:
+        status.problems.append(str(error))
+    status.disk_bytes = {
+        "eventlog": _size(settings.eventlog_path.parent),
+        "store": _size(settings.store_path),
+        "all": _size(settings.data),
+    }
+    _ask_store(followed, status, counted)
+    return status
+
+
+async def _ask_supervisor(settings: Settings, status: Status) -> dict[tuple[str, str, str], int]:
+    """Fill in what the supervisor knows; return what was dropped since the start."""
+    if running(settings.data) is None:
+        status.problems.append(f"Dimwatch is not running on {settings.data}: start it with `dimwatch up`")
+        return {}
+    port = settings.telemetry.metrics_port
+    told, metrics = await asyncio.gather(
+        health.get(endpoint.HOST, port, "/status", timeout_s=_ANSWER_S),
+        health.get(endpoint.HOST, port, "/metrics", timeout_s=_ANSWER_S),
+    )
+    if told is None or metrics is None:
+        status.problems.append(f"the supervisor does not answer on port {port}: see its log")
+        return {}
+    answer = orjson.loads(told)
+    status.processes, status.flow = answer["processes"], answer["flow"]
+    status.uptime_s = answer["uptime_s"]
+    for process in status.processes:
+        if process["state"] != "ready":
+            exit_ = f", last exit {process['last_exit']}" if process["last_exit"] else ""
+            status.problems.append(f"{process['process']} is {process['state']}{exit_}: see its log")
+    return _read_metrics(metrics.decode(), status)
+
+
+def _read_metrics(text: str, status: Status) -> dict[tuple[str, str, str], int]:
+    dropped: dict[tuple[str, str, str], int] = {}
+    for family in text_string_to_metric_families(text):
+        for sample in family.samples:
+            labels = sample.labels
+            if sample.name == "dimwatch_open_traces":
+                status.open_traces = int(sample.value)
+            elif sample.name == "dimwatch_dropped_total" and sample.value:
+                dropped[labels["stage"], labels["signal"], labels["reason"]] = int(sample.value)
+    return dropped
+
+
+def _ask_store(settings: Settings, status: Status, counted: dict[tuple[str, str, str], int]) -> None:
+    stored: dict[tuple[str, str, str], int] = {}
+    client = StoreClient(settings, timeout_s=_ANSWER_S)
+    try:
+        health.require_store(settings)
+        stored = {(row[0], row[1], row[2]): int(row[3]) for row in _rows(client, "drops", DROPS_S)}
+        status.findings = {row[0]: int(row[2]) for row in _rows(client, "findings", COVERAGE_S)}
+        status.coverage = [coverage(row) for row in _rows(client, "coverage", COVERAGE_S)]
+    except DimwatchError as error:
+        status.problems.append(f"coverage and stored drops are unknown: {error}")
+    finally:
+        client.close()
+    status.drops = [
+        Drop(*key, since_start=counted.get(key, 0), last_day=stored.get(key, 0))
+        for key in sorted(counted.keys() | stored.keys())
+    ]
+
+
+def _rows(client: StoreClient, name: str, seconds: int) -> Sequence[Sequence[Any]]:
+    sql = (files("dimwatch.app") / "sql" / f"{name}.sql").read_text(encoding="utf-8")
+    return client.rows(sql, {"seconds": seconds})
+
+
+def _size(folder: Path) -> int:
+    """Bytes on disk under a folder. Files come and go while it looks."""
+    total = 0
+    for path in folder.rglob("*"):
+        try:
+            found = path.lstat()
+        except OSError:
+            continue
+        total += found.st_blocks * 512
+    return total
