@@ -1,0 +1,105 @@
+"""Judges tool results by the column: a screen over all of them in native code, then the suspicious few one by one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from detectors.traces.failure_text import SCREEN
+from detectors.traces.verdicts import OK, State, Verdict, judge_one
+
+__all__ = ("ResultVerdicts", "State", "Verdict", "judge", "judge_one")
+
+_MAYBE_EMPTY: Final = (
+    r"(?i)^[\s\"'\[\](){}<]*(?:null|none|nil|undefined|nan|empty|no output|set|dict|list)?[\s\"'\[\](){}>]*$"
+    r"|^\W{0,4}(?:sorry|there |no |zero|0 |nothing|none|the |your |keine|aucun|sin |没有|未|could ?n|did ?n"
+    r"|empty data)"
+    r"|redact|\*\*\*|masked|hidden|elided|filtered|omitted|removed|scrubbed|not (?:specified|captured|recorded)"
+    r"|見つかりません"
+)
+_EMPTY_WRAPPER: Final = r"[:=\[]\s*(?:null|None|\"\"|''|\"null\"|\"None\"|\"\[\]\"|\"\{\}\"|\[\s*\]|\{\s*\})"
+_SHORT: Final = 600
+"""Characters; an empty result in its wrapper is no longer."""
+
+
+class ResultVerdicts:
+    """The verdicts on a column of results, by position."""
+
+    def __init__(
+        self, state: npt.NDArray[np.uint8], confidence: npt.NDArray[np.float32], said: dict[int, Verdict]
+    ) -> None:
+        self.state = state
+        """`State` codes."""
+        self.confidence = confidence
+        """How sure the state is, 0..1."""
+        self._said = said
+
+    def __len__(self) -> int:
+        return len(self.state)
+
+    @property
+    def is_error(self) -> npt.NDArray[np.bool_]:
+        """Results that say that the tool failed, more likely than not."""
+        errors: npt.NDArray[np.bool_] = (self.state == State.ERROR) & (self.confidence >= 0.5)
+        return errors
+
+    def kind(self, position: int) -> str:
+        """The kind of evidence: error_text, error_object, is_error_flag, http_error, …; "" for none."""
+        return self._said.get(position, OK).kind
+
+    def snippet(self, position: int) -> str:
+        """At most 200 characters of the evidence, "" for none."""
+        return self._said.get(position, OK).snippet
+
+    def table(self) -> pa.Table:
+        """The verdicts as columns: state, error_kind, confidence, snippet."""
+        positions = range(len(self))
+        return pa.table(
+            {
+                "state": pa.array(self.state),
+                "error_kind": pa.array([self.kind(p) for p in positions], pa.string()).dictionary_encode(),
+                "confidence": pa.array(self.confidence),
+                "snippet": pa.array([self.snippet(p) for p in positions], pa.string()),
+            }
+        )
+
+
+def judge(results: pa.Array | pa.ChunkedArray | Sequence[str | None]) -> ResultVerdicts:
+    """Judge results as captured; null is a missing result."""
+    column = _one_array(results)
+    missing = column.is_null().to_numpy(zero_copy_only=False)
+    state = np.where(missing, np.uint8(State.MISSING), np.uint8(State.OK)).astype(np.uint8)
+    confidence = np.ones(len(column), dtype=np.float32)
+    said: dict[int, Verdict] = {}
+    suspicious = np.flatnonzero(_screen(column) & ~missing)
+    for position, text in zip(suspicious.tolist(), column.take(pa.array(suspicious)).to_pylist(), strict=True):
+        verdict = judge_one(text)
+        if verdict is not OK:
+            state[position], confidence[position] = verdict.state, verdict.confidence
+            said[position] = verdict
+    return ResultVerdicts(state, confidence, said)
+
+
+def _one_array(results: pa.Array | pa.ChunkedArray | Sequence[str | None]) -> pa.Array:
+    if isinstance(results, pa.ChunkedArray):
+        results = results.combine_chunks()
+    if not isinstance(results, pa.Array):
+        results = pa.array(results, pa.string())
+    if pa.types.is_dictionary(results.type):
+        results = results.dictionary_decode()
+    return results
+
+
+def _screen(column: pa.Array) -> npt.NDArray[np.bool_]:
+    """Results that may be anything but fine."""
+    short = pc.less_equal(pc.binary_length(column), _SHORT)
+    wrapped = pc.and_(short, pc.match_substring_regex(column, _EMPTY_WRAPPER))
+    suspicious: Any = pc.or_(pc.match_substring_regex(column, SCREEN), wrapped)
+    suspicious = pc.or_(suspicious, pc.and_(short, pc.match_substring_regex(column, _MAYBE_EMPTY)))
+    mask: npt.NDArray[np.bool_] = pc.fill_null(suspicious, False).to_numpy(zero_copy_only=False)
+    return mask
