@@ -1,0 +1,141 @@
+"""The collector process: OTLP in at two doors, eventlog out."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ipaddress
+import signal
+import socket
+from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Final
+
+import structlog
+
+from dimwatch.clock import Clock, SystemClock
+from dimwatch.errors import PermanentError
+from dimwatch.eventlog import open_eventlog
+from dimwatch.eventlog.base import EventLog
+from dimwatch.settings import Receiver, Settings
+from ingest.otlp.intake import Intake
+from ingest.otlp.receiver_grpc import GrpcReceiver
+from ingest.otlp.receiver_http import HttpReceiver
+
+GRACE_S: Final = 6.0
+"""How long requests in flight may take after SIGTERM."""
+
+_THREADS: Final = 16  # most of them wait for the disk, together
+_REPORT_S: Final = 10.0
+
+_log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class Doors:
+    """Where the collector listens."""
+
+    grpc_port: int
+    http_port: int
+
+
+def run(settings: Settings) -> None:
+    """Receive until SIGTERM or SIGINT, then finish what is in flight. Raises PermanentError if it can not start."""
+    check_exposure(settings.receiver)
+    eventlog = open_eventlog(settings)
+    try:
+        asyncio.run(_run(settings, eventlog, SystemClock()))
+    finally:
+        eventlog.close()
+
+
+async def _run(settings: Settings, eventlog: EventLog, clock: Clock) -> None:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    async with serving(settings, eventlog, clock) as doors:
+        _log.info("receiving OTLP", host=settings.receiver.host, grpc=doors.grpc_port, http=doors.http_port)
+        await stop.wait()
+        _log.info("draining")
+
+
+@contextlib.asynccontextmanager
+async def serving(settings: Settings, eventlog: EventLog, clock: Clock) -> AsyncIterator[Doors]:
+    """Serve both doors while the block runs; on leaving, requests in flight are finished first."""
+    receiver = settings.receiver
+    intake = Intake(eventlog, settings, clock)
+    pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="intake")
+    http, grpc = HttpReceiver(intake, receiver, pool), GrpcReceiver(intake, receiver, pool)
+    listener = _bind(receiver.host, receiver.http_port)
+    reports: asyncio.Task[None] | None = None
+    try:
+        grpc_port = await _start_grpc(grpc, receiver)
+        http_port = listener.getsockname()[1]
+        await http.start(listener)
+        reports = asyncio.create_task(_report(intake))
+        yield Doors(grpc_port, http_port)
+    finally:
+        if reports is not None:
+            reports.cancel()
+        await asyncio.gather(http.stop(GRACE_S), grpc.stop(GRACE_S))
+        listener.close()
+        await asyncio.to_thread(pool.shutdown)
+        await asyncio.to_thread(intake.report_refused)
+
+
+async def _report(intake: Intake) -> None:
+    while True:
+        await asyncio.sleep(_REPORT_S)
+        await asyncio.to_thread(intake.report_refused)
+
+
+def check_exposure(receiver: Receiver) -> None:
+    """Refuse to be open to a network without a token. Raises PermanentError with the remedy."""
+    if receiver.token is not None and receiver.token.get_secret_value():
+        return
+    if not _is_loopback(receiver.host):
+        raise PermanentError(
+            f"receiver.host {receiver.host!r} can be reached from other machines, so a token is needed: set "
+            "receiver.token (DIMWATCH_RECEIVER__TOKEN), or listen on 127.0.0.1"
+        )
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _bind(host: str, port: int) -> socket.socket:
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        listener = socket.socket(family, kind, protocol)
+        try:
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listener.bind(address)
+            listener.listen(1024)
+        except OSError:
+            listener.close()
+            raise
+    except OSError as error:
+        raise PermanentError(
+            f"can not listen on {host}:{port} for OTLP/HTTP: {error.strerror}; stop what uses it, or set "
+            "receiver.http_port (DIMWATCH_RECEIVER__HTTP_PORT)"
+        ) from error
+    return listener
+
+
+async def _start_grpc(grpc: GrpcReceiver, receiver: Receiver) -> int:
+    host = f"[{receiver.host}]" if ":" in receiver.host else receiver.host
+    try:
+        return await grpc.start(f"{host}:{receiver.grpc_port}")
+    except (OSError, RuntimeError) as error:
+        raise PermanentError(
+            f"can not listen on {host}:{receiver.grpc_port} for OTLP/gRPC; stop what uses it, or set "
+            "receiver.grpc_port (DIMWATCH_RECEIVER__GRPC_PORT)"
+        ) from error

@@ -1,0 +1,181 @@
+"""The outline of a request, read from the wire: how many items it has, and how to cut it into smaller requests.
+
+Traces, logs and metrics share their outer levels: request (field 1) > resource (2) > scope (2) > item.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Final
+
+from dimwatch.errors import InvalidError
+from ingest.otlp.framing import Shape, delimited, encode_varint, read_varint
+from ingest.otlp.refusals import TooLargeError
+
+PIECE_BYTES: Final = 1 << 20
+"""A request above this is cut into pieces, so that what is parsed at once, and stored as one record, is bounded."""
+
+MAX_MESSAGES: Final = 1_500_000
+"""Most nested messages in one piece that is larger than that because a single item is."""
+
+_FIELDS_PER_ITEM: Final = 8
+_TAG_REQUEST: Final = b"\x0a"
+_TAG_CHILD: Final = b"\x12"
+_CHILD: Final = 0x12
+
+
+@dataclass(frozen=True, slots=True)
+class Outline:
+    """What a request holds."""
+
+    items: int
+    largest: int
+    """Bytes of the largest item."""
+
+
+def outline(body: bytes, max_items: int, what: str) -> Outline:
+    """Count items without parsing. Raises TooLargeError above `max_items`, InvalidError for broken framing."""
+    budget = max_items * _FIELDS_PER_ITEM + 1024
+    items = largest = steps = 0
+    for resource, _, low, high in delimited(body, 0, len(body)):
+        steps += 1
+        if resource == 1:
+            for scope, _, scope_low, scope_high in delimited(body, low, high):
+                steps += 1
+                if scope == 2:
+                    count, size, walked = _scan_items(body, scope_low, scope_high, max_items - items)
+                    items += count
+                    steps += walked
+                    largest = max(largest, size)
+                if items > max_items or steps > budget:
+                    break
+        if items > max_items or steps > budget:
+            raise TooLargeError(
+                f"more than {max_items} {what}s in one request (receiver.max_spans); send smaller batches"
+            )
+    return Outline(items, largest)
+
+
+def _scan_items(body: bytes, at: int, end: int, most: int) -> tuple[int, int, int]:
+    """Count the items of one scope: the one loop over all spans, so that it is written out for speed."""
+    items = largest = others = 0
+    stop_after = most * _FIELDS_PER_ITEM + 1024
+    while at < end:
+        if body[at] != _CHILD:
+            others += 1
+            if others > stop_after:
+                break
+            for number, _, _, high in delimited(body, at, end):
+                if number == 2:  # an item whose tag is written in an unusual way
+                    items += 1
+                at = high
+                break
+            else:
+                break
+            continue
+        if at + 3 < end and body[at + 2] < 128:  # the size has two bytes at most
+            size = body[at + 1]
+            if size < 128:
+                at += 2 + size
+            else:
+                size += (body[at + 2] << 7) - 128
+                at += 3 + size
+        else:
+            size, at = read_varint(body, at + 1, end)
+            at += size
+        if at > end:
+            raise InvalidError(f"malformed protobuf: an item runs over its scope, which ends at byte {end}")
+        if size > largest:
+            largest = size
+        items += 1
+        if items > most:
+            break
+    return items, largest, items + others
+
+
+def pieces(body: bytes, shape: Shape) -> Iterator[bytes]:
+    """Cut a large request into requests of about `PIECE_BYTES`, which together say the same.
+
+    Raises TooLargeError for a piece with more than `MAX_MESSAGES` nested messages.
+    """
+    batch: list[bytes] = []
+    held = 0
+    for fragment in _fragments(body):
+        if batch and held + len(fragment) > PIECE_BYTES:
+            yield _checked(b"".join(batch), shape)
+            batch, held = [], 0
+        batch.append(fragment)  # requests one behind the other are one request, as protobuf merges
+        held += len(fragment)
+    if batch:
+        yield _checked(b"".join(batch), shape)
+
+
+def _fragments(body: bytes) -> Iterator[bytes]:
+    """Requests that hold one resource each, cut between items where they would be larger than a piece.
+
+    Resource and scope are repeated in each; where they are large, fragments grow with them.
+    """
+    for number, tag, low, high in delimited(body, 0, len(body)):
+        if number != 1 or high - tag <= PIECE_BYTES:
+            yield body[tag:high]
+            continue
+        resource, scopes = _split(body, low, high)
+        if not scopes:
+            yield body[tag:high]
+        for scope_low, scope_high in scopes:
+            scope, items = _split(body, scope_low, scope_high)
+            room = max(PIECE_BYTES, 4 * (len(resource) + len(scope)))
+            batch: list[bytes] = []
+            held = 0
+            for item_low, item_high in items:
+                item = _TAG_CHILD + _sized(body[item_low:item_high])
+                if batch and held + len(item) > room:
+                    yield _request(resource, scope, batch)
+                    batch, held = [], 0
+                batch.append(item)
+                held += len(item)
+            yield _request(resource, scope, batch)
+
+
+def _split(body: bytes, low: int, high: int) -> tuple[bytes, list[tuple[int, int]]]:
+    """The fields of a level other than its children (field 2), as they are, and where the children lie."""
+    rest: list[bytes] = []
+    children: list[tuple[int, int]] = []
+    kept_from = low
+    for number, tag, start, end in delimited(body, low, high):
+        if number == 2:
+            rest.append(body[kept_from:tag])
+            children.append((start, end))
+            kept_from = end
+    rest.append(body[kept_from:high])
+    return b"".join(rest), children
+
+
+def _request(resource: bytes, scope: bytes, items: list[bytes]) -> bytes:
+    inner = scope + b"".join(items)
+    return _TAG_REQUEST + _sized(resource + _TAG_CHILD + _sized(inner))
+
+
+def _sized(payload: bytes) -> bytes:
+    return encode_varint(len(payload)) + payload
+
+
+def _checked(piece: bytes, shape: Shape) -> bytes:
+    if len(piece) > 2 * PIECE_BYTES and _messages(piece, 0, len(piece), shape, 0) > MAX_MESSAGES:
+        raise TooLargeError(f"one span, log record or metric holds over {MAX_MESSAGES} nested values")
+    return piece
+
+
+def _messages(body: bytes, start: int, end: int, shape: Shape, depth: int) -> int:
+    """How many messages are nested in `body[start:end]`; stops counting once there are too many."""
+    if depth > 100:
+        raise InvalidError("malformed protobuf: nested too deeply")
+    count = 0
+    for steps, (number, _, low, high) in enumerate(delimited(body, start, end)):
+        child = shape.messages.get(number)
+        if child is not None:
+            count += 1 + (_messages(body, low, high, child, depth + 1) if high > low else 0)
+        if count > MAX_MESSAGES or steps > 2 * MAX_MESSAGES:
+            return MAX_MESSAGES + 1
+    return count
