@@ -20,13 +20,14 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from detectors.traces.checkpoint import AssemblerState, OpenTrace
 from dimwatch.clock import NS_PER_SECOND
+from dimwatch.records import SPAN
 from dimwatch.settings import Assembly
 
 Slots = npt.NDArray[np.int64]
 
 GONE: Final = -1
-_NEVER: Final = np.iinfo(np.int64).max
 _GAP_FACTOR: Final = 3.0
 """How many times the longest recent gap a service's traces may pause before they count as over."""
 _GAP_DECAY: Final = 0.998
@@ -42,7 +43,7 @@ class _Chunk:
     slots: Slots
     left: int
     bytes: int
-    oldest_record: int
+    record: int
 
     def take(self, due: npt.NDArray[np.bool_]) -> tuple[pa.Table, Slots] | None:
         """Remove and return the rows whose slot is due."""
@@ -94,7 +95,10 @@ class Assembler:
         self._chunks: list[_Chunk] = []
         self._content: list[_Chunk] = []
         self._gap_ns: dict[str, float] = {}
-        self._closed: OrderedDict[str, int] = OrderedDict()
+        self._closed: OrderedDict[str, tuple[int, int]] = OrderedDict()
+        """Traces that were handed out, oldest first: their first and last record."""
+        self._last_record = np.empty(0, dtype=np.int64)
+        self._judged_before: set[str] = set()
         self._forced: set[int] = set()
         self.dropped: Counter[str] = Counter()
 
@@ -108,11 +112,69 @@ class Assembler:
         """Bytes held for them."""
         return sum(chunk.bytes for chunk in self._chunks) + sum(chunk.bytes for chunk in self._content)
 
-    def oldest_record(self) -> int | None:
-        """The smallest `record` that an open trace came in, None if nothing is open."""
-        if not self._slot_of:
-            return None
-        return int(self._first_record[list(self._slot_of.values())].min())
+    def oldest_record(self, since: int) -> int | None:
+        """The smallest `record`, not before `since`, in which an open trace began; None if there is none."""
+        first = self._first_record[self._open_slots()]
+        first = first[first >= since]
+        return int(first.min()) if len(first) else None
+
+    def snapshot(self, base: int) -> AssemblerState:
+        """What must be kept so that reading on from record `base` gives the same traces."""
+        slots = self._open_slots()
+        slots = slots[self._first_record[slots] < base]
+        old = np.zeros(len(self._last), dtype=np.bool_)
+        old[slots] = True
+        judged = []
+        for trace_id, (first, last) in reversed(self._closed.items()):
+            if first < base <= last:
+                judged.append(trace_id)
+        content = _copied(self._content, old, base)
+        return AssemblerState(
+            open=[
+                OpenTrace(
+                    self._id_of[slot],
+                    int(self._last[slot]),
+                    int(self._due[slot]),
+                    bool(self._rooted[slot]),
+                    bool(self._late[slot]),
+                )
+                for slot in slots.tolist()
+            ],
+            spans=_copied(self._chunks, old, base) or SPAN.empty_table(),
+            content=content,
+            judged=judged,
+            gap_ns=dict(self._gap_ns),
+        )
+
+    def restore(self, state: AssemblerState) -> None:
+        """Take up a snapshot: only before the first `add`."""
+        before = -1
+        for trace in state.open:
+            slot = self._slot(trace.trace_id, trace.last_ns, before)
+            self._due[slot], self._rooted[slot], self._late[slot] = trace.due_ns, trace.rooted, trace.late
+        for table, chunks in ((state.spans, self._chunks), (state.content, self._content)):
+            if table is not None and table.num_rows:
+                slots = self._slots(table["trace_id"], 0, before)
+                chunks.append(_Chunk(table, slots, len(slots), table.nbytes, before))
+                if chunks is self._chunks:
+                    self._spans += np.bincount(slots, minlength=len(self._spans))
+        self._gap_ns.update(state.gap_ns)
+        self._judged_before = set(state.judged)
+        self._closed.update(dict.fromkeys(state.judged, (before, before)))
+
+    def catch_up(self, spans: pa.Table) -> pa.Table:
+        """Of spans that are read a second time, those whose trace was not judged before the restart."""
+        if not self._judged_before or not spans.num_rows:
+            return spans
+        judged = pc.is_in(spans["trace_id"], value_set=pa.array(sorted(self._judged_before)))
+        return spans.filter(pc.invert(judged))
+
+    def caught_up(self) -> None:
+        """From here on records are new: what comes for a judged trace is late, not a repetition."""
+        self._judged_before.clear()
+
+    def _open_slots(self) -> Slots:
+        return np.fromiter(self._slot_of.values(), dtype=np.int64, count=len(self._slot_of))
 
     def add(self, spans: pa.Table, *, now_ns: int, record: int) -> None:
         """Take in spans that came with `record` (a number that grows with the log) at record time `now_ns`."""
@@ -140,18 +202,17 @@ class Assembler:
 
     def close(self, now_ns: int) -> Closed | None:
         """Hand out the traces that are over at record time `now_ns`, None if there are none."""
-        slots = np.fromiter(self._slot_of.values(), dtype=np.int64, count=len(self._slot_of))
-        if not len(slots):
-            return None
+        slots = self._open_slots()
         return self._hand_out(slots[self._due[slots] <= now_ns])
 
     def flush(self) -> Closed | None:
         """Hand out everything: the input has ended."""
-        return self._hand_out(np.fromiter(self._slot_of.values(), dtype=np.int64, count=len(self._slot_of)))
+        return self._hand_out(self._open_slots())
 
     def _slots(self, trace_ids: pa.ChunkedArray, now_ns: int, record: int) -> Slots:
         encoded = trace_ids.combine_chunks().dictionary_encode()
         numbers = [self._slot(trace_id, now_ns, record) for trace_id in encoded.dictionary.to_pylist()]
+        self._last_record[numbers] = record
         slots: Slots = np.array(numbers, dtype=np.int64)[encoded.indices.to_numpy(zero_copy_only=False)]
         return slots
 
@@ -173,12 +234,11 @@ class Assembler:
         self._first_record[slot] = record
         self._rooted[slot] = False
         self._spans[slot] = 0
-        closed_ns = self._closed.pop(trace_id, None)
-        self._late[slot] = closed_ns is not None
+        self._late[slot] = self._closed.pop(trace_id, None) is not None
         return slot
 
     def _grow(self, size: int) -> None:
-        for name in ("_last", "_due", "_first_record", "_rooted", "_late", "_spans"):
+        for name in ("_last", "_due", "_first_record", "_last_record", "_rooted", "_late", "_spans"):
             old = getattr(self, name)
             new = np.zeros(size, dtype=old.dtype)
             new[: len(old)] = old
@@ -226,7 +286,7 @@ class Assembler:
             return
         # A tenth more than needed, so that this is not done again for every batch.
         count = min(len(self._slot_of), count + len(self._slot_of) // 10)
-        slots = np.fromiter(self._slot_of.values(), dtype=np.int64, count=len(self._slot_of))
+        slots = self._open_slots()
         stalest = slots[np.argpartition(self._last[slots], count - 1)[:count]]
         self._due[stalest] = 0
         self._forced.update(stalest.tolist())
@@ -251,7 +311,7 @@ class Assembler:
         for slot in slots.tolist():
             trace_id = self._id_of[slot]
             del self._slot_of[trace_id]
-            self._closed[trace_id] = int(self._last[slot])
+            self._closed[trace_id] = int(self._first_record[slot]), int(self._last_record[slot])
         while len(self._closed) > _REMEMBERED_CLOSED:
             self._closed.popitem(last=False)
         self._forced.difference_update(slots.tolist())
@@ -266,6 +326,16 @@ class Assembler:
     @staticmethod
     def _ns(seconds: float) -> int:
         return int(seconds * NS_PER_SECOND)
+
+
+def _copied(chunks: list[_Chunk], wanted: npt.NDArray[np.bool_], before: int) -> pa.Table | None:
+    """The rows of wanted slots that came before record `before`."""
+    parts = []
+    for chunk in chunks:
+        if chunk.record < before:
+            rows = np.flatnonzero((chunk.slots != GONE) & wanted[chunk.slots])
+            parts.append(chunk.table.take(pa.array(rows)))
+    return pa.concat_tables(parts) if parts else None
 
 
 def _taken(chunks: list[_Chunk], due: npt.NDArray[np.bool_]) -> tuple[pa.Table | None, Slots]:

@@ -32,7 +32,7 @@ _SCREEN_WORDS: Final = (
     r"|invalid|no such|missing|required|went wrong|sorry|did not (?:respond|answer|reply)|no (?:response|answer"
     r"|reply)"
     r"|took too long|enotfound|econn|etimedout|esocket|eai_again|ehostun|socket hang|unreachable|resource_exhausted"
-    r"|input should|does(?: not|n[’']t) exist|exit(?:ed)?\b.{0,30}(?:code|status)|fehler|fehlgeschlagen|überschr"
+    r"|input should|do(?:es)?(?: not|n[’']t) exist|exit(?:ed)?\b.{0,30}(?:code|status)|fehler|fehlgeschlagen|überschr"
     r"|erreur|échec|échou|expiré|erro|fallo|falló|agotado|ошибк|错误|錯誤|失败|失敗|超时|超時|出错|异常|エラー"
     r"|タイムアウト|例外|오류|에러|실패|<html|<!doctype"
     r"|[\"']?(?:success|ok|succeeded|successful)[\"']?\s*[:=]\s*[\"']?false|[\"']code[\"']?\s*:\s*[\"']?[45]\d\d"
@@ -78,11 +78,10 @@ _STACK_TRACE = (
     r"|thread '[^'\n]{0,80}' panicked at|unhandled exception[.:]|fatal error: uncaught"
 )
 _ERROR_TEXT = (
-    r"(?:(?:an?|the|this|unexpected|internal|fatal|critical|unknown|unhandled|system|server|tool|api|http|network|"
-    r"runtime|execution|database|sql|query|validation|connection|parse|parsing|json|input|request|mcp|function|"
-    r"service|backend|provider|agent|client|syntax|python|graphql|remote|processing) ){0,4}"
+    rf"(?:[\w-]+ (?={_SUBJECT} ))?(?:(?:an?|the|this|unexpected|internal|fatal|critical|unknown|unhandled|system|client"
+    rf"|runtime|sql|parse|parsing|json|input|syntax|python|graphql|remote|processing|provider|{_SUBJECT}) ){{0,4}}"
     r"error(?:\(s\))?(?: (?:message|details?|code))?\*{0,2}\s*[:：]"
-    r"(?!\*{0,2}\s*(?:none|null|no errors?|0|false|nil|n/a|\"\"|-)\s*(?:$|[\n,;.]))"
+    r"(?!\*{0,2}\s*(?:(?:none|null|no errors?|0|false|nil|n/a|\"\"|-)\s*(?:$|[\n,;.])|[-+]?\d*\.\d|\d+ ?%))"
     r"|error (?:executing|calling|running|invoking|while|during|when|from|fetching|retrieving|getting|occurred"
     r"|accessing|"
     r"parsing|processing|reading|writing|connecting|creating|updating|searching|loading|querying|performing"
@@ -233,8 +232,7 @@ _HTML_FAILURE = re.compile(
     re.IGNORECASE,
 )
 _NOTHING_FOUND = re.compile(
-    r"(?!\w+ (?:errors?|problems?|issues?|warnings?|conflicts?|changes|failures)\b)"
-    r"(?:sorry,? )?(?:there (?:are|is|were|was) )?(?:no|zero|0) (?:[\w'’-]+ ){0,4}?(?:results?|matches|match"
+    r"(?!\w+ (?:errors?|problems?|issues?|warnings?|conflicts?|changes|failures)\b)(?:(?:sorry,? )?(?:there (?:are|is|were|was) )?(?:no|zero|0) (?:[\w'’-]+ ){0,4}?(?:results?|matches|match"
     r"|matching"
     r"|records?|rows?|documents?|entries|items?|data|hits|output|content|answers?|information|files?|messages?"
     r"|events?)\b"
@@ -243,7 +241,7 @@ _NOTHING_FOUND = re.compile(
     r"(?:no|0|zero|nothing|an? empty)\b.{0,80}$|(?:could ?n[o'’]t|did ?n[o'’]t) find any\b.{0,100}$"
     r"|keine (?:ergebnisse|treffer|daten|einträge)\b.{0,80}$|aucune? (?:résultat|donnée)\b.{0,80}$"
     r"|no se encontr(?:ó|aron)\b.{0,80}$|sin resultados\b.{0,80}$|(?:没有|未)(?:找到|查到|搜索到|结果|数据).{0,40}$"
-    r"|.{0,40}見つかりません.{0,20}$|empty dataframe\n.*",
+    r"|.{0,40}見つかりません.{0,20}$|empty dataframe\n.*)",
     re.IGNORECASE | re.DOTALL,
 )
 _NOT_FOUND = re.compile(r"(?:[\w'’`\"#-]+ ){1,4}(?:was |were |is |could )?not (?:be )?found[.!]?$", re.IGNORECASE)

@@ -100,18 +100,22 @@ def _evidence(finding: Finding) -> str:
 
 
 def _corrected(context: Context, findings: list[tuple[Rule, Finding]], version: int) -> pa.Table:
-    """Rows whose effective status the whole trace changes, or that inherit an agent that they do not name."""
+    """Rows whose effective status the whole trace changes, and rows that log events have added to."""
     batch = context.batch
     status = batch.column("effective_status")
     rows: dict[int, str] = {}
     for rule, finding in findings:
         if rule.fails and (finding.severity or rule.severity) is not Severity.INFO and finding.row != NONE:
             rows.setdefault(finding.row, rule.name)
-    changed = [row for row in sorted(rows) if status[row].as_py() != ERROR]
-    pick = pa.array(changed, pa.int64())
-    spans = batch.spans.take(pick)
+    worse = {row: rule for row, rule in rows.items() if status[row].as_py() != ERROR}
+    received = pc.cast(batch.column("received_time"), pa.int64())
+    enriched = pc.not_equal(batch.column("version"), received).to_numpy(zero_copy_only=False)
+    changed = sorted(worse.keys() | set(np.flatnonzero(enriched).tolist()))
+    spans = batch.spans.take(pa.array(changed, pa.int64()))
     if not changed:
         return spans
-    spans = replace(spans, "effective_status", pa.repeat(ERROR, len(changed)))
-    spans = replace(spans, "effective_reason", pa.array([rows[row] for row in changed]))
+    is_worse = pa.array([row in worse for row in changed])
+    reason = pa.array([worse.get(row, "") for row in changed])
+    spans = replace(spans, "effective_status", pc.if_else(is_worse, ERROR, spans["effective_status"]))
+    spans = replace(spans, "effective_reason", pc.if_else(is_worse, reason, spans["effective_reason"]))
     return replace(spans, "version", pc.cast(pa.repeat(version, len(changed)), pa.int64()))

@@ -42,7 +42,7 @@ def with_first_look(spans: pa.Table) -> pa.Table:
         verdicts = judge(spans["tool_result"].combine_chunks().take(pa.array(tools)))
         wrong = np.zeros(len(kind), dtype=np.bool_)
         wrong[tools] = (verdicts.state == State.ERROR) & (verdicts.confidence >= 0.5)
-        uncaptured[tools] = (verdicts.state == State.MISSING) | (verdicts.state == State.UNCAPTURED)
+        uncaptured[tools] = (verdicts.state == State.MISSING) | (verdicts.state == State.REDACTED)
         reason = pc.if_else(pa.array(wrong), "silent_tool_failure", reason)
     finish = spans["finish_reason"].combine_chunks()
     for word, rule in _FINISH_FAULTS:

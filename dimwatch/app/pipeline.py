@@ -58,7 +58,7 @@ class Pipeline:
             spans = with_first_look(self._prices.with_cost(normalized.spans))
             if spans.num_rows:
                 output.spans.append(spans)
-                self.assembler.add(spans, now_ns=now_ns, record=record)
+                self.assembler.add(self.assembler.catch_up(spans), now_ns=now_ns, record=record)
         self._count_drops(output)
         return output
 
@@ -73,7 +73,7 @@ class Pipeline:
     def _judge(self, closed: Closed | None, now_ns: int) -> Output:
         output = Output()
         if closed is not None:
-            spans = closed.spans if closed.content is None else self._joined(closed.spans, closed.content)
+            spans = closed.spans if closed.content is None else self._joined(closed.spans, closed.content, now_ns)
             judged = judge_traces(TraceBatch(spans, closed.trace, closed.late, closed.forced), now_ns)
             output.closed = closed.cause
             output.observations.append(judged.observations)
@@ -83,9 +83,9 @@ class Pipeline:
         self._count_drops(output)
         return output
 
-    def _joined(self, spans: pa.Table, content: pa.Table) -> pa.Table:
+    def _joined(self, spans: pa.Table, content: pa.Table, now_ns: int) -> pa.Table:
         """Spans with what log events say of them, looked at and priced anew."""
-        return with_first_look(self._prices.with_cost(join_content(spans, content)))
+        return with_first_look(self._prices.with_cost(join_content(spans, content, now_ns)))
 
     def _count_drops(self, output: Output) -> None:
         for reason, count in self.assembler.dropped.items():
