@@ -66,9 +66,7 @@ class _State:
                 continue
             topic = self.topics.setdefault(name, _Topic())
             for offset, new in enumerate(records, topic.next_offset):
-                topic.records.append(
-                    Record(name, 0, offset, new.timestamp_ns, new.value, new.key, dict(new.headers))
-                )
+                topic.records.append(Record(name, 0, offset, new.timestamp_ns, new.value, new.key, dict(new.headers)))
             added = sum(_size(record) for record in records)
             topic.bytes += added
             self.bytes += added

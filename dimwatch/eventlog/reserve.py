@@ -1,8 +1,8 @@
 """Disk space that is kept back, so that a full disk can still be emptied.
 
-Deleting records and committing offsets write to the disk before they free anything. The reserve is a file of
-real blocks beside the database: urgent writes may take it when the disk is full, and appends are refused
-until it is back.
+Committing offsets and removing records write before they free anything. The reserve is a file of real blocks
+beside the database. When the disk is full, these urgent writes may take it; appends then have to wait until it
+is back, or until as much is free inside the database's own file, which serves the same end.
 """
 
 from __future__ import annotations
@@ -11,7 +11,8 @@ import os
 from pathlib import Path
 from typing import Final
 
-RESERVE_BYTES: Final = 8 * 1024 * 1024
+RESERVE_BYTES: Final = 48 * 1024 * 1024
+"""Enough to copy a whole WAL into the database's file (a checkpoint's worth and one transaction), and some."""
 
 
 class Reserve:
@@ -31,6 +32,9 @@ class Reserve:
         # Built under another name: only a whole reserve counts, also for the other processes.
         draft = self._path.with_name(f"{self._path.name}.{os.getpid()}")
         try:
+            disk = os.statvfs(self._path.parent)
+            if disk.f_bavail * disk.f_frsize < RESERVE_BYTES:
+                return False
             with draft.open("wb") as file:
                 if hasattr(os, "posix_fallocate"):
                     os.posix_fallocate(file.fileno(), 0, RESERVE_BYTES)

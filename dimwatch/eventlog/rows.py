@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import struct
 import threading
+from collections.abc import Sequence
 from typing import Final, NamedTuple
 
 import orjson
@@ -17,7 +18,7 @@ import xxhash
 import zstandard
 
 from dimwatch.errors import InvalidError
-from dimwatch.eventlog.base import NewRecord, Record
+from dimwatch.eventlog.base import Batch, NewRecord, Record
 
 MIN_COMPRESS_BYTES: Final = 256
 MAX_VALUE_BYTES: Final = 512 * 1024 * 1024
@@ -71,6 +72,16 @@ def encode(record: NewRecord) -> Row:
     headers = orjson.dumps(dict(record.headers)) if record.headers else b""
     checksum = _checksum(record.timestamp_ns, record.key, headers, codec, size, value)
     return Row(record.timestamp_ns, record.key, headers, codec, size, checksum, value)
+
+
+Encoded = Sequence[tuple[str, Sequence[Row]]]
+"""Rows by topic."""
+
+
+def encode_batch(batch: Batch) -> tuple[Encoded, int]:
+    """The rows of `batch`, and about what they take on disk, in bytes."""
+    encoded = [(topic, [encode(record) for record in records]) for topic, records in batch.items() if records]
+    return encoded, sum(row.stored_bytes for _, rows in encoded for row in rows)
 
 
 def decode(topic: str, offset: int, row: Row) -> Record:

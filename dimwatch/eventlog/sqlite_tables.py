@@ -8,18 +8,19 @@ from __future__ import annotations
 
 import sqlite3
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final, NamedTuple
 
 from dimwatch.errors import PermanentError
-from dimwatch.eventlog.rows import COLUMNS, SQL_STORED_BYTES, Row
+from dimwatch.eventlog.rows import COLUMNS, SQL_STORED_BYTES, Encoded, Row
 from dimwatch.eventlog.writer import error_code, explain
 
 _APPLICATION_ID: Final = 0x44494D57  # "DIMW"
 _FORMAT: Final = 1
 PAGE_BYTES: Final = 16384
-_CHECKPOINT_BYTES: Final = 32 * 1024 * 1024
+CHECKPOINT_BYTES: Final = 16 * 1024 * 1024
+"""How much the WAL grows before it is copied into the file; see `RESERVE_BYTES`."""
 _CACHE_KIB: Final = 16 * 1024
 _OPEN_TIMEOUT_S: Final = 10.0
 
@@ -42,9 +43,7 @@ def connect(path: Path) -> sqlite3.Connection:
     while True:
         connection: sqlite3.Connection | None = None
         try:
-            connection = sqlite3.connect(
-                path, timeout=_OPEN_TIMEOUT_S, isolation_level=None, check_same_thread=False
-            )
+            connection = sqlite3.connect(path, timeout=_OPEN_TIMEOUT_S, isolation_level=None, check_same_thread=False)
             _prepare(connection)
             return connection
         except (sqlite3.Error, PermanentError) as error:
@@ -68,8 +67,8 @@ def _prepare(connection: sqlite3.Connection) -> None:
         "journal_mode=WAL",
         "synchronous=FULL",
         "fullfsync=ON",  # where fsync alone does not reach the disk (macOS)
-        f"wal_autocheckpoint={_CHECKPOINT_BYTES // PAGE_BYTES}",
-        f"journal_size_limit={2 * _CHECKPOINT_BYTES}",
+        f"wal_autocheckpoint={CHECKPOINT_BYTES // PAGE_BYTES}",
+        f"journal_size_limit={2 * CHECKPOINT_BYTES}",
         f"cache_size=-{_CACHE_KIB}",
         "secure_delete=OFF",  # overwriting what is removed would double the cost of retention
     ):
@@ -80,9 +79,7 @@ def _prepare(connection: sqlite3.Connection) -> None:
             _create(connection)
         connection.execute("COMMIT")
     if (found := _pragma(connection, "user_version")) != _FORMAT:
-        raise PermanentError(
-            f"the eventlog has format {found}, this Dimwatch reads {_FORMAT}: upgrade Dimwatch"
-        )
+        raise PermanentError(f"the eventlog has format {found}, this Dimwatch reads {_FORMAT}: upgrade Dimwatch")
 
 
 def _text(stored: bytes) -> str:
@@ -115,9 +112,14 @@ def data_version(connection: sqlite3.Connection) -> int:
 
 
 def used_bytes(connection: sqlite3.Connection) -> int:
-    """Bytes of the file that hold something; space that was freed is used again before the file grows."""
+    """Bytes of the file that hold something."""
     pages = _pragma(connection, "page_count") - _pragma(connection, "freelist_count")
     return pages * _pragma(connection, "page_size")
+
+
+def free_bytes(connection: sqlite3.Connection) -> int:
+    """Bytes of the file that hold nothing: they are used again before the file grows."""
+    return _pragma(connection, "freelist_count") * _pragma(connection, "page_size")
 
 
 # topics
@@ -125,19 +127,20 @@ def used_bytes(connection: sqlite3.Connection) -> int:
 
 def find_topic(connection: sqlite3.Connection, name: str) -> Topic | None:
     """The topic, if anything was ever appended to it."""
-    row = connection.execute(
-        "SELECT id, next_offset, stored_bytes FROM topics WHERE name = ?", (name,)
-    ).fetchone()
+    row = connection.execute("SELECT id, next_offset, stored_bytes FROM topics WHERE name = ?", (name,)).fetchone()
     return Topic(*row) if row else None
 
 
-def append(connection: sqlite3.Connection, name: str, rows: Sequence[Row]) -> None:
-    """Add `rows` at the end of the topic, which is made if it is new."""
+def append(connection: sqlite3.Connection, encoded: Encoded) -> None:
+    """Add rows at the end of their topics."""
+    for name, rows in encoded:
+        _append(connection, name, rows)
+
+
+def _append(connection: sqlite3.Connection, name: str, rows: Sequence[Row]) -> None:
     topic = find_topic(connection, name)
     if topic is None:
-        cursor = connection.execute(
-            "INSERT INTO topics (name, next_offset, stored_bytes) VALUES (?, 0, 0)", (name,)
-        )
+        cursor = connection.execute("INSERT INTO topics (name, next_offset, stored_bytes) VALUES (?, 0, 0)", (name,))
         topic = Topic(cursor.lastrowid or 0, 0, 0)
         connection.execute(
             f"CREATE TABLE records_{topic.id} (offset INTEGER PRIMARY KEY, timestamp_ns INTEGER NOT NULL,"
@@ -164,9 +167,7 @@ def scan(connection: sqlite3.Connection, topic_id: int, start: int, limit: int) 
 
 def read_one(connection: sqlite3.Connection, topic_id: int, offset: int) -> Row | None:
     """One record's columns."""
-    found = connection.execute(
-        f"SELECT {COLUMNS} FROM records_{topic_id} WHERE offset = ?", (offset,)
-    ).fetchone()
+    found = connection.execute(f"SELECT {COLUMNS} FROM records_{topic_id} WHERE offset = ?", (offset,)).fetchone()
     return Row(*found) if found else None
 
 
@@ -227,12 +228,13 @@ _FOREVER: Final = 2**63 - 1
 _MAX_CHUNKS: Final = 4
 
 
-def remove_read(connection: sqlite3.Connection, needed_bytes: int, max_bytes: int) -> bool:
-    """Make room for `needed_bytes` by removing records that all groups have committed; True if there is room.
+def remove_read(connection: sqlite3.Connection, enough: Callable[[], bool]) -> bool:
+    """Remove the oldest records that all groups have committed until there is room `enough`; True if there is.
 
-    The newest record of a topic stays, and so does everything in a topic that no group reads.
+    The newest record of a topic stays, and so does everything in a topic that no group reads. One call removes
+    a few chunks at most.
     """
-    if used_bytes(connection) + needed_bytes <= max_bytes:
+    if enough():
         return True
     read = connection.execute(
         "SELECT topics.name, min(min(coalesce(positions.next_offset, 0)), topics.next_offset - 1)"
@@ -245,7 +247,7 @@ def remove_read(connection: sqlite3.Connection, needed_bytes: int, max_bytes: in
             connection, name, older_than_ns=_FOREVER, keep_bytes=_FOREVER, before=before
         ):
             chunks += 1
-            if used_bytes(connection) + needed_bytes <= max_bytes:
+            if enough():
                 return True
     return False
 

@@ -13,12 +13,19 @@ from typing import Final
 from dimwatch.errors import BackpressureError, DimwatchError, InvalidError, PermanentError, RetryableError
 from dimwatch.eventlog.reserve import Reserve
 
-MAX_TRANSACTION_BYTES: Final = 32 * 1024 * 1024
+MAX_TRANSACTION_BYTES: Final = 16 * 1024 * 1024
 """Most bytes in one transaction (one larger job still passes): other processes wait no longer than that."""
 _LOCK_RETRY_S: Final = 0.001
 
 Work = Callable[[sqlite3.Connection], int]
 """What a job does inside the transaction; what it changed before it raises a DimwatchError is kept."""
+
+
+class DiskFullError(BackpressureError):
+    """The disk has no space for the write."""
+
+    def __init__(self, reason: object) -> None:
+        super().__init__(f"no disk space for the eventlog ({reason}): free some", retry_after_s=5.0)
 
 
 @dataclass(slots=True, eq=False)
@@ -175,9 +182,7 @@ def explain(error: sqlite3.Error) -> DimwatchError:
     """The error of ours that tells the caller what to do about an error of SQLite."""
     code = error_code(error)
     if _is_full(error):
-        return BackpressureError(
-            f"the disk refuses to work for the eventlog ({error}): free some space", retry_after_s=5.0
-        )
+        return DiskFullError(error)
     if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
         return RetryableError(f"another process holds the eventlog's write lock ({error})")
     if code == sqlite3.SQLITE_TOOBIG:

@@ -71,9 +71,7 @@ class EventLogMachine(RuleBasedStateMachine):
                 offset = max(self.positions[group, topic], self.oldest[topic])
                 if offset < len(self.records[topic]):
                     head = self.records[topic][offset]
-                    heads.append(
-                        Record(topic, 0, offset, head.timestamp_ns, head.value, head.key, head.headers)
-                    )
+                    heads.append(Record(topic, 0, offset, head.timestamp_ns, head.value, head.key, head.headers))
             if not heads:
                 break
             following = min(heads, key=lambda record: record.timestamp_ns)
@@ -126,9 +124,7 @@ class EventLogMachine(RuleBasedStateMachine):
     def look(self, group: str) -> None:
         consumer = self.consumers[group]
         assert consumer.committed() == {
-            TopicPartition(topic): self.committed[group, topic]
-            for topic in TOPICS
-            if (group, topic) in self.committed
+            TopicPartition(topic): self.committed[group, topic] for topic in TOPICS if (group, topic) in self.committed
         }
         for topic in TOPICS:
             start = max(self.oldest[topic], self.committed.get((group, topic), 0))
