@@ -27,6 +27,7 @@ from dimwatch.app.health import Check
 EXIT_PERMANENT: Final = 78
 """Exit status of a process that a restart can not help (EX_CONFIG of sysexits.h)."""
 
+_IMPATIENCE_S: Final = 1.0
 _DRAIN_CHECK_S: Final = 0.02
 _WORRYING: Final = ("restarting", "not answering", "failed")
 
@@ -102,6 +103,7 @@ class Supervisor:
         self._on_exit = on_exit
         self._log = structlog.get_logger()
         self._stop = asyncio.Event()
+        self._stop_since = 0.0
         self._kill = asyncio.Event()
         self._failed = False
 
@@ -117,10 +119,13 @@ class Supervisor:
         return 1 if self._failed else 0
 
     def stop(self, reason: str = "asked") -> None:
-        """Begin to drain; a second call kills what has not ended yet."""
+        """Begin to drain; a second call, a second or more later, kills what has not ended yet."""
         if self._stop.is_set():
-            self._kill.set()
+            # Sooner than that it is not impatience: `timeout` and others signal the group as well.
+            if time.monotonic() - self._stop_since > _IMPATIENCE_S:
+                self._kill.set()
             return
+        self._stop_since = time.monotonic()
         self._log.info("draining", reason=reason)
         self._stop.set()
 
@@ -220,14 +225,14 @@ class Supervisor:
         await self._stop.wait()
         for process in self.processes:
             asked: int | None = None
-            deadline = time.monotonic() + process.role.grace_s
+            deadline, killed = time.monotonic() + process.role.grace_s, False
             while not process.ended.is_set():
                 if process.pid is not None and process.pid != asked:
                     asked = process.pid
                     self._change(process, "stopping")
                     _signal(process, signal.SIGTERM, group=False)
-                if self._kill.is_set() or time.monotonic() > deadline:
-                    deadline = float("inf")
+                if process.pid and not killed and (self._kill.is_set() or time.monotonic() > deadline):
+                    killed = True
                     self._log.warning("did not drain in time, killing it", process=process.role.name)
                     _signal(process, signal.SIGKILL)
                 await asyncio.sleep(_DRAIN_CHECK_S)

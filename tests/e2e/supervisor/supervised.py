@@ -1,4 +1,4 @@
-"""A supervisor of stand-ins: `supervised.py FOLDER NAME[:MODE] ...`, each started after the one before it."""
+"""A supervisor of stand-ins: `supervised.py FOLDER NAME[:MODE[:GRACE]] ...`, each started after the one before."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ standin = str(Path(__file__).with_name("standin.py"))
 
 
 def role(word: str, after: str | None) -> Role:
-    name, _, mode = word.partition(":")
+    name, mode, grace = (*word.split(":"), "", "")[:3]
     command = (sys.executable, standin, name, str(folder), mode)
-    return Role(name, command, heartbeat(folder, name), after=after, grace_s=1.0)
+    return Role(name, command, heartbeat(folder, name), after=after, grace_s=float(grace or 1.0))
 
 
 words = sys.argv[2:]

@@ -145,6 +145,27 @@ def test_ctrl_c_drains_as_well(supervised: Supervised) -> None:
     assert ("one", "drained") in [(name, event) for name, event, _ in supervised.events()]
 
 
+def test_a_signal_that_comes_twice_at_once_still_drains(supervised: Supervised) -> None:
+    supervised.start("one", "two")
+    until(supervised.ready("two"))
+    assert supervised.process is not None
+    supervised.process.send_signal(signal.SIGTERM)
+    assert supervised.end() == 0
+    assert [name for name, event, _ in supervised.events() if event == "drained"] == ["one", "two"]
+    assert not supervised.logged("did not drain in time, killing it")
+
+
+def test_a_second_ctrl_c_waits_no_longer(supervised: Supervised) -> None:
+    supervised.start("one:stubborn:30")
+    until(supervised.ready("one"))
+    assert supervised.process is not None
+    supervised.process.send_signal(signal.SIGINT)
+    time.sleep(1.2)  # what counts as impatience
+    started = time.monotonic()
+    assert supervised.end(signal.SIGINT) == 0
+    assert time.monotonic() - started < 5.0
+
+
 def test_a_process_that_does_not_drain_is_killed_after_its_grace(supervised: Supervised) -> None:
     supervised.start("one:stubborn", "two")
     until(supervised.ready("two"))
