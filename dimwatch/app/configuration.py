@@ -55,9 +55,7 @@ def resolve(flags: Mapping[str, object] | None = None, config: Path | None = Non
     try:
         settings = Settings.model_validate(_nested(merged))
     except ValidationError as error:
-        raise PermanentError(
-            _explain(error, origins)
-        ) from None  # the cause repeats values, and they may be secret
+        raise PermanentError(_explain(error, origins)) from None  # the cause repeats values, and they may be secret
     settings.data = settings.data.expanduser().absolute()
     return Resolved(settings, origins)
 

@@ -128,9 +128,7 @@ def settings_are_sound(resolved: Resolved) -> Iterator[Finding]:
     for name, origin in resolved.origins.items():
         path = Path(origin.removeprefix("file "))
         if origin.startswith("file ") and isinstance(value_of(settings, name), SecretStr) and _is_open(path):
-            yield Finding(
-                "settings", "warn", f"{path} holds {name} and others may read it", f"`chmod 600 {path}`"
-            )
+            yield Finding("settings", "warn", f"{path} holds {name} and others may read it", f"`chmod 600 {path}`")
     yield Finding("settings", "ok", "read")
 
 
@@ -158,9 +156,7 @@ def eventlog(settings: Settings) -> Iterator[Finding]:
     if found is None:
         yield Finding("eventlog", "warn", f"checking took over {_EVENTLOG_CHECK_S:.0f} s", "check it when idle")
     elif found:
-        remedy = (
-            "stop Dimwatch, keep a copy of the file, remove it and start again; the store keeps what it has"
-        )
+        remedy = "stop Dimwatch, keep a copy of the file, remove it and start again; the store keeps what it has"
         yield Finding("eventlog", "fail", "; ".join(found[:3]), remedy)
     else:
         yield Finding("eventlog", "ok", f"{path.stat().st_size / 1e6:.1f} MB, sound")
@@ -193,13 +189,9 @@ def _opens(settings: Settings) -> Finding:
     except PermanentError as error:
         return Finding("store", "warn", str(error), "try again")
     except subprocess.TimeoutExpired:
-        return Finding(
-            "store", "warn", f"does not open within {_STORE_OPEN_S:.0f} s", "see its log while it starts"
-        )
+        return Finding("store", "warn", f"does not open within {_STORE_OPEN_S:.0f} s", "see its log while it starts")
     except subprocess.CalledProcessError as error:
-        reason = error.stderr.decode(errors="replace").strip().splitlines()[-1:] or [
-            f"status {error.returncode}"
-        ]
+        reason = error.stderr.decode(errors="replace").strip().splitlines()[-1:] or [f"status {error.returncode}"]
         remedy = f"move {settings.store_path} away; what the eventlog still has is stored anew"
         return Finding("store", "fail", f"can not be opened: {reason[0][:300]}", remedy)
     return Finding("store", "ok", "opens")

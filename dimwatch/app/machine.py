@@ -77,9 +77,7 @@ def disk(settings: Settings) -> Iterator[Finding]:
         return
     slow = seconds > _FSYNC_WARN_S
     remedy = "every sender waits for one fsync: use a faster disk" if slow else ""
-    yield Finding(
-        "disk speed", "warn" if slow else "ok", f"fsync takes {seconds * 1e3:.1f} ms (median)", remedy
-    )
+    yield Finding("disk speed", "warn" if slow else "ok", f"fsync takes {seconds * 1e3:.1f} ms (median)", remedy)
 
 
 def memory() -> Iterator[Finding]:

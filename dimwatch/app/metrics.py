@@ -102,8 +102,7 @@ class Flow:
         """Look at the counters now; to be called every few seconds."""
         collected = self._metrics.collect()
         totals = {
-            stage: self._metrics.total(name, labels, collected)
-            for stage, (name, labels) in _FLOW_COUNTERS.items()
+            stage: self._metrics.total(name, labels, collected) for stage, (name, labels) in _FLOW_COUNTERS.items()
         }
         now = time.monotonic()
         self._samples.append((now, totals))

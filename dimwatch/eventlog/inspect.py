@@ -46,9 +46,7 @@ def newest_ns(path: Path) -> int | None:
         return None
     with _snapshot(path) as connection:
         newest = [
-            connection.execute(
-                f"SELECT timestamp_ns FROM records_{topic_id} ORDER BY offset DESC LIMIT 1"
-            ).fetchone()
+            connection.execute(f"SELECT timestamp_ns FROM records_{topic_id} ORDER BY offset DESC LIMIT 1").fetchone()
             for (topic_id,) in connection.execute("SELECT id FROM topics").fetchall()
         ]
     return max((row[0] for row in newest if row), default=None)

@@ -16,9 +16,7 @@ def _alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
 
 
-def test_flags_win_over_environment_over_file_over_defaults(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_flags_win_over_environment_over_file_over_defaults(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     config = tmp_path / "some.toml"
     config.write_text("[receiver]\ngrpc_port = 1\nhttp_port = 1\n[store]\nhttp_port = 1\n")
     monkeypatch.setenv("DIMWATCH_RECEIVER__GRPC_PORT", "2")

@@ -107,9 +107,7 @@ def test_listening_to_the_world_without_a_token_is_found(resolved: Resolved) -> 
     assert "without a token" in finding.detail
 
 
-def test_secrets_are_masked_and_their_open_file_is_told(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_secrets_are_masked_and_their_open_file_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     config = tmp_path / "dimwatch.toml"
     config.write_text("[receiver]\ntoken = 's3cret'\n")

@@ -30,9 +30,7 @@ class Counting:
     def __init__(self, metrics: MergedMetrics, amount: int) -> None:
         environment = os.environ | {VARIABLE: str(metrics.folder)}
         command = [sys.executable, "-c", _COUNT, str(amount)]
-        self._process = subprocess.Popen(
-            command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE
-        )
+        self._process = subprocess.Popen(command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
 
     def __enter__(self) -> None:
         assert self._process.stdout is not None
