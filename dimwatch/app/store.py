@@ -57,7 +57,7 @@ def run(settings: Settings) -> None:
     try:
         _migrate(engine, settings)
         listener = _listen(settings)
-        server = _http_server(StoreServer(settings, engine, ensure_token(settings)))
+        server = http_server(StoreServer(settings, engine, ensure_token(settings)))
         serving = threading.Thread(target=server.run, args=([listener],), name="http")
         serving.start()
         try:
@@ -91,14 +91,14 @@ def _listen(settings: Settings) -> socket.socket:
     except OSError as error:
         listener.close()
         raise PermanentError(
-            f"cannot listen on {host}:{port} ({error.strerror}): stop what uses it"
-            " or set DIMWATCH_STORE__HTTP_PORT"
+            f"cannot listen on {host}:{port} ({error.strerror}): stop what uses it or set DIMWATCH_STORE__HTTP_PORT"
         ) from error
     listener.listen(256)
     return listener
 
 
-def _http_server(store: StoreServer) -> uvicorn.Server:
+def http_server(store: StoreServer) -> uvicorn.Server:
+    """The HTTP server of a store, with its limits."""
     return uvicorn.Server(
         uvicorn.Config(
             store.app,

@@ -94,28 +94,30 @@ class StoreClient:
             client.close()
 
     def _read(self, call: Callable[[Client], T]) -> T:
-        for attempt in stamina.retry_context(
-            on=_Busy, attempts=3, wait_initial=0.1, wait_max=1.0, timeout=10.0
-        ):
+        for attempt in stamina.retry_context(on=_Busy, attempts=3, wait_initial=0.1, wait_max=1.0, timeout=10.0):
             with attempt:
                 return self._call(call)
         raise AssertionError("unreachable")
 
     def _call(self, call: Callable[[Client], T]) -> T:
-        store = self._settings.store
         try:
             return call(self._client())
         except DatabaseError as error:
-            if error.code is None or error.code in _BUSY:
+            if error.code in _BUSY:
                 raise _Busy(f"the store is busy: {error}") from error
             if error.code in _RETRYABLE:
                 raise RetryableError(f"the store can not do this now: {error}") from error
-            raise PermanentError(f"the store refuses this: {error}") from error
+            if error.code is not None:
+                raise PermanentError(f"the store refuses this: {error}") from error
+            raise self._unreachable(error) from error
         except (ClickHouseError, HTTPError, OSError) as error:
-            raise _Busy(
-                f"the store at {store.host}:{store.http_port} does not answer"
-                f" (is `dimwatch up` running?): {error}"
-            ) from error
+            raise self._unreachable(error) from error
+
+    def _unreachable(self, error: Exception) -> _Busy:
+        store = self._settings.store
+        return _Busy(
+            f"the store at {store.host}:{store.http_port} does not answer (is `dimwatch up` running?): {error}"
+        )
 
     def _client(self) -> Client:
         client = getattr(self._local, "client", None)

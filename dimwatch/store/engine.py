@@ -34,9 +34,9 @@ class EngineError(Exception):
         self.name = name
 
     @classmethod
-    def from_engine(cls, error: BaseException) -> EngineError:
+    def from_engine(cls, text: str) -> EngineError:
         """Understand what the engine raised."""
-        text = str(error).strip()
+        text = text.strip()
         start = text.find("Code: ")
         text = text[start:] if start >= 0 else f"Code: {UNKNOWN_EXCEPTION}. DB::Exception: {text}"
         code, name = _CODE.match(text), _NAME.search(text)
@@ -52,8 +52,10 @@ class EngineError(Exception):
 def _engine_errors() -> Iterator[None]:
     try:
         yield
-    except RuntimeError as error:
-        raise EngineError.from_engine(error) from error
+    except (RuntimeError, MemoryError) as error:
+        raise EngineError.from_engine(str(error)) from error
+    except UnicodeDecodeError as error:  # the message itself, when it quotes bytes of the statement or the data
+        raise EngineError.from_engine(error.object.decode(errors="replace")) from error
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,9 +95,7 @@ class Session:
         if settings:
             self.run("SET " + ", ".join(f"{name} = {quote_string(v)}" for name, v in settings.items()))
 
-    def run(
-        self, sql: str, output_format: str = "TabSeparated", params: Mapping[str, str] | None = None
-    ) -> Result:
+    def run(self, sql: str, output_format: str = "TabSeparated", params: Mapping[str, str] | None = None) -> Result:
         """Run one statement to its end. `params` are bound to `{name:Type}`. Raises EngineError."""
         with _engine_errors():
             result = self._raw.query(sql, output_format, params=dict(params or {}))

@@ -74,8 +74,7 @@ def migrate(execute: Execute, store: Store) -> list[str]:
     known = migrations()
     if newer := applied.keys() - {migration.number for migration in known}:
         raise PermanentError(
-            f"the database has migration {max(newer)}, which this Dimwatch does not know:"
-            " install the newer version"
+            f"the database has migration {max(newer)}, which this Dimwatch does not know: install the newer version"
         )
     done = []
     for migration in known:

@@ -107,9 +107,7 @@ async def read_work(request: Request, role: Role) -> Work:
         body = b""
     else:
         body = await read_body(request, BODY_LIMIT[role])
-    encoding = (
-        "clickhouse" if parameters.get("decompress") == "1" else request.headers.get("content-encoding", "")
-    )
+    encoding = "clickhouse" if parameters.get("decompress") == "1" else request.headers.get("content-encoding", "")
     return Work(role, query, body, encoding, parameters, bound, _settings(parameters, role, request.method))
 
 
@@ -144,7 +142,9 @@ def _settings(parameters: Mapping[str, str], role: Role, method: str) -> dict[st
         settings["max_memory_usage"] = _at_most(settings, "max_memory_usage", READER_MEMORY)
     if role is Role.READER or method == "GET":
         settings["implicit_select"] = "0"
-        settings["readonly"] = "1" if role is Role.READER else "2"  # the last one: it locks the others
+        # The last one: it locks what can be written. Not 1, with which clients take every setting, compression
+        # too, for fixed; the guard sees to it that readers give settings in the URL only.
+        settings["readonly"] = "2"
     return settings
 
 
@@ -153,7 +153,5 @@ def _at_most(settings: Mapping[str, str], name: str, most: int) -> str:
     try:
         given = float(settings.get(name, "0"))
     except ValueError:
-        raise EngineError.refusal(
-            27, "CANNOT_PARSE_INPUT_ASSERTION_FAILED", f"{name} must be a number"
-        ) from None
+        raise EngineError.refusal(27, "CANNOT_PARSE_INPUT_ASSERTION_FAILED", f"{name} must be a number") from None
     return settings[name] if 0 < given <= most else str(most)

@@ -66,7 +66,7 @@ _CONTENT_TYPES: Final = {
 
 _STATUS: Final = (
     dict.fromkeys((194,), 401)
-    | dict.fromkeys((192, 193, 497, 516), 403)
+    | dict.fromkeys((164, 192, 193, 497, 516), 403)
     | dict.fromkeys((6, 26, 27, 32, 33, 36, 38, 41, 42, 43, 44, 53, 62, 72, 117, 130, 131, 271, 456, 457), 400)
     | dict.fromkeys((46, 47, 50, 56, 60, 73, 81, 115), 404)
     | dict.fromkeys((159, 209), 408)
@@ -273,6 +273,4 @@ def _failure(error: EngineError, headers: Mapping[str, str]) -> Response:
 
 
 async def _no_handler(request: Request, _: Exception) -> Response:
-    return PlainTextResponse(
-        f"There is no handle {request.url.path}\n\nUse / or /ping for health checks.\n", 404
-    )
+    return PlainTextResponse(f"There is no handle {request.url.path}\n\nUse / or /ping for health checks.\n", 404)

@@ -81,9 +81,7 @@ class _Batch:
 class Sink:
     """Moves records into tables until it is stopped. Runs in one thread; `stop` may come from another."""
 
-    def __init__(
-        self, eventlog: EventLog, target: Target, clock: Clock, limits: SinkLimits | None = None
-    ) -> None:
+    def __init__(self, eventlog: EventLog, target: Target, clock: Clock, limits: SinkLimits | None = None) -> None:
         self._eventlog = eventlog
         self._target = target
         self._clock = clock
@@ -164,11 +162,7 @@ class Sink:
         bad = {(r.record.topic, r.record.partition, r.record.offset) for r in refused}
         for record in polled:
             self._verdicts.append((record.topic, record.partition, record.offset) in bad)
-        if (
-            bad
-            and len(self._verdicts) >= 10
-            and sum(self._verdicts) > self._limits.invalid_ratio * len(self._verdicts)
-        ):
+        if bad and len(self._verdicts) >= 10 and sum(self._verdicts) > self._limits.invalid_ratio * len(self._verdicts):
             share = f"{sum(self._verdicts)} of the last {len(self._verdicts)} records"
             self._verdicts.clear()
             raise PermanentError(
@@ -198,9 +192,7 @@ class Sink:
         for item in refused:
             labels = {"stage": "sink", "signal": item.record.topic, "reason": item.reason}
             telemetry.DROPPED.labels(**labels).inc(item.rows)
-            _log.warning(
-                "record moved to dead letters", offset=item.record.offset, detail=item.detail[:300], **labels
-            )
+            _log.warning("record moved to dead letters", offset=item.record.offset, detail=item.detail[:300], **labels)
         for partition, lag in self._retrying(consumer.lag, "eventlog").items():
             telemetry.LAG_RECORDS.labels(group=GROUP, topic=partition.topic).set(lag.records)
 

@@ -1,0 +1,113 @@
+"""One embedded store for all tests of this folder: chDB opens one folder a process."""
+
+from __future__ import annotations
+
+import base64
+import socket
+import threading
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from email.message import Message
+from pathlib import Path
+
+import clickhouse_connect
+import pytest
+import uvicorn
+from clickhouse_connect.driver.client import Client
+from pydantic import SecretStr
+
+from dimwatch.app.store import http_server
+from dimwatch.settings import Settings, Store
+from dimwatch.store.access import INTERNAL_USER, ensure_token
+from dimwatch.store.engine import Engine
+from dimwatch.store.migrate import migrate
+from dimwatch.store.server import StoreServer
+
+PASSWORD = "correct horse"
+
+
+@dataclass(frozen=True)
+class Answer:
+    """An HTTP response."""
+
+    status: int
+    headers: Message
+    body: bytes
+
+    @property
+    def text(self) -> str:
+        return self.body.decode()
+
+
+@dataclass(frozen=True)
+class RunningStore:
+    """A store that answers, and how to reach it."""
+
+    settings: Settings
+    token: str
+    engine: Engine
+
+    @property
+    def port(self) -> int:
+        return self.settings.store.http_port
+
+    def client(self, *, writer: bool = False, compress: bool | str = False) -> Client:
+        """A clickhouse-connect client, as a user would make it."""
+        user, password = (INTERNAL_USER, self.token) if writer else ("default", "")
+        return clickhouse_connect.get_client(
+            host="127.0.0.1",
+            port=self.port,
+            username=user,
+            password=password,
+            compress=compress,
+            dedicated_pool=True,
+        )
+
+    def http(
+        self,
+        body: bytes | None = None,
+        query: str = "",
+        headers: Mapping[str, str] | None = None,
+        *,
+        writer: bool = False,
+    ) -> Answer:
+        """One request: POST with a body, GET without. `query` is the query string, encoded."""
+        request = urllib.request.Request(
+            f"http://127.0.0.1:{self.port}/?{query}", data=body, headers=dict(headers or {})
+        )
+        if writer:
+            account = base64.b64encode(f"{INTERNAL_USER}:{self.token}".encode()).decode()
+            request.add_header("Authorization", f"Basic {account}")
+        try:
+            with urllib.request.urlopen(request, timeout=30) as response:
+                return Answer(response.status, response.headers, response.read())
+        except urllib.error.HTTPError as error:
+            with error:
+                return Answer(error.code, error.headers, error.read())
+
+
+@pytest.fixture(scope="package")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningStore]:
+    data: Path = tmp_path_factory.mktemp("store")
+    listener = socket.create_server(("127.0.0.1", 0))
+    settings = Settings(data=data, store=Store(http_port=listener.getsockname()[1], password=SecretStr(PASSWORD)))
+    engine = Engine(settings.store_path, max_memory_bytes=2 << 30)
+    with engine.session() as session:
+        session.run("CREATE DATABASE dimwatch")
+        session.use("dimwatch")
+        migrate(lambda sql: session.run(sql).data.decode(), settings.store)
+    token = ensure_token(settings)
+    server: uvicorn.Server = http_server(StoreServer(settings, engine, token))
+    thread = threading.Thread(target=server.run, args=([listener],))
+    thread.start()
+    deadline = time.monotonic() + 10
+    while not server.started and time.monotonic() < deadline:
+        time.sleep(0.01)
+    yield RunningStore(settings, token, engine)
+    server.should_exit = True
+    thread.join(10)
+    listener.close()
+    engine.close()
