@@ -1,0 +1,223 @@
+"""The sink: nothing lost, nothing blocked, nothing dropped in silence."""
+
+from __future__ import annotations
+
+import threading
+from collections import defaultdict
+from collections.abc import Callable
+
+import pyarrow as pa
+import pytest
+
+from dimwatch import records
+from dimwatch.clock import ManualClock
+from dimwatch.errors import PermanentError, RetryableError
+from dimwatch.eventlog.base import EventLog, NewRecord, Record
+from dimwatch.eventlog.memory import MemoryEventLog
+from dimwatch.store.sink import GROUP, TABLES, Sink, SinkLimits
+
+
+class ListTarget:
+    """Keeps what is inserted; `fault` may raise before."""
+
+    def __init__(self, fault: Callable[[str, pa.Table], None] | None = None) -> None:
+        self.rows: dict[str, list[dict[str, object]]] = defaultdict(list)
+        self.inserts = 0
+        self._fault = fault
+
+    def insert(self, table: str, rows: pa.Table) -> None:
+        if self._fault is not None:
+            self._fault(table, rows)
+        self.inserts += 1
+        self.rows[table].extend(rows.to_pylist())
+
+
+@pytest.fixture
+def log() -> EventLog:
+    return MemoryEventLog()
+
+
+def drops(*ids: str) -> pa.Table:
+    return records.table_from_rows(
+        records.DROP,
+        [
+            {"id": i, "time": 0, "tenant": "", "stage": "decode", "signal": "x", "reason": "r", "count": 1, "version": 1}
+            for i in ids
+        ],
+    )  # fmt: skip
+
+
+def observations(*ids: str) -> pa.Table:
+    filled: dict[str, object] = {
+        field.name: "" if pa.types.is_string(field.type) else 0 for field in records.OBSERVATION
+    }
+    return records.table_from_rows(records.OBSERVATION, [filled | {"id": i} for i in ids])
+
+
+def append(log: EventLog, topic: str, *values: bytes) -> None:
+    log.append({topic: [NewRecord(value, timestamp_ns=i, headers={"tenant": "t"}) for i, value in enumerate(values)]})
+
+
+def read(log: EventLog, topic: str) -> list[Record]:
+    return log.consumer("test", [topic]).poll(max_records=10_000, max_bytes=1 << 30, timeout_s=0)
+
+
+def drain(log: EventLog, target: ListTarget, limits: SinkLimits | None = None) -> None:
+    sink = Sink(log, target, ManualClock(5), limits)
+    consumer = log.consumer(GROUP, list(TABLES))
+    while sink.step(consumer, timeout_s=0):
+        pass
+    consumer.close()
+
+
+def test_records_of_all_topics_end_in_their_tables(log: EventLog) -> None:
+    append(log, records.DROPS, *(records.encode(drops(str(i))) for i in range(50)))
+    append(log, records.OBSERVATIONS, records.encode(observations("a", "b")), records.encode(observations()))
+    target = ListTarget()
+    drain(log, target)
+    assert [row["id"] for row in target.rows["drop_versions"]] == [str(i) for i in range(50)]
+    assert [row["id"] for row in target.rows["observation_versions"]] == ["a", "b"]
+    assert target.inserts == 2, "small records share an insert"
+    drain(log, target)
+    assert target.inserts == 2, "committed records are not read again"
+
+
+def test_large_backlogs_come_in_bounded_batches(log: EventLog) -> None:
+    append(log, records.DROPS, *(records.encode(drops(str(i))) for i in range(50)))
+    target = ListTarget()
+    drain(log, target, SinkLimits(batch_records=20))
+    assert target.inserts == 3
+
+
+def test_offsets_are_committed_after_the_insert(log: EventLog) -> None:
+    append(log, records.DROPS, records.encode(drops("a")))
+
+    def crash(_table: str, _rows: pa.Table) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        drain(log, ListTarget(crash))
+    target = ListTarget()
+    drain(log, target)
+    assert [row["id"] for row in target.rows["drop_versions"]] == ["a"]
+
+
+def test_a_store_that_is_away_is_waited_for(log: EventLog) -> None:
+    append(log, records.DROPS, records.encode(drops("a")))
+    attempts = []
+
+    def away(table: str, _rows: pa.Table) -> None:
+        attempts.append(table)
+        if len(attempts) < 4:
+            raise RetryableError("away")
+
+    target = ListTarget(away)
+    drain(log, target, SinkLimits(backoff_max_s=0.01))
+    assert len(attempts) == 4
+    assert len(target.rows["drop_versions"]) == 1
+    assert read(log, records.DEAD_LETTERS) == []
+
+
+def test_stopping_ends_the_wait_without_losing_the_batch(log: EventLog) -> None:
+    append(log, records.DROPS, records.encode(drops("a")))
+    waiting = threading.Event()
+
+    def away(_table: str, _rows: pa.Table) -> None:
+        waiting.set()
+        raise RetryableError("away")
+
+    sink = Sink(log, ListTarget(away), ManualClock())
+    caught: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            sink.run()
+        except RetryableError as error:
+            caught.append(error)
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    assert waiting.wait(5)
+    sink.stop()
+    thread.join(5)
+    assert not thread.is_alive()
+    target = ListTarget()
+    drain(log, target)
+    assert len(target.rows["drop_versions"]) == 1
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        b"",
+        b"garbage",
+        records.encode(observations("x"))[:-100],
+        records.encode(drops("x")),
+        records.encode(observations("x").drop_columns(["rule"])),
+        records.encode(observations("x").append_column("extra", pa.array([1]))),
+        records.encode(observations("x").set_column(3, "confidence", pa.array(["much"]))),
+    ],
+    ids=["empty", "garbage", "cut", "other topic", "column missing", "column unknown", "other type"],
+)
+def test_an_unreadable_record_becomes_a_dead_letter_and_blocks_nothing(log: EventLog, value: bytes) -> None:
+    append(log, records.OBSERVATIONS, records.encode(observations("a")), value, records.encode(observations("b")))
+    target = ListTarget()
+    drain(log, target)
+    assert [row["id"] for row in target.rows["observation_versions"]] == ["a", "b"]
+    (letter,) = read(log, records.DEAD_LETTERS)
+    assert letter.value == value
+    assert letter.headers["tenant"] == "t"
+    assert letter.headers["topic"] == "observations"
+    assert letter.headers[records.HEADER_REASON].startswith("unreadable: ")
+    (drop,) = target.rows["drop_versions"]
+    assert (drop["stage"], drop["signal"], drop["reason"], drop["count"], drop["tenant"]) == (
+        "sink", "observations", "unreadable", 1, "t",
+    )  # fmt: skip
+
+
+def test_columns_in_another_order_or_narrower_type_are_read(log: EventLog) -> None:
+    table = drops("a")
+    turned = table.select(list(reversed(table.column_names)))
+    narrow = table.set_column(6, "count", pa.array([1], pa.int32()))
+    append(log, records.DROPS, records.encode(turned), records.encode(narrow))
+    target = ListTarget()
+    drain(log, target)
+    assert len(target.rows["drop_versions"]) == 2
+
+
+def test_the_store_refuses_one_record_and_the_others_go_in(log: EventLog) -> None:
+    append(log, records.OBSERVATIONS, *(records.encode(observations(f"{i}a", f"{i}b")) for i in range(40)))
+
+    def refuse(_table: str, rows: pa.Table) -> None:
+        if "17a" in rows.column("id").to_pylist():
+            raise PermanentError("no 17a here")
+
+    target = ListTarget(refuse)
+    drain(log, target)
+    assert len(target.rows["observation_versions"]) == 78
+    (letter,) = read(log, records.DEAD_LETTERS)
+    assert letter.headers[records.HEADER_REASON] == "refused_by_store: no 17a here"
+    (drop,) = target.rows["drop_versions"]
+    assert (drop["reason"], drop["count"]) == ("refused_by_store", 2)
+
+
+def test_when_most_records_are_refused_the_sink_stops_and_keeps_them(log: EventLog) -> None:
+    append(log, records.OBSERVATIONS, *(records.encode(observations(str(i))) for i in range(40)))
+
+    def refuse(_table: str, _rows: pa.Table) -> None:
+        raise PermanentError("no such column")
+
+    with pytest.raises(PermanentError, match=r"40 of the last 40 records .*no such column"):
+        drain(log, ListTarget(refuse))
+    assert read(log, records.DEAD_LETTERS) == []
+    target = ListTarget()
+    drain(log, target)
+    assert len(target.rows["observation_versions"]) == 40
+
+
+def test_a_refused_drop_makes_no_more_drops(log: EventLog) -> None:
+    append(log, records.DROPS, b"garbage")
+    target = ListTarget()
+    drain(log, target)
+    assert target.rows["drop_versions"] == []
+    assert len(read(log, records.DEAD_LETTERS)) == 1
