@@ -216,7 +216,7 @@ _RULES: Final = (
     _rule("error_text", 0.75, 300, _CANNOT),
     _rule("error_text", 0.7, 300, _SHELL),
     _rule("error_text", 0.7, 250, _SORRY),
-    _rule("http_error", 0.8, 400, _HTTP_INSIDE, anywhere=True),
+    _rule("http_error", 0.8, 350, _HTTP_INSIDE, anywhere=True),
 )
 
 _DECORATION = re.compile(r"[\s❌✖✗✘⚠️🚫❗🔴*#>_`\"'(\[-]{0,10}")

@@ -22,9 +22,23 @@ _MAYBE_EMPTY: Final = (
     r"|redact|\*\*\*|masked|hidden|elided|filtered|omitted|removed|scrubbed|not (?:specified|captured|recorded)"
     r"|見つかりません"
 )
-_EMPTY_WRAPPER: Final = r"[:=\[]\s*(?:null|None|\"\"|''|\"null\"|\"None\"|\"\[\]\"|\"\{\}\"|\[\s*\]|\{\s*\})"
-_SHORT: Final = 600
-"""Characters; an empty result in its wrapper is no longer."""
+_EMPTY: Final = r"(?:[nN]ull|None|\"\"|''|\"null\"|\"None\"|\"\[\]\"|\"\{\}\"|\[\s*\]|\{\s*\})"
+_EMPTY_WRAPPER: Final = (
+    r"(?:results?|outputs?|content|response|text|message|value|body|observation|answer|payload|data|items|records|rows"
+    r"|documents|matches|hits|entries|list|values|files|events|objects|messages|parts|blocks|json|resources|nodes"
+    rf"|edges|structured_?[cC]ontent)[\"']?\s*[:=]\s*{_EMPTY}|^\s*[\[{{][^:]{{0,80}}:\s*{_EMPTY}|^\s*\[+\s*{_EMPTY}"
+)
+_SAID_BELOW: Final = (
+    r"Traceback \(most|[\"'](?:error|err|errors|Error|Err|fault|tool_error|exception|traceback|stack_?[tT]race"
+    r"|error_?[mM]essage|error_?[mM]sg|error_description)[\"']\s*:\s*(?:[\"'][^\"']|[\[{]\s*[^\]}\s]|[tT]rue)"
+    r"|[\"'](?:is_?[eE]rror|tool_call_error)[\"']\s*:\s*[\"']?[tT]rue|[\"']type[\"']\s*:\s*[\"'](?:tool[-_])?error"
+    r"|[\"'](?:success|ok|succeeded|successful|is_?[sS]uccess)[\"']\s*:\s*[\"']?[fF]alse"
+    r"|[\"']status[\"']\s*:\s*[\"'](?i:error|fail|exception|timeout|timed)"
+    r"|[\"'](?:status|status_?[cC]ode|http_?[sS]tatus|httpCode|code)[\"']\s*:\s*[\"']?[45]\d\d\b"
+    r"|[\"'](?:type|loc|msg)[\"']\s*:\s*\[?[\"'](?:missing|extra_forbidden)"
+)
+_HEAD: Final = 400
+"""Characters; longer than an empty result in its wrapper, and than what a failure says before it says so."""
 
 
 class ResultVerdicts:
@@ -96,10 +110,23 @@ def _one_array(results: pa.Array | pa.ChunkedArray | Sequence[str | None]) -> pa
 
 
 def _screen(column: pa.Array) -> npt.NDArray[np.bool_]:
-    """Results that may be anything but fine."""
-    short = pc.less_equal(pc.binary_length(column), _SHORT)
-    wrapped = pc.and_(short, pc.match_substring_regex(column, _EMPTY_WRAPPER))
-    suspicious: Any = pc.or_(pc.match_substring_regex(column, SCREEN), wrapped)
-    suspicious = pc.or_(suspicious, pc.and_(short, pc.match_substring_regex(column, _MAYBE_EMPTY)))
-    mask: npt.NDArray[np.bool_] = pc.fill_null(suspicious, False).to_numpy(zero_copy_only=False)
+    """Results that may be anything but fine.
+
+    A text says at its beginning that it is a failure; an object may say so anywhere.
+    """
+    suspicious = _matches(pc.utf8_slice_codeunits(column, 0, _HEAD), SCREEN)
+    long = _mask(pc.greater(pc.binary_length(column), _HEAD))
+    for rows, pattern in ((~long, _MAYBE_EMPTY), (~long, _EMPTY_WRAPPER), (long, _SAID_BELOW)):
+        positions = np.flatnonzero(rows & ~suspicious)
+        if len(positions):
+            suspicious[positions] = _matches(column.take(pa.array(positions)), pattern)
+    return suspicious
+
+
+def _matches(column: pa.Array, pattern: str) -> npt.NDArray[np.bool_]:
+    return _mask(pc.match_substring_regex(column, pattern))
+
+
+def _mask(column: Any) -> npt.NDArray[np.bool_]:
+    mask: npt.NDArray[np.bool_] = pc.fill_null(column, False).to_numpy(zero_copy_only=False).copy()
     return mask
