@@ -118,12 +118,36 @@ class TraceBatch:
 
     @cached_property
     def model_calls(self) -> Mask:
-        """Model calls, each once: a wrapper around another model call of the trace is left out."""
+        """Model calls, each once. Where instrumentations nest (a framework's span around its client's), the span that
+        says more stands for the call; a wrapper around several calls stands for none."""
         calls = self.kind("llm")
-        wrappers = self.ancestor(np.flatnonzero(calls), calls, depth=3)
+        rows = np.flatnonzero(calls)
+        wrappers = self.ancestor(rows, calls, depth=3)
+        nested = wrappers != NONE
+        if not nested.any():
+            return calls
+        inner, outer = rows[nested], wrappers[nested]
+        said = (
+            4 * self.present("output_messages").astype(np.int8)
+            + 2 * self.present("finish_reason").astype(np.int8)
+            + self.present("output_tokens").astype(np.int8)
+        )
+        inside = np.bincount(outer, minlength=len(self))[outer]
+        outer_stands = (inside == 1) & (said[outer] > said[inner])
         result = calls.copy()
-        result[wrappers[wrappers != NONE]] = False
+        result[inner[outer_stands]] = False
+        result[outer[~outer_stands]] = False
         return result
+
+    @cached_property
+    def nested_failure(self) -> Mask:
+        """Model calls that failed by their own word or by that of a model span nested with them."""
+        calls = self.kind("llm")
+        rows = np.flatnonzero(calls & self.failed)
+        failed = calls & self.failed
+        outer = self.ancestor(rows, calls, depth=3)
+        failed[outer[outer != NONE]] = True
+        return failed
 
     @cached_property
     def root(self) -> Rows:

@@ -59,7 +59,8 @@ class Calls:
     result_row: Rows  # the model call that was given the result, NONE if none says so
     name: pa.Array
     call_id: pa.Array
-    arguments: pa.Array  # null: not captured
+    arguments: pa.Array  # as the tool span has them, else as the model wrote them; null: not captured
+    asked: pa.Array  # as the model wrote them; null: not captured
     result: pa.Array  # null: not captured
     is_error: pa.Array  # what the payload says of itself; null: nothing
     time: Rows  # ns
@@ -82,8 +83,8 @@ class Calls:
         rows = pa.array(pick)
         return Calls(
             self.trace[pick], self.tool_row[pick], self.asked_row[pick], self.result_row[pick],
-            self.name.take(rows), self.call_id.take(rows), self.arguments.take(rows), self.result.take(rows),
-            self.is_error.take(rows), self.time[pick],
+            self.name.take(rows), self.call_id.take(rows), self.arguments.take(rows), self.asked.take(rows),
+            self.result.take(rows), self.is_error.take(rows), self.time[pick],
         )  # fmt: skip
 
 
@@ -284,6 +285,7 @@ def _merge(batch: TraceBatch, tools: Rows, asked: _Rows, results: _Rows) -> Call
             "",
         ),
         arguments=first(batch.column("tool_arguments").take(picked_tool), _strings(asked.payload).take(picked_asked)),
+        asked=_strings(asked.payload).take(picked_asked),
         result=first(batch.column("tool_result").take(picked_tool), result_content.take(picked_result)),
         is_error=result_error.take(picked_result),
         time=time,

@@ -14,8 +14,8 @@ from detectors.traces.rules.base import Finding, Rule, Severity
 
 _BROKEN: Final = (
     r"(?i)incomplete chunked read|peer closed connection|connection (reset|aborted|closed|lost)|RemoteProtocolError"
-    r"|IncompleteRead|stream (was |has been )?(interrupted|cut|closed|ended|aborted|terminated)|premature(ly)?"
-    r"|ChunkedEncodingError|broken pipe|socket hang up|ECONNRESET|terminated|unexpected (eof|end of)|AbortError"
+    r"|IncompleteRead|stream (was |has been )?(interrupted|cut|closed|ended|aborted|terminated)|prematurely"
+    r"|ChunkedEncodingError|broken pipe|socket hang up|ECONNRESET|unexpected (eof|end of)|AbortError"
     r"|ResponseStreamError|StreamError|ServerDisconnected"
 )
 

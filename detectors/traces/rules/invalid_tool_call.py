@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
 from collections.abc import Iterator
 from typing import Final
 
 import numpy as np
+import orjson
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from detectors.traces.batch import NONE, Rows
 from detectors.traces.context import Context
+from detectors.traces.documents import unflattened
+from detectors.traces.loose_json import parse_loose
 from detectors.traces.rules.base import Finding, Rule, Severity
-from detectors.traces.tools import ToolSchema, check_arguments, read_tools
+from detectors.traces.tools import ToolSchema, check_arguments, read_schema, read_tools
 
 _UNKNOWN_TOOL: Final = (
     r"(?i)(unknown|unrecognized|invalid|nonexistent|no such|undefined|unavailable) (tool|function)"
@@ -30,6 +34,8 @@ _BAD_ARGUMENTS: Final = (
     r"|ToolInput(Validation)?Error|InvalidToolInput|InvalidToolArguments|ToolInputParsing|TypeError: .*argument"
     r"|Expecting property name|Expecting value: line|unterminated string"
 )
+_MISSING_KEY: Final = re.compile(r"KeyError: \\?['\"]([A-Za-z_]\w{0,40})\\?['\"]")
+"""Python's word for a name that is not there: an argument's, if the call did not pass it."""
 _BUILT_IN: Final = r"(?i)^(final_?(result|answer|response|output)\w*|transfer_to_.*|handoff_?.*|submit_.*output)$"
 """Tools that frameworks add themselves: they are offered without being listed, and run without a span."""
 
@@ -42,23 +48,50 @@ def find(context: Context) -> Iterator[Finding]:
         return
     refused = _refusals(context)
     offered = _Offers(context)
-    names, arguments = calls.name.to_pylist(), calls.arguments.to_pylist()
     built_in = pc.match_substring_regex(calls.name, _BUILT_IN).to_pylist()
-    for call, (name, text) in enumerate(zip(names, arguments, strict=True)):
-        reason, confidence = None, 0.95
-        if call in refused:
-            reason, confidence = refused[call], 0.9
+    columns = zip(calls.name.to_pylist(), calls.asked.to_pylist(), calls.arguments.to_pylist(), strict=True)
+    for call, (name, asked, ran) in enumerate(columns):
+        reason, confidence = refused.get(call), 0.9
         if name and not built_in[call]:
-            tools = offered.at(call)
-            if tools and name not in tools:
-                reason = f"{name} was not offered (offered: {', '.join(sorted(tools)[:8])})"
-            elif (schema := tools.get(name) if tools else None) or text is not None:
-                broken = check_arguments(schema, text)
-                reason = broken or reason
+            broken = _broken(offered, call, name, asked, ran, bool(context.call_failed[call]))
+            reason, confidence = (broken, 0.95) if broken else (reason, confidence)
         if reason is not None:
             yield _finding(context, call, reason, confidence)
     yield from _malformed_answers(context)
     yield from _never_run(context)
+
+
+def _broken(
+    offered: _Offers, call: int, name: str, asked: str | None, ran: str | None, failed: bool
+) -> str | None:
+    """Why this call does not fit what was offered, None if it fits or nothing is known."""
+    tools = offered.at(call)
+    if tools and name not in tools:
+        return f"{name} was not offered (offered: {', '.join(sorted(tools)[:8])})"
+    if asked is not None:
+        return check_arguments(tools.get(name), asked)
+    if ran is None:
+        return None
+    if failed and ran.lstrip()[:1] in "{[" and not _parses(ran):
+        return "the arguments are not valid JSON"
+    return check_arguments(tools.get(name), plain_arguments(ran))
+
+
+def _parses(text: str) -> bool:
+    parsed = parse_loose(text)
+    return parsed is not None and not parsed.cut
+
+
+def plain_arguments(text: str) -> str:
+    """A tool span's arguments without what frameworks wrap around them (`{"args": [], "kwargs": {...}}`)."""
+    parsed = parse_loose(text)
+    node = None if parsed is None else parsed.value
+    if isinstance(node, dict):
+        inner = node.get("kwargs", node.get("args") if "name" in node else None)
+        if isinstance(inner, dict) and node.keys() <= {"args", "kwargs", "name", "id", "type"}:
+            node = inner
+        return orjson.dumps(node, default=str).decode()
+    return text
 
 
 def _finding(context: Context, call: int, reason: str, confidence: float) -> Finding:
@@ -87,6 +120,12 @@ def _refusals(context: Context) -> dict[int, str]:
     for position in np.flatnonzero(unknown | bad).tolist():
         text = texts[position].as_py().strip(": ")
         refused[int(suspects[position])] = ("unknown tool: " if unknown[position] else "bad arguments: ") + text[:300]
+    for position in np.flatnonzero(pc.match_substring(texts, "KeyError").to_numpy(zero_copy_only=False)).tolist():
+        call = int(suspects[position])
+        key = _MISSING_KEY.search(texts[position].as_py())
+        passed = calls.arguments[call].as_py()
+        if key and passed and passed.lstrip()[:1] == "{" and f"{key[1]}" not in passed:
+            refused.setdefault(call, f"bad arguments: the tool looked for {key[1]!r} and it was not passed")
     return refused
 
 
@@ -116,10 +155,14 @@ class _Offers:
         row = int(self._calls.asked_row[call])
         document = self._by_row.get(row)
         if document:
-            return read_tools(document)
+            return read_tools(unflattened(document))
         offered: dict[str, ToolSchema] = {}
         for text in self._by_trace.get(int(self._calls.trace[call]), ()):
-            offered |= read_tools(text)
+            offered |= read_tools(unflattened(text))
+        own = self._own.get(int(self._calls.tool_row[call]))
+        if own and not offered:
+            name: str = self._calls.name[call].as_py()
+            offered = {name: read_schema(own)}
         return offered
 
 

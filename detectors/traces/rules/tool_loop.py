@@ -15,6 +15,8 @@ from detectors.traces.rules.base import Finding, Rule, Severity
 _REPEATS: Final = 3
 """Equal calls with equal results from which on a trace is looked at."""
 _CERTAIN: Final = 5
+_IDS: Final = r"\b(call|toolu|run|msg|tool)[_-]{1,2}[\w-]{4,}|\b[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f-]{22}\b|\b[0-9a-f]{24,}\b"
+"""Ids that wrappers put around a result, new for every call."""
 _BLIND_REPEATS: Final = 5
 """The same where arguments are not captured: only the tool's name repeats."""
 
@@ -24,7 +26,8 @@ def find(context: Context) -> Iterator[Finding]:
     calls = context.calls
     if len(calls) < _REPEATS:
         return
-    arguments, results = pc.fill_null(calls.arguments, "\x00"), pc.fill_null(calls.result, "\x00")
+    arguments = pc.fill_null(calls.arguments, "\x00")
+    results = pc.replace_substring_regex(pc.fill_null(calls.result, "\x00"), _IDS, "")
     traces = pc.cast(pa.array(calls.trace), pa.string())
     call_keys = pc.binary_join_element_wise(traces, calls.name, arguments, "\x1f").dictionary_encode().indices
     keys = pc.binary_join_element_wise(pc.cast(call_keys, pa.string()), results, "\x1f").dictionary_encode().indices
