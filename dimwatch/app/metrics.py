@@ -40,7 +40,6 @@ FLOW_WINDOW_S: Final = 60.0
 _FLOW_COUNTERS: Final = {
     "received": ("dimwatch_received_items_total", {"signal": "spans"}),
     "processed": ("dimwatch_processed_spans_total", {}),
-    "visible": ("dimwatch_sink_rows_total", {"table": "spans"}),
 }
 
 

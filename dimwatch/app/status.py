@@ -22,6 +22,7 @@ from dimwatch.settings import Settings
 from dimwatch.store.client import StoreClient
 
 COVERAGE_S: Final = 3600
+FLOW_S: Final = 60
 DROPS_S: Final = 24 * 3600
 _ANSWER_S: Final = 10.0
 
@@ -45,7 +46,7 @@ class Status:
     problems: list[str] = field(default_factory=list)
     processes: list[dict[str, Any]] = field(default_factory=list)
     uptime_s: float = 0.0
-    flow: dict[str, float] = field(default_factory=dict)
+    flow: dict[str, float] = field(default_factory=dict)  # spans a second by stage
     open_traces: int | None = None
     lags: list[GroupLag] = field(default_factory=list)
     drops: list[Drop] = field(default_factory=list)
@@ -113,6 +114,7 @@ def _ask_store(settings: Settings, status: Status, counted: dict[tuple[str, str,
     try:
         health.require_store(settings)
         stored = {(row[0], row[1], row[2]): int(row[3]) for row in _rows(client, "drops", DROPS_S)}
+        status.flow["visible"] = round(_rows(client, "visible", FLOW_S)[0][0] / FLOW_S, 2)
         status.findings = {row[0]: int(row[2]) for row in _rows(client, "findings", COVERAGE_S)}
         status.coverage = [coverage(row) for row in _rows(client, "coverage", COVERAGE_S)]
     except DimwatchError as error:

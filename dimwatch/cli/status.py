@@ -21,10 +21,10 @@ _WATCH_S = 2.0
 _STATE_COLOURS = {"ready": "green", "starting": "yellow", "waiting": "yellow"}
 _FIELDS = {
     "results": "tool_result",
-    "arguments": "tool_arguments",
+    "args": "tool_arguments",
     "tokens": "output_tokens",
     "finish": "finish_reason",
-    "messages": "output_messages",
+    "texts": "output_messages",
     "model": "response_model",
 }
 
@@ -97,9 +97,9 @@ def _parts(found: Status) -> Iterator[RenderableType]:
             )
         yield table
     if found.flow:
-        stages = "   ".join(f"{stage} {found.flow[stage]:,.1f}" for stage in ("received", "processed", "visible"))
+        stages = "   ".join(f"{stage} {_rate(found.flow.get(stage))}" for stage in ("received", "processed", "visible"))
         open_traces = "unknown" if found.open_traces is None else f"{found.open_traces:,}"
-        yield Text(f"\nSpans a second, last {found.flow['window_s']:.0f} s:   {stages}")
+        yield Text(f"\nSpans a second over the last minute:   {stages}")
         yield Text(f"Open traces: {open_traces}")
     if found.lags:
         yield Text("\nLag")
@@ -128,8 +128,8 @@ def _coverage(found: Status) -> Iterator[RenderableType]:
     if not found.coverage:
         yield Text("\nCoverage: no agent has sent anything in the last hour")
         return
-    yield Text("\nCoverage of the last hour (share of tool and model calls that carried it)")
-    table = _table("agent", "traces", "tool calls", "model calls", *_FIELDS)
+    yield Text("\nCoverage of the last hour: tool and model calls, and the share of them that carried what rules need")
+    table = _table("agent", "traces", "tools", "llm", *_FIELDS)
     for one in found.coverage:
         shares = [_percent(one.shares[name]) for name in _FIELDS.values()]
         table.add_row(one.agent, f"{one.traces:,}", f"{one.tool_spans:,}", f"{one.llm_spans:,}", *shares)
@@ -145,7 +145,7 @@ def _table(*columns: str) -> Table:
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
     words = {"group", "topic", "process", "state", "stage", "signal", "reason", "agent"}
     for column in columns:
-        table.add_column(column, justify="left" if column in words else "right", overflow="fold")
+        table.add_column(column, justify="left" if column in words else "right", no_wrap=True)
     return table
 
 
@@ -153,6 +153,10 @@ def _percent(share: float | None) -> Text:
     if share is None:
         return Text("-", style="dim")
     return Text(f"{share:.0%}", style="red" if share == 0 else "yellow" if share < 0.9 else "")
+
+
+def _rate(spans: float | None) -> str:
+    return "unknown" if spans is None else f"{spans:,.1f}"
 
 
 def _bytes(size: int) -> str:

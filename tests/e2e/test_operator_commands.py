@@ -159,6 +159,7 @@ def test_status_tells_which_rules_can_not_see_an_agent(data: Path) -> None:
         {"stage": "decode", "signal": "spans", "reason": "bad_id", "since_start": 0, "last_day": 7}
     ]
     assert report["disk_bytes"]["store"] > 0
+    assert report["flow"] == {"visible": round(len(SPANS) / 60, 2)}
 
 
 def test_status_is_readable(data: Path) -> None:
