@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 
 from dimwatch.errors import InvalidError
 from dimwatch.records import SPAN
-from ingest import vocabulary
+from dimwatch import vocabulary
 from ingest.fields import FieldReader, attribute_map, json_strings, sources
 from ingest.kinds import KIND_CODE, Codes, kinds_of
 from ingest.message_events import messages_of_span_events

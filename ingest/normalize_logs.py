@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 
 from dimwatch.errors import InvalidError
 from dimwatch.records import SPAN
-from ingest import vocabulary
+from dimwatch import vocabulary
 from ingest.fields import FieldReader, sources
 from ingest.message_events import INPUT_EVENTS, grouped, is_message_event
 from ingest.normalize import Request
@@ -35,6 +35,8 @@ _WORDS: Final = {
     "response_model": vocabulary.model,
     "finish_reason": vocabulary.finish_reason,
 }
+
+_DOCUMENTS: Final = frozenset({"input_messages", "output_messages", "tool_definitions"})
 
 CONTENT: Final = pa.schema(
     [
@@ -167,7 +169,11 @@ def join_content(spans: pa.Table, content: pa.Table, version: int) -> pa.Table:
             own = pc.if_else(pc.equal(own, ""), None, own)
             filled = pc.fill_null(pc.coalesce(own, found), "")
         else:
+            # Of two versions of a document the longer one says more (some write definitions without their schemas).
+            fuller = pc.greater(pc.binary_length(found), pc.binary_length(own)) if name in _DOCUMENTS else None
             filled = pc.coalesce(own, found)
+            if fuller is not None:
+                filled = pc.if_else(pc.fill_null(fuller, False), found, filled)
         spans = spans.set_column(spans.schema.get_field_index(name), SPAN.field(name), filled)
     enriched = pc.is_in(key_of_span, value_set=key_of_content.combine_chunks())
     versions = pc.if_else(enriched, pa.scalar(version, pa.int64()), spans["version"])

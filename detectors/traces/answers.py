@@ -1,18 +1,49 @@
-"""What the rules about a model's answer share: its text, and whether it asked for tools."""
+"""What the rules about a model's answer share: its text, and how its stream ended."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.compute as pc
 
 from detectors.traces.batch import Mask, Rows
 from detectors.traces.context import Context
 from detectors.traces.messages import MessageFacts
 
-_SHORT = 400
-"""Bytes up to which an answer document is read to see whether it is empty: longer ones hold something."""
+_BROKEN: Final = (
+    r"(?i)incomplete chunked read|peer closed connection|connection (reset|aborted|closed|lost)|RemoteProtocolError"
+    r"|IncompleteRead|stream (was |has been )?(interrupted|cut|closed|ended|aborted|terminated)|prematurely"
+    r"|ChunkedEncodingError|broken pipe|socket hang up|ECONNRESET|unexpected (eof|end of)|AbortError"
+    r"|ResponseStreamError|StreamError|ServerDisconnected"
+)
+_SHORT: Final = 160
+"""Bytes up to which every answer document is read; a longer one only if it shows a sign of being empty."""
+_EMPTY_SIGN: Final = (
+    r"(?i)(content|text|parts|output|message|value|generations|choices|replies)[\\\"']*\s*:\s*"
+    r"([\\]*\"[\\]*\"|''|\[\s*\]|null|None)|refus"
+)
+
+
+def _is_blank(column: pa.Array) -> Mask:
+    blank: Mask = pc.fill_null(pc.equal(column, ""), False).to_numpy(zero_copy_only=False)
+    return blank
+
+
+def broken_streams(context: Context) -> Mask:
+    """Failed model calls that had begun to answer, or whose error says that the connection broke."""
+    batch = context.batch
+    failed = batch.kind("llm") & batch.failed
+    rows = np.flatnonzero(failed)
+    said = pc.binary_join_element_wise(batch.column("error_type"), batch.column("status_message"), " ").take(rows)
+    broken = np.zeros(len(batch), dtype=np.bool_)
+    broken[rows] = pc.match_substring_regex(pc.utf8_slice_codeunits(said, 0, 2000), _BROKEN).to_numpy(
+        zero_copy_only=False
+    )
+    began = batch.present("time_to_first_token_ns") & ~batch.present("finish_reason")
+    return broken | (failed & began)
 
 
 @dataclass(slots=True)
@@ -24,11 +55,13 @@ class Answer:
 
 
 def short_answers(context: Context, rows: Mask) -> list[Answer]:
-    """Answers of `rows` whose document is captured and short enough that it may say nothing."""
+    """Answers of `rows` whose document is captured and may say nothing."""
     batch = context.batch
     column = batch.column("output_messages")
-    length = pc.fill_null(pc.binary_length(column), _SHORT).to_numpy(zero_copy_only=False)
-    chosen: Rows = np.flatnonzero(rows & (length < _SHORT))
+    candidates = np.flatnonzero(rows & batch.present("output_messages") | (rows & _is_blank(column)))
+    texts = column.take(candidates)
+    maybe = pc.or_(pc.less(pc.binary_length(texts), _SHORT), pc.match_substring_regex(texts, _EMPTY_SIGN))
+    chosen: Rows = candidates[maybe.to_numpy(zero_copy_only=False)]
     return [
         Answer(row, facts)
         for row, facts in zip(chosen.tolist(), context.documents.read("output_messages", chosen), strict=True)

@@ -64,7 +64,7 @@ class TraceBatch:
         self.parent: Rows = self._rows_of(self.trace, parents)
         kinds = pc.index_in(self.column("kind"), value_set=pa.array(SPAN_KINDS))
         self._kind: npt.NDArray[np.int32] = kinds.to_numpy(zero_copy_only=False)
-        self.failed: Mask = pc.equal(self.column("reported_status"), "error").to_numpy(zero_copy_only=False)
+        self.failed: Mask = self._failed()
 
     def __len__(self) -> int:
         return len(self.trace)
@@ -73,6 +73,21 @@ class TraceBatch:
         """A span column as one Arrow array."""
         column = self.spans[name]
         return column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()
+
+    def _failed(self) -> Mask:
+        """Spans that failed by their own word: status, error attribute, or a recorded exception and no answer."""
+        failed = self.mask("reported_status", "error")
+        raised = self.present("error_type")
+        if (raised & ~failed).any():
+            unanswered = self.kind("llm") & ~self.present("finish_reason") & ~self.present("output_tokens")
+            without_result = self.kind("tool", "retriever") & ~self.present("tool_result")
+            failed |= raised & (unanswered | without_result)
+        return failed
+
+    def replace(self, name: str, values: pa.Array) -> None:
+        """Exchange a column: before anything has been derived from it."""
+        index = self.spans.schema.get_field_index(name)
+        self.spans = self.spans.set_column(index, self.spans.schema.field(index), values)
 
     def texts(self, name: str, rows: Rows | Sequence[int]) -> list[str | None]:
         """The values of a string column at a few rows."""

@@ -66,4 +66,8 @@ def _lists(node: object) -> object:
         return node
     if node and all(key.isdigit() for key in node):
         return [_lists(node[key]) for key in sorted(node, key=int)]
-    return {key: _lists(child) for key, child in node.items()}
+    nested = {key: _lists(child) for key, child in node.items()}
+    message = nested.get("message")
+    if isinstance(message, dict) and message.keys() <= {"role", "name", "tool_call_id"}:
+        message["content"] = ""  # OpenInference leaves out the content of a message that has none
+    return nested

@@ -8,22 +8,17 @@ from typing import Any, Final
 import orjson
 
 from detectors.traces import shapes
-from detectors.traces.loose_json import CLASS, CUT, parse_loose
-from detectors.traces.message_facts import ToolCall, ToolResult
+from detectors.traces.loose_json import CLASS, parse_loose
+from detectors.traces.message_findings import TURN_KEYS, Findings
 from detectors.traces.message_parts import (
     block_text,
-    has_result,
     is_call,
     is_call_of_function,
     is_result,
-    json_text,
-    read_call,
-    read_result,
     text_of,
     without_prefixes,
 )
 from detectors.traces.shapes import ASSISTANT, TOOL
-from detectors.traces.usage import Usage, read_usage
 
 UNREADABLE: Final = object()
 _ABSENT: Final = object()
@@ -32,8 +27,6 @@ _MAX_NESTED: Final = 1 << 20
 _MAX_NODES: Final = 20_000
 _MAX_DEPTH: Final = 40
 _MAX_JSON_LEVELS: Final = 6
-_LONG_ID: Final = 8
-"""Ids shorter than this (`call_0`, `1`) are used again in later turns by some servers."""
 
 _SKIPPED: Final = frozenset((
     "metadata", "headers", "logprobs", "embedding", "embeddings", "input_schema", "inputSchema", "parameters",
@@ -54,46 +47,17 @@ _INNER_TURN: Final = (
 _RESPONSE_MARKS: Final = frozenset((
     "choices", "candidates", "object", "stop_reason", "usage", "system_fingerprint",
 ))  # fmt: skip
-_DETAIL_KEYS: Final = ("incomplete_details", "promptFeedback", "prompt_feedback")
-_TURN_KEYS: Final = frozenset((
-    *shapes.FINISH_KEYS, *shapes.MODEL_KEYS, *shapes.USAGE_KEYS, *_DETAIL_KEYS, "object", "prompt_eval_count",
-    "responseId", "response_id",
-))  # fmt: skip
 _BESIDE_CONTENT: Final = frozenset((*shapes.CALL_LIST_KEYS, *_INNER_TURN, "function_call", "refusal"))
 _WRAPPED_KEYS: Final = frozenset((*_CALL_KEYS, *_RESULT_WRAPPERS, "function"))
 _NOT_TEXT_PARTS: Final = frozenset(("finish_reason", "index", "message", "generation_info", "finishReason"))
 _PRINTED_CALLS: Final = "Calling tools:"
 
 
-class Walk:
-    """What has been found so far; `read_messages` turns it into facts."""
+class Walk(Findings):
+    """Goes through a parsed payload; everything found is on it."""
 
-    __slots__ = (
-        "_closed", "_levels", "_nodes", "_open", "calls", "finish_reasons", "last_role", "models", "prose_seen",
-        "refusal", "response_id", "results", "said", "streamed", "texts", "tools", "truncated", "usage",
-        "without_content",
-    )  # fmt: skip
-
-    def __init__(self) -> None:
-        self.calls: list[ToolCall] = []
-        self.results: list[ToolResult] = []
-        self.without_content: list[int] = []  # indices of chat results that have no content key
-        self.finish_reasons: list[str] = []
-        self.models: list[str] = []
-        self.response_id: str | None = None
-        self.usage: Usage | None = None
-        self.texts: list[str] = []  # of the assistant's current turn
-        self.said: bool | None = None  # whether the text of that turn was captured; None: no sign of it
-        self.prose_seen = False  # some message has text, so content is captured
-        self.streamed = False
-        self.refusal = False
-        self.tools: str | None = None
-        self.last_role: str | None = None
-        self.truncated = False
-        self._nodes = 0
-        self._levels = 0
-        self._open: set[str] = set()  # ids of calls without a result yet
-        self._closed: set[str] = set()
+    _nodes = 0
+    _levels = 0
 
     def parse(self, text: str, limit: int = _MAX_NESTED) -> Any:
         """Parse JSON, or what is almost JSON; UNREADABLE for prose."""
@@ -159,8 +123,8 @@ class Walk:
 
     def _container(self, node: dict[str, Any], depth: int) -> None:
         """Pass through what is neither a message nor a part: a request, a response, a wrapper."""
-        if not _TURN_KEYS.isdisjoint(node):
-            self._facts_of_turn(node)
+        if not TURN_KEYS.isdisjoint(node):
+            self.facts_of_turn(node)
         if "id" in node and self.response_id is None and not _RESPONSE_MARKS.isdisjoint(node):
             self.response_id = shapes.first_text(node, ("id",))
         for key, value in node.items():
@@ -170,8 +134,8 @@ class Walk:
                     if key not in _SKIPPED:
                         self._nested(value, depth)
                 elif key == "text" and ("finish_reason" in node or "index" in node):  # a text completion
-                    self._enter(ASSISTANT)
-                    self._say(value)
+                    self.enter(ASSISTANT)
+                    self.say(value)
             elif kind is not dict and kind is not list:
                 continue
             elif key in shapes.CALL_LIST_KEYS:
@@ -179,16 +143,10 @@ class Walk:
             elif key == "delta" and kind is dict:
                 self.streamed = True
                 self._message(value, shapes.role_of(value) or ASSISTANT, depth + 1)
-            elif key not in _SKIPPED and not (key in shapes.TOOL_LIST_KEYS and self._offered(value)):
+            elif key not in _SKIPPED and not (key in shapes.TOOL_LIST_KEYS and self.offered(value)):
                 self.node(value, depth + 1)
 
     # Messages
-
-    def _enter(self, role: str) -> None:
-        if role != ASSISTANT:
-            self.texts.clear()
-            self.said = None
-        self.last_role = role
 
     def _message(self, node: dict[str, Any], role: str, depth: int) -> None:
         if depth > _MAX_DEPTH:
@@ -197,9 +155,9 @@ class Walk:
         data = node.get("data")
         if type(data) is dict and "content" not in node:
             node = data  # LangChain's {"type": "ai", "data": {…}}
-        self._enter(role)
-        if not _TURN_KEYS.isdisjoint(node):
-            self._facts_of_turn(node)
+        self.enter(role)
+        if not TURN_KEYS.isdisjoint(node):
+            self.facts_of_turn(node)
             if self.response_id is None and "stop_reason" in node:
                 self.response_id = shapes.first_text(node, ("id",))
         content: Any = _ABSENT
@@ -221,11 +179,11 @@ class Walk:
                 self._call_list(value, depth + 1)
         function = node.get("function_call")
         if type(function) is dict:
-            self._call(function, "")
+            self.call(function, "")
         refusal = node.get("refusal")
         if refusal and type(refusal) is str:
             self.refusal = True
-            self._say(refusal)
+            self.say(refusal)
         for key in _INNER_TURN:
             value = node.get(key)
             if value and type(value) is dict:
@@ -235,25 +193,25 @@ class Walk:
         """Read a message's content: text, parts, or one part."""
         kind = type(content)
         if kind is str:
-            self._prose(content, role)
+            self.prose(content, role)
             if content[:1] in ("[", "{") and '"type"' in content:
                 self._blocks_in_text(content, role, depth)
             elif content.startswith(_PRINTED_CALLS):  # smolagents
                 self._nested(content[len(_PRINTED_CALLS) :].strip(), depth)
         elif kind is list:
             if not content:
-                self._prose("", role)
+                self.prose("", role)
             for item in content:
                 if type(item) is dict:
                     if not self._part(item, depth + 1, role):
                         self.node(item, depth + 1)
                 elif type(item) is str:
-                    self._prose(item, role)
+                    self.prose(item, role)
         elif kind is dict:
             if not self._part(content, depth + 1, role):
                 self._content(content.get("parts", content.get("content")), role, depth + 1)
         elif content is None:
-            self._prose("", role)
+            self.prose("", role)
 
     def _blocks_in_text(self, content: str, role: str, depth: int) -> None:
         """Read content blocks that were serialised into the message's text."""
@@ -271,11 +229,11 @@ class Walk:
     def _part(self, node: dict[str, Any], depth: int, role: str) -> bool:
         """Read one content part; False when it is none."""
         word = shapes.type_of(node)
-        part = shapes.part_of_type(word) if word is not None else None
+        part = shapes.PARTS.get(word) or shapes.part_of_type(word) if word is not None else None
         if part == shapes.TEXT_PART:
             text = text_of(node)
             if text is not None:
-                self._prose(text, role)
+                self.prose(text, role)
             elif role == ASSISTANT and self.said is None:
                 self.said = False
             return True
@@ -283,13 +241,13 @@ class Walk:
             return True
         if part == shapes.REFUSAL_PART:
             self.refusal = True
-            self._say(shapes.first_text(node, ("refusal", "text", "content")) or "")
+            self.say(shapes.first_text(node, ("refusal", "text", "content")) or "")
             return True
         if part == shapes.CALL_PART or (part is None and is_call(node)):
-            if self._call(node, word or ""):
+            if self.call(node, word or ""):
                 return True
         elif part == shapes.RESULT_PART or (part is None and is_result(node)):
-            self._result(node, word)
+            self.result(node, word)
             return True
         return self._wrapped_part(node, role)
 
@@ -299,39 +257,19 @@ class Walk:
         if not _WRAPPED_KEYS.isdisjoint(node):
             for key in _CALL_KEYS:
                 if type(inner := node.get(key)) is dict:
-                    found |= self._call(inner, "")
+                    found |= self.call(inner, "")
             if type(node.get("function")) is dict and is_call_of_function(node):
-                found |= self._call(node, "")
+                found |= self.call(node, "")
             for key in _RESULT_WRAPPERS:
                 if type(inner := node.get(key)) is dict:
-                    self._result(inner, None)
+                    self.result(inner, None)
                     found = True
         text = node.get("text")
         if not found and type(text) is str and _NOT_TEXT_PARTS.isdisjoint(node):
             if not node.get("thought"):
-                self._prose(text, role)
+                self.prose(text, role)
             return True
         return found
-
-    def _prose(self, text: str, role: str) -> None:
-        if role == ASSISTANT:
-            self._say(text)
-        elif text and not shapes.is_redacted(text):
-            self.prose_seen = True
-
-    def _say(self, text: str) -> None:
-        cut = text.endswith(CUT)
-        text = text.removesuffix(CUT)
-        if shapes.is_redacted(text):
-            self.said = False
-        elif text:
-            if self.streamed or self.texts[-1:] != [text]:  # some repeat the last message
-                self.texts.append(text)
-            self.said = self.prose_seen = True
-        elif not cut and self.said is None:
-            self.said = True
-
-    # Calls and results
 
     def _call_list(self, value: Any, depth: int) -> None:
         for item in value if type(value) is list else [value]:
@@ -343,25 +281,8 @@ class Walk:
                 last, more = self.calls[-1], function.get("arguments")
                 if type(more) is str:
                     self.calls[-1] = replace(last, arguments=(last.arguments or "") + more)
-            elif not self._call(without_prefixes(item) if "tool_call.function.name" in item else item, ""):
+            elif not self.call(without_prefixes(item) if "tool_call.function.name" in item else item, ""):
                 self._part(item, depth, ASSISTANT)
-
-    def _call(self, node: dict[str, Any], word: str) -> bool:
-        call = read_call(node, word)
-        if call is None:
-            return False
-        id_ = call.id
-        if id_ is None or not (id_ in self._open or (id_ in self._closed and len(id_) >= _LONG_ID)):
-            position = len(self.calls) + len(self.results)
-            self.calls.append(ToolCall(id_, call.name, call.arguments, position, call.by_provider))
-            if id_ is not None:
-                self._open.add(id_)
-                self._closed.discard(id_)
-        if self.last_role is None:
-            self.last_role = ASSISTANT
-        if has_result(call.source):
-            self._result({**call.source, "name": call.name, "call_id": id_}, None)
-        return True
 
     def _tool_message(self, node: dict[str, Any], content: Any, depth: int) -> None:
         """Read a message of role tool: one result, or a list of results (or, on tool spans, of calls)."""
@@ -375,66 +296,13 @@ class Walk:
                 if type(items := node.get(key)) is list:
                     for item in items:
                         if type(item) is dict:
-                            self._result(item, None)
+                            self.result(item, None)
         if len(self.results) + len(self.calls) == before:
             if content is _ABSENT:
                 content = next((node[key] for key in shapes.RESULT_KEYS if key in node), _ABSENT)
             if content is not _ABSENT:
                 node = {**node, "content": content}
-            self._result(node, None, chat=True)
-
-    def _result(self, node: dict[str, Any], word: str | None, *, chat: bool = False) -> None:
-        result = read_result(node, word, chat=chat)
-        id_ = result.call_id
-        if id_ is not None:
-            if id_ in self._closed and len(id_) >= _LONG_ID:
-                return
-            self._open.discard(id_)
-            self._closed.add(id_)
-        if chat and not result.stated:
-            self.without_content.append(len(self.results))
-        position = len(self.calls) + len(self.results)
-        self.results.append(ToolResult(id_, result.name, result.content, result.is_error, position))
-        if self.last_role is None:
-            self.last_role = TOOL
-
-    # The rest
-
-    def _facts_of_turn(self, node: dict[str, Any]) -> None:
-        for key in shapes.FINISH_KEYS:
-            if value := node.get(key):
-                for reason in value if type(value) is list else (value,):
-                    self._finish(reason)
-        for key in _DETAIL_KEYS:
-            if type(details := node.get(key)) is dict:
-                self._finish(shapes.first_text(details, ("reason", "blockReason", "block_reason")))
-        if node.get("object") == "response":
-            self._finish(node.get("status"))
-        for key in shapes.MODEL_KEYS:
-            model = node.get(key)
-            if model and type(model) is str and not model.endswith(CUT) and model not in self.models:
-                self.models.append(model)
-        for key in shapes.USAGE_KEYS:
-            if type(usage := node.get(key)) is dict:
-                self.usage = read_usage(usage) or self.usage
-        if "prompt_eval_count" in node:  # Ollama
-            self.usage = read_usage(node) or self.usage
-        if self.response_id is None:
-            self.response_id = shapes.first_text(node, ("responseId", "response_id"))
-
-    def _finish(self, reason: Any) -> None:
-        if reason and type(reason) is str and not reason.endswith(CUT) and self.finish_reasons[-1:] != [reason]:
-            self.finish_reasons.append(reason)
-
-    def _offered(self, value: Any) -> bool:
-        """Keep the tools that were offered; False when the list holds calls or results instead."""
-        first = value[0] if type(value) is list and value else value
-        if type(first) is dict and (is_result(first) or is_call(first)):
-            return False
-        if value and self.tools is None:
-            text = json_text(value)
-            self.tools = None if CUT in text else text
-        return True
+            self.result(node, None, chat=True)
 
 
 def _is_block(node: Any) -> bool:

@@ -41,7 +41,7 @@ REASONING_PART: Final = "reasoning"
 REFUSAL_PART: Final = "refusal"
 CALL_PART: Final = "call"
 RESULT_PART: Final = "result"
-_PARTS: Final = _table(
+PARTS: Final = _table(
     text="""
         text output_text input_text textcontent textblock textpart user_prompt system_prompt text_delta""",
     reasoning="""
@@ -132,7 +132,7 @@ def _role_of_word(word: str) -> str | None:
 @lru_cache(maxsize=1024)
 def part_of_type(word: str) -> str | None:
     """Classify the `type` of a content part: text, reasoning, refusal, call, result, or None."""
-    return _PARTS.get(word.rpartition(".")[2].lower().replace("-", "_"))
+    return PARTS.get(word.rpartition(".")[2].lower().replace("-", "_"))
 
 
 @lru_cache(maxsize=1024)
@@ -163,7 +163,7 @@ def role_of(node: dict[str, Any]) -> str | None:
     """The role of a message, from its role or, where the dialect has none, from its type or class."""
     word = node.get("role")
     if type(word) is str:
-        return role_of_word(word)
+        return _ROLES.get(word) or role_of_word(word)
     word = type_of(node)
     if word is None:
         return None

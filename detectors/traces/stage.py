@@ -13,6 +13,7 @@ import xxhash
 
 from detectors.traces.batch import NONE, TraceBatch
 from detectors.traces.context import Context
+from detectors.traces.enrich import enrich
 from detectors.traces.rules import RULES
 from detectors.traces.rules.base import Finding, Rule, Severity
 from detectors.traces.status import ERROR, replace
@@ -37,6 +38,7 @@ class Judged:
 def judge_traces(batch: TraceBatch, version: int) -> Judged:
     """Apply every rule to whole traces. `version` (record time, ns) marks the rows as newer than the first ones."""
     context = Context(batch)
+    enrich(batch, context.documents, version)
     findings = [(rule, finding) for rule in RULES for finding in rule.find(context)]
     outcome = outcomes(context, findings)
     return Judged(

@@ -16,9 +16,9 @@ from google.protobuf.message import DecodeError
 from dimwatch.clock import NS_PER_SECOND
 from dimwatch.errors import InvalidError
 from dimwatch.settings import Receiver
-from ingest.otlp.outline import PIECE_BYTES, outline, pieces
+from ingest.otlp.outline import PIECE_BYTES, AttributeCut, outline, pieces
 from ingest.otlp.refusals import TooLargeError
-from ingest.otlp.signals import METRICS, TRACES, Signal
+from ingest.otlp.signals import LOGS, METRICS, TRACES, Signal
 from ingest.redaction import Redactor
 
 EARLIEST_NS: Final = 946_684_800 * NS_PER_SECOND
@@ -93,7 +93,7 @@ def admit(body: bytes, signal: Signal, limits: Limits, redactor: Redactor | None
     """Check and mask a protobuf request. Raises InvalidError if it is malformed, TooLargeError if too much."""
     sketch = outline(body, limits.max_items, signal.item)
     admitted = Admitted()
-    parts = [body] if len(body) <= PIECE_BYTES else pieces(body, signal.shape)
+    parts = [body] if len(body) <= PIECE_BYTES else pieces(body, signal.shape, _attribute_cut(signal, limits, admitted))
     for part in parts:
         if redactor is not None:
             part = redactor.redact(part, signal.shape).body
@@ -103,6 +103,17 @@ def admit(body: bytes, signal: Signal, limits: Limits, redactor: Redactor | None
     if admitted.dropped:
         admitted.digest.update(body)
     return admitted
+
+
+def _attribute_cut(signal: Signal, limits: Limits, admitted: Admitted) -> AttributeCut | None:
+    fields = {TRACES: (9, 10), LOGS: (6, 7)}.get(signal)
+    if fields is None:
+        return None
+
+    def on_cut(count: int) -> None:
+        admitted.dropped[ATTRIBUTES, "too_many"] += count
+
+    return AttributeCut(*fields, limits.max_attributes, on_cut)
 
 
 def _admit_piece(body: bytes, signal: Signal, limits: Limits, largest: int, admitted: Admitted) -> None:
@@ -198,6 +209,7 @@ def _check_logs(request: Any, limits: Limits, _events: bool, admitted: Admitted)
 def _repair(request: Any, signal: Signal, limits: Limits, admitted: Admitted) -> bool:
     """Reject, cut and repair item by item; return whether anything changed."""
     changed = False
+    before = admitted.dropped.total()
     traces = signal is TRACES
     for resource in request.resource_spans if traces else request.resource_logs:
         changed |= _cut_attributes(resource.resource, limits, admitted)
@@ -218,7 +230,7 @@ def _repair(request: Any, signal: Signal, limits: Limits, admitted: Admitted) ->
                 scope.ClearField("spans" if traces else "log_records")
                 scope.MergeFrom(survivors)
             admitted.items += len(kept)
-    return changed or bool(admitted.dropped)
+    return changed or admitted.dropped.total() > before
 
 
 def _repair_span(span: Any, limits: Limits, admitted: Admitted) -> str | None:

@@ -5,18 +5,18 @@ Traces, logs and metrics share their outer levels: request (field 1) > resource 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Final
 
 from dimwatch.errors import InvalidError
-from ingest.otlp.framing import Shape, delimited, encode_varint, read_varint
+from ingest.otlp.framing import VARINT, Shape, delimited, encode_varint, read_varint
 from ingest.otlp.refusals import TooLargeError
 
 PIECE_BYTES: Final = 1 << 20
 """A request above this is cut into pieces, so that what is parsed at once, and stored as one record, is bounded."""
 
-MAX_MESSAGES: Final = 1_500_000
+MAX_MESSAGES: Final = 500_000
 """Most nested messages in one piece that is larger than that because a single item is."""
 
 _FIELDS_PER_ITEM: Final = 8
@@ -94,14 +94,25 @@ def _scan_items(body: bytes, at: int, end: int, most: int) -> tuple[int, int, in
     return items, largest, items + others
 
 
-def pieces(body: bytes, shape: Shape) -> Iterator[bytes]:
+@dataclass(frozen=True, slots=True)
+class AttributeCut:
+    """Which attributes of a very large item are cut already here, so that they are never parsed."""
+
+    field: int
+    count_field: int
+    """Where the item says how many were cut."""
+    most: int
+    on_cut: Callable[[int], None]
+
+
+def pieces(body: bytes, shape: Shape, cut: AttributeCut | None) -> Iterator[bytes]:
     """Cut a large request into requests of about `PIECE_BYTES`, which together say the same.
 
     Raises TooLargeError for a piece with more than `MAX_MESSAGES` nested messages.
     """
     batch: list[bytes] = []
     held = 0
-    for fragment in _fragments(body):
+    for fragment in _fragments(body, cut):
         if batch and held + len(fragment) > PIECE_BYTES:
             yield _checked(b"".join(batch), shape)
             batch, held = [], 0
@@ -111,7 +122,7 @@ def pieces(body: bytes, shape: Shape) -> Iterator[bytes]:
         yield _checked(b"".join(batch), shape)
 
 
-def _fragments(body: bytes) -> Iterator[bytes]:
+def _fragments(body: bytes, cut: AttributeCut | None) -> Iterator[bytes]:
     """Requests that hold one resource each, cut between items where they would be larger than a piece.
 
     Resource and scope are repeated in each; where they are large, fragments grow with them.
@@ -129,7 +140,10 @@ def _fragments(body: bytes) -> Iterator[bytes]:
             batch: list[bytes] = []
             held = 0
             for item_low, item_high in items:
-                item = _TAG_CHILD + _sized(body[item_low:item_high])
+                item = body[item_low:item_high]
+                if cut is not None and len(item) > PIECE_BYTES:
+                    item = _without_surplus(item, cut)
+                item = _TAG_CHILD + _sized(item)
                 if batch and held + len(item) > room:
                     yield _request(resource, scope, batch)
                     batch, held = [], 0
@@ -150,6 +164,23 @@ def _split(body: bytes, low: int, high: int) -> tuple[bytes, list[tuple[int, int
             kept_from = end
     rest.append(body[kept_from:high])
     return b"".join(rest), children
+
+
+def _without_surplus(item: bytes, cut: AttributeCut) -> bytes:
+    kept: list[bytes] = []
+    kept_from = seen = 0
+    for number, tag, _, end in delimited(item, 0, len(item)):
+        if number == cut.field:
+            seen += 1
+            if seen > cut.most:
+                kept.append(item[kept_from:tag])
+                kept_from = end
+    surplus = seen - cut.most
+    if surplus <= 0:
+        return item
+    cut.on_cut(surplus)
+    count = encode_varint(cut.count_field << 3 | VARINT) + encode_varint(surplus)
+    return b"".join((*kept, item[kept_from:], count))
 
 
 def _request(resource: bytes, scope: bytes, items: list[bytes]) -> bytes:

@@ -71,8 +71,10 @@ class GrpcReceiver:
         except Exception as error:
             failure = self._intake.count(signal, TRANSPORT, error)
             assert failure is not None
-            if failure.http >= 500:
+            if failure.http == 500:
                 _log.error("request failed", signal=signal.name, exc_info=error)
+            elif failure.http > 500:
+                _log.warning("request refused", reason=failure.message)
             details = ((_STATUS_DETAILS, failure.status().SerializeToString()),)
             await context.abort(failure.grpc, failure.message, details)
         self._intake.count(signal, TRANSPORT, None)

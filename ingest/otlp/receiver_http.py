@@ -141,8 +141,10 @@ class HttpReceiver:
     ) -> Response:
         failure = self._intake.count(signal, TRANSPORT, error)
         assert failure is not None
-        if failure.http >= 500:
+        if failure.http == 500:
             _log.error("request failed", signal=signal and signal.name, exc_info=error)
+        elif failure.http > 500:
+            _log.warning("request refused", reason=failure.message)
         if not isinstance(error, TimeoutError):
             await _discard(request)
         return _failure_response(failure, content_type)

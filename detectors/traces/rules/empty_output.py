@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
+from typing import Final
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.compute as pc
 
 from detectors.traces.answers import short_answers
+from detectors.traces.batch import Mask
 from detectors.traces.context import Context
 from detectors.traces.rules.base import Finding, Rule, Severity
+
+
+_FEW: Final = 2
+_EMPTY_ANSWER: Final = (
+    r"(?i)none or empty|empty (response|completion|answer|output|message|content)|EmptyResponse|no (content|text|output)"
+    r"|(returned|received) (nothing|no (content|response|output|text))|without (any )?(content|output|text)"
+)
 
 
 def find(context: Context) -> Iterator[Finding]:
@@ -29,9 +40,46 @@ def find(context: Context) -> Iterator[Finding]:
                 {"finish_reason": _reason(context, answer.row)},
             )
     silent = pc.fill_null(pc.equal(batch.column("output_tokens"), 0), False).to_numpy(zero_copy_only=False)
-    stopped = batch.mask("finish_reason", "stop") & ~batch.present("output_messages")
-    for row in np.flatnonzero(calls & silent & stopped).tolist():
+    unsaid = calls & batch.mask("finish_reason", "stop") & ~batch.present("output_messages")
+    for row in np.flatnonzero(unsaid & silent).tolist():
         yield Finding(row, 0.8, "The model answered with no tokens", {"output_tokens": 0})
+    yield from _left_out(context, unsaid & ~silent & batch.present("input_messages"))
+    yield from _told_by_agents(context)
+
+
+def _left_out(context: Context, rows: Mask) -> Iterator[Finding]:
+    """Answers that are not there where the questions are: some instrumentations leave out an answer that is empty.
+    Where no answer of an instrumentation is ever there, they are just not captured."""
+    batch = context.batch
+    scopes = batch.column("scope_name")
+    answered = set(scopes.filter(pa.array(batch.kind("llm") & batch.present("output_messages"))).unique().to_pylist())
+    counts = Counter(scopes.filter(pa.array(rows)).to_pylist())
+    at = np.flatnonzero(rows)
+    for row, scope in zip(at.tolist(), batch.texts("scope_name", at), strict=True):
+        sure = scope in answered
+        if sure or counts[scope] <= _FEW:
+            yield Finding(
+                row,
+                0.7 if sure else 0.5,
+                "The model stopped, and there is no answer where its questions are captured",
+                {"finish_reason": "stop"},
+                severity=None if sure else Severity.INFO,
+            )
+
+
+def _told_by_agents(context: Context) -> Iterator[Finding]:
+    """Failed agents and steps that say that the model's answer was empty, where no model call is traced; and agents
+    whose own answer is empty."""
+    batch = context.batch
+    told = batch.any_by_trace(batch.kind("llm"))
+    steps = batch.kind("agent", "chain", "workflow", "other") & ~told[batch.trace]
+    rows = np.flatnonzero(steps & batch.failed)
+    said = pc.match_substring_regex(batch.column("status_message").take(pa.array(rows)), _EMPTY_ANSWER)
+    failed = rows[said.to_numpy(zero_copy_only=False)]
+    outer = batch.ancestor(failed, steps & batch.failed)
+    for row in np.setdiff1d(failed, outer).tolist():
+        message = batch.texts("status_message", [row])[0] or ""
+        yield Finding(row, 0.85, f"The model answered with nothing: {message[:160]}", {"error": message[:300]})
 
 
 def _reason(context: Context, row: int) -> str:

@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import Final
 
 import numpy as np
 import pyarrow.compute as pc
 
-from detectors.traces.answers import short_answers
+from detectors.traces.answers import broken_streams
 from detectors.traces.context import Context
 from detectors.traces.rules.base import Finding, Rule, Severity
 
-_BROKEN: Final = (
-    r"(?i)incomplete chunked read|peer closed connection|connection (reset|aborted|closed|lost)|RemoteProtocolError"
-    r"|IncompleteRead|stream (was |has been )?(interrupted|cut|closed|ended|aborted|terminated)|prematurely"
-    r"|ChunkedEncodingError|broken pipe|socket hang up|ECONNRESET|unexpected (eof|end of)|AbortError"
-    r"|ResponseStreamError|StreamError|ServerDisconnected"
-)
+_DANGLING: Final = r"(?i)(\s|\b(the|a|an|in|of|to|and|or|with|for|is|are|was|at|by|from|that|on|der|die|das|und))$"
+"""How no answer ends, but a cut one may."""
 
 
 def find(context: Context) -> Iterator[Finding]:
@@ -25,12 +22,13 @@ def find(context: Context) -> Iterator[Finding]:
     stream's last chunk brings: finish reason, token count."""
     batch = context.batch
     calls = batch.model_calls
-    said = pc.binary_join_element_wise(batch.column("error_type"), batch.column("status_message"), " ")
-    broken = np.zeros(len(batch), dtype=np.bool_)
-    failed = np.flatnonzero(calls & batch.failed)
-    broken[failed] = pc.match_substring_regex(said.take(failed), _BROKEN).to_numpy(zero_copy_only=False)
-    for row in np.flatnonzero(broken).tolist():
-        yield Finding(row, 0.95, "The stream broke off", {"error": said[row].as_py()[:300]})
+    broken = broken_streams(context)
+    inner = batch.ancestor(np.flatnonzero(broken), broken, depth=3)
+    broken[inner[inner >= 0]] = False
+    columns = zip(batch.texts("error_type", rows := np.flatnonzero(broken)), batch.texts("status_message", rows), strict=True)
+    for row, (kind, message) in zip(rows.tolist(), columns, strict=True):
+        error = ": ".join(part for part in (kind, message) if part)
+        yield Finding(row, 0.95, f"The stream broke off: {error[:160]}", {"error": error[:300]})
 
     ended_in_error = calls & batch.mask("finish_reason", "error") & ~broken
     for row in np.flatnonzero(ended_in_error).tolist():
@@ -39,24 +37,44 @@ def find(context: Context) -> Iterator[Finding]:
     without_end = calls & ~batch.failed & ~batch.present("finish_reason")
     without_end |= calls & ~batch.failed & batch.mask("finish_reason", "unknown")
     tokens = pc.fill_null(batch.column("output_tokens"), 0).to_numpy(zero_copy_only=False)
-    suspects = without_end & (tokens == 0)
-    answers = {answer.row: answer.facts for answer in short_answers(context, suspects)}
+    suspects = np.flatnonzero(without_end & (tokens == 0))
     streamed = batch.present("time_to_first_token_ns")
-    for row in np.flatnonzero(suspects).tolist():
-        facts = answers.get(row)
-        if facts is not None and (facts.finish_reasons or facts.usage is not None or facts.calls):
+    for row, facts in zip(suspects.tolist(), context.documents.read("output_messages", suspects), strict=True):
+        spent = facts.usage.output_tokens if facts.usage is not None else None
+        if facts.finish_reasons or spent or facts.calls:
             continue
-        has_text = bool(facts and facts.text and facts.text.strip())
-        if not has_text and not streamed[row]:
+        text = (facts.text or "").rstrip("\n")
+        if not text.strip() and not streamed[row]:
             continue
-        confidence = 0.75 if streamed[row] else 0.55
-        yield Finding(
-            row,
-            confidence,
-            "The answer has neither a finish reason nor a token count: its stream ended before the last chunk",
-            {"text": (facts.text or "")[-200:] if facts else None, "streamed": bool(streamed[row])},
-            severity=None if streamed[row] else Severity.INFO,
-        )
+        yield _without_end(row, text, bool(streamed[row]))
+    yield from _dangling(context)
+
+
+def _without_end(row: int, text: str, streamed: bool) -> Finding:
+    return Finding(
+        row,
+        0.75 if streamed else 0.55,
+        "The answer has neither a finish reason nor a token count: its stream ended before the last chunk",
+        {"text": text[-200:], "streamed": streamed},
+        severity=None if streamed else Severity.INFO,
+    )
+
+
+def _dangling(context: Context) -> Iterator[Finding]:
+    """Agents whose model calls are not traced, or traced without content, and whose answer stops in mid-sentence."""
+    batch = context.batch
+    told = batch.any_by_trace(batch.model_calls & batch.present("output_messages"))
+    agents = batch.kind("agent", "chain", "workflow", "other") & ~told[batch.trace] & ~batch.failed
+    rows = np.flatnonzero(agents & batch.present("output_messages"))
+    said: set[int] = set()
+    for row, facts in zip(rows[::-1].tolist(), context.documents.read("output_messages", rows[::-1]), strict=True):
+        trace, text = int(batch.trace[row]), (facts.text or "").rstrip("\n")
+        spent = facts.usage.output_tokens if facts.usage is not None else None
+        cut = bool(re.search(_DANGLING, text)) or (spent == 0 and bool(text.strip()))
+        if trace in said or facts.truncated or not cut or facts.finish_reasons:
+            continue
+        said.add(trace)
+        yield Finding(row, 0.5, "The answer stops in mid-sentence", {"text": text[-200:]}, severity=Severity.INFO)
 
 
 RULE = Rule(

@@ -24,7 +24,7 @@ _UNKNOWN_TOOL: Final = (
     r"|(tool|function)\W{0,3}[\w.-]{0,64}\W{0,3}(is |was |does |could )?(not|n't) "
     r"(found|exist|available|registered|a valid|be found|known)"
     r"|(tool|function) not found|NoSuchTool|ToolNotFound|not a valid tool|tool_not_found"
-    r"|does not have (a |an )?(tool|function)"
+    r"|does not have (a |an )?(tool|function)|no (tool|function) (with|named|called)"
 )
 _BAD_ARGUMENTS: Final = (
     r"(?i)validation ?error|ValidationException|missing \d* ?required|required (property|argument|parameter|field)"
@@ -111,7 +111,7 @@ def _refusals(context: Context) -> dict[int, str]:
     calls = context.calls
     failed = context.call_failed | (calls.is_error.fill_null(False).to_numpy(zero_copy_only=False))
     error_result = context.verdicts.is_error
-    said = pc.if_else(pa.array(context.call_failed), context.call_errors, pc.fill_null(calls.result, ""))
+    said = pc.binary_join_element_wise(context.call_errors, pc.fill_null(calls.result, ""), " ")
     suspects = np.flatnonzero(failed | error_result)
     texts = pc.utf8_slice_codeunits(said.take(pa.array(suspects)), 0, 2000)
     unknown = pc.match_substring_regex(texts, _UNKNOWN_TOOL).to_numpy(zero_copy_only=False)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from detectors.traces.answers import broken_streams
 from detectors.traces.context import Context
 from detectors.traces.recovery import failed_model_calls, rescue_of
 from detectors.traces.rules.base import Finding, Rule, Severity
@@ -12,6 +13,7 @@ from detectors.traces.rules.base import Finding, Rule, Severity
 def find(context: Context) -> Iterator[Finding]:
     """Failed model calls, and failures of a model provider that only an agent's span tells of."""
     rows = failed_model_calls(context.batch)
+    rows = rows[~broken_streams(context)[rows]]
     lost = rows[rescue_of(context, rows) < 0]
     batch = context.batch
     columns = [batch.texts(name, lost) for name in ("error_type", "status_message", "request_model", "response_model")]

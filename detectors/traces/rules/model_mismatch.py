@@ -21,6 +21,29 @@ _PUBLISHER: Final = re.compile(r"^(anthropic|meta|amazon|cohere|mistral|ai21|dee
 _ROUTER: Final = re.compile(r"(^|[-/])(auto|router|default|best|fallback)($|[-/])")
 
 
+_SNAPSHOTS: Final[dict[str, frozenset[str]]] = {
+    "gpt-4o-mini": frozenset({"20240718"}),
+    "gpt-4o": frozenset({"20240513", "20240806", "20241120"}),
+    "gpt-4.1": frozenset({"20250414"}),
+    "gpt-4.1-mini": frozenset({"20250414"}),
+    "gpt-4.1-nano": frozenset({"20250414"}),
+    "gpt-5": frozenset({"20250807"}),
+    "gpt-5-mini": frozenset({"20250807"}),
+    "gpt-5-nano": frozenset({"20250807"}),
+    "o1": frozenset({"20241217"}),
+    "o3": frozenset({"20250416"}),
+    "o3-mini": frozenset({"20250131"}),
+    "o4-mini": frozenset({"20250416"}),
+    "claude-sonnet-4-5": frozenset({"20250929"}),
+    "claude-haiku-4-5": frozenset({"20251001"}),
+    "claude-opus-4-1": frozenset({"20250805"}),
+    "claude-sonnet-4": frozenset({"20250514"}),
+    "claude-opus-4": frozenset({"20250514"}),
+}
+"""Dates of the published snapshots of models that are asked for by alias, from the providers' model pages."""
+_CONFIDENCE: Final = {"family": 0.9, "version": 0.8, "snapshot": 0.6}
+
+
 @lru_cache(maxsize=4096)
 def essence(model: str) -> str:
     """A model's name without publisher, region, date, version and alias marks: what two names of one model share."""
@@ -34,10 +57,13 @@ def essence(model: str) -> str:
 
 @lru_cache(maxsize=16384)
 def differs(asked: str, answered: str) -> str:
-    """Why the two names can not be one model: "family", "version" or "" when they can."""
+    """Why the two names can not be one model: "family", "version" (another date than the one asked for), "snapshot"
+    (an alias now means a dated model that it did not mean so far), or "" when they can."""
     if not asked or not answered or _ROUTER.search(asked.lower()):
         return ""
     first, second = asked.strip().lower(), answered.strip().lower()
+    if first in _SNAPSHOTS and (dated := _DATE.search(second)) and second.startswith(first):
+        return "" if dated[1].replace("-", "") in _SNAPSHOTS[first] else "snapshot"
     if first == second or first in second or second in first:
         rest = second.replace(first, "", 1) if first in second else first.replace(second, "", 1)
         if re.search(r"-(mini|nano|lite|flash|small|haiku|turbo|pro|max|large|micro|8b|tiny)\b", rest):
@@ -62,9 +88,10 @@ def find(context: Context) -> Iterator[Finding]:
             continue
         yield Finding(
             row=row,
-            confidence=0.9 if difference == "family" else 0.8,
+            confidence=_CONFIDENCE[difference],
             summary=f"{asked} was asked and {answered} answered",
             evidence={"asked": asked, "answered": answered, "difference": difference},
+            severity=Severity.INFO if difference == "snapshot" else None,
         )
 
 
