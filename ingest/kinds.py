@@ -63,6 +63,6 @@ def kinds_of(reader: FieldReader, names: pa.Array) -> tuple[Codes, pa.Array, pa.
         known = value_codes >= 0
         codes[owners[known]], by[owners[known]] = value_codes[known], number
     # The Agent Development Kit wraps calls that run in parallel in a span that is called like a tool.
-    merged = pc.match_substring(names, "(merged tools)").to_numpy(zero_copy_only=False)
+    merged = pc.match_substring(names, "(merged").to_numpy(zero_copy_only=False)
     codes[merged] = KIND_CODE["chain"]
     return codes, _KINDS.take(pa.array(codes)), _CONVENTIONS.take(pa.array(by))
