@@ -27,6 +27,7 @@ class Up:
     """A `dimwatch up` on ports of its own."""
 
     def __init__(self, folder: Path) -> None:
+        self.folder = folder
         self.data = folder / "data"
         self.log = folder / "log"
         self.out = folder / "out"
@@ -35,11 +36,12 @@ class Up:
 
     def command(self, *words: str) -> list[str]:
         flags = [word for flag, port in self.ports.items() for word in (flag, str(port))]
-        return [sys.executable, "-P", "-m", "dimwatch", "up", "--data", str(self.data), *flags, *words]
+        return [sys.executable, "-P", "-m", "dimwatch", "up", *flags, *(words or ("--data", str(self.data)))]
 
     def start(self, *words: str) -> None:
+        environment = os.environ | {"TMPDIR": str(self.folder)}
         with self.log.open("ab") as log, self.out.open("ab") as out:
-            self.process = subprocess.Popen(self.command(*words), stdout=out, stderr=log)
+            self.process = subprocess.Popen(self.command(*words), stdout=out, stderr=log, env=environment)
 
     def get(self, path: str) -> tuple[int, bytes]:
         try:
@@ -83,11 +85,11 @@ class Up:
         return True
 
     def leftovers(self) -> list[str]:
-        """Command lines of processes that work on the data folder."""
+        """Command lines of processes that work on a data folder of this test."""
         found = []
         for environment in Path("/proc").glob("[0-9]*/environ"):
             try:
-                if f"DIMWATCH_DATA={self.data}".encode() in environment.read_bytes().split(b"\0"):
+                if f"\0DIMWATCH_DATA={self.folder}".encode() in b"\0" + environment.read_bytes():
                     found.append((environment.parent / "cmdline").read_bytes().replace(b"\0", b" ").decode())
             except OSError:
                 continue
@@ -166,12 +168,14 @@ def test_a_taken_port_is_named_with_its_holder(up: Up) -> None:
     assert not up.leftovers()
 
 
-def test_the_demo_shows_findings_within_a_minute(up: Up) -> None:
+def test_the_demo_shows_findings_within_a_minute_and_leaves_nothing(up: Up) -> None:
     up.start("--demo")
     until(lambda: "findings are visible" in up.out.read_text(), 60.0)
     assert int(up.query("SELECT count() FROM observations WHERE severity != 'info'")) > 0
     told = up.out.read_text()
     for port in up.ports.values():
         assert str(port) in told
+    assert len(list(up.folder.glob("dimwatch-demo-*"))) == 1
     assert up.end() == 0
+    assert not list(up.folder.glob("dimwatch-demo-*")), "the data of a demo is thrown away"
     assert not up.leftovers()
