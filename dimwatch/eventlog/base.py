@@ -93,7 +93,10 @@ class Consumer(Protocol):
         ...
 
     def close(self) -> None:
-        """Leave the group. What was polled and not committed is read again by the next member."""
+        """Leave the group. What was polled and not committed is read again by the next member.
+
+        Where the group never committed it is forgotten with its last member, and holds no records back any more.
+        """
         ...
 
 

@@ -53,8 +53,8 @@ class _State:
         self.topics: dict[str, _Topic] = {}
         self.bytes = 0
         self.committed: dict[tuple[str, str], int] = {}
-        self.members: dict[tuple[str, str], int] = {}
-        """How many consumers of a group joined on a topic; only the newest may commit."""
+        self.members: dict[tuple[str, str], MemoryConsumer] = {}
+        """Who joined last, by group and topic: the only one that may commit."""
 
     def check_open(self) -> None:
         if self.closed:
@@ -155,7 +155,7 @@ class MemoryConsumer:
         self._group = group
         self._topics = list(dict.fromkeys(topics))
         self._positions: dict[str, int] = {}
-        self._joined: dict[str, int] = {}
+        self._joined = False
         self._closed = False
 
     def poll(self, *, max_records: int, max_bytes: int, timeout_s: float) -> list[Record]:
@@ -177,8 +177,8 @@ class MemoryConsumer:
         next_offsets = self._by_topic(offsets)
         with self._state.changed:
             self._check_open()
-            for topic, member in self._joined.items():
-                if self._state.members[self._group, topic] != member:
+            for topic in self._topics if self._joined else ():
+                if self._state.members.get((self._group, topic)) is not self:
                     raise PermanentError(
                         f"another consumer of group {self._group} has taken over {topic}: this one must stop"
                     )
@@ -217,6 +217,10 @@ class MemoryConsumer:
         """Leave the group. Idempotent."""
         with self._state.changed:
             self._closed = True
+            for topic in self._topics:
+                key = (self._group, topic)
+                if self._state.members.get(key) is self and key not in self._state.committed:
+                    del self._state.members[key]  # without a commit, the group holds no records back
             self._state.changed.notify_all()
 
     def _check_open(self) -> None:
@@ -231,9 +235,10 @@ class MemoryConsumer:
         return {partition.topic: offset for partition, offset in offsets.items()}
 
     def _join(self) -> None:
+        self._joined = True
         for topic in self._topics:
             key = (self._group, topic)
-            self._joined[topic] = self._state.members[key] = self._state.members.get(key, 0) + 1
+            self._state.members[key] = self
             self._positions.setdefault(topic, self._state.committed.get(key, 0))
 
     def _read(self, max_records: int, max_bytes: int) -> list[Record]:

@@ -144,9 +144,9 @@ class SqliteEventLog:
         with self._lock:
             self._closed = True
             consumers = list(self._consumers)
-        self._writer.close()
         for consumer in consumers:
             consumer.close()
+        self._writer.close()
 
 
 def _who_is_behind(connection: sqlite3.Connection) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import heapq
+import secrets
 import sqlite3
 import threading
 import time
@@ -11,7 +12,7 @@ from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from dimwatch.errors import InvalidError, PermanentError
+from dimwatch.errors import InvalidError, PermanentError, RetryableError
 from dimwatch.eventlog import sqlite_tables as tables
 from dimwatch.eventlog.base import Batch, Lag, Offsets, Record, TopicPartition
 from dimwatch.eventlog.rows import CorruptRow, Row, decode, encode_batch
@@ -49,7 +50,8 @@ class SqliteConsumer:
         self._group = group
         self._topics = list(dict.fromkeys(topics))
         self._positions: dict[str, int] = {}
-        self._members: dict[str, int] = {}
+        self._member = secrets.randbits(62)
+        self._joined = False
         self._seen_version: int | None = None  # of the database, when there was nothing left to read
         self._lock = threading.Lock()  # only so that close() waits for a poll in another thread
         self._connection: sqlite3.Connection | None = tables.connect(path)
@@ -57,7 +59,7 @@ class SqliteConsumer:
     def poll(self, *, max_records: int, max_bytes: int, timeout_s: float) -> list[Record]:
         """Return the next records; see `dimwatch.eventlog.base.Consumer.poll`."""
         deadline = time.monotonic() + timeout_s
-        if not self._members:
+        if not self._joined:
             self._join()
         while True:
             with self._lock:
@@ -75,8 +77,8 @@ class SqliteConsumer:
         encoded, size = encode_batch(outputs or {})
 
         def work(connection: sqlite3.Connection) -> int:
-            for topic, member in self._members.items():
-                if tables.newest_member(connection, self._group, topic) != member:
+            for topic in self._topics if self._joined else ():
+                if tables.newest_member(connection, self._group, topic) != self._member:
                     raise PermanentError(
                         f"another consumer of group {self._group} has taken over {topic}: this one must stop"
                     )
@@ -120,9 +122,12 @@ class SqliteConsumer:
     def close(self) -> None:
         """Leave the group. Idempotent."""
         with self._lock:
-            if self._connection is not None:
-                self._connection.close()
-                self._connection = None
+            if self._connection is None:
+                return
+            self._connection.close()
+            self._connection = None
+        if self._joined:
+            self._leave()
         self._closed(self)
 
     def _open(self) -> sqlite3.Connection:
@@ -137,18 +142,26 @@ class SqliteConsumer:
         return {partition.topic: offset for partition, offset in offsets.items()}
 
     def _join(self) -> None:
-        members: dict[str, int] = {}
         committed: dict[str, int] = {}
 
         def work(connection: sqlite3.Connection) -> int:
             for topic in self._topics:
-                members[topic] = tables.join(connection, self._group, topic)
+                tables.join(connection, self._group, topic, self._member)
                 committed[topic] = tables.committed(connection, self._group, topic) or 0
             return 0
 
         self._writer.submit(work, urgent=True)
-        self._members = members
+        self._joined = True
         self._positions = committed | self._positions  # a seek goes before
+
+    def _leave(self) -> None:
+        def work(connection: sqlite3.Connection) -> int:
+            tables.leave(connection, self._group, self._member)
+            return 0
+
+        # What stays behind on an error only holds records back until somebody joins again.
+        with contextlib.suppress(RetryableError):
+            self._writer.submit(work, urgent=True)
 
     def _read_new(self, max_records: int, max_bytes: int) -> list[Record]:
         connection = self._open()

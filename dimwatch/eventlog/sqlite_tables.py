@@ -92,7 +92,7 @@ def _create(connection: sqlite3.Connection) -> None:
         "CREATE TABLE topics (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE,"
         " next_offset INTEGER NOT NULL, stored_bytes INTEGER NOT NULL)"
     )
-    # `member` counts the consumers that joined; only the newest may commit. Until then next_offset is NULL.
+    # `member` is the consumer that joined last, the only one that may commit. Until it does next_offset is NULL.
     connection.execute(
         "CREATE TABLE positions (consumer_group TEXT NOT NULL, topic TEXT NOT NULL, next_offset INTEGER,"
         " member INTEGER NOT NULL, PRIMARY KEY (consumer_group, topic)) WITHOUT ROWID"
@@ -255,22 +255,28 @@ def remove_read(connection: sqlite3.Connection, enough: Callable[[], bool]) -> b
 # groups
 
 
-def join(connection: sqlite3.Connection, group: str, topic: str) -> int:
-    """Make the caller the group's newest member on the topic; return its number."""
+def join(connection: sqlite3.Connection, group: str, topic: str, member: int) -> None:
+    """Make `member` the one that may commit for the group on the topic."""
     connection.execute(
-        "INSERT INTO positions (consumer_group, topic, member) VALUES (?, ?, 1)"
-        " ON CONFLICT (consumer_group, topic) DO UPDATE SET member = member + 1",
-        (group, topic),
+        "INSERT INTO positions (consumer_group, topic, member) VALUES (?, ?, ?)"
+        " ON CONFLICT (consumer_group, topic) DO UPDATE SET member = excluded.member",
+        (group, topic, member),
     )
-    return newest_member(connection, group, topic)
 
 
-def newest_member(connection: sqlite3.Connection, group: str, topic: str) -> int:
-    """Number of the group's newest member on the topic; 0 if there never was one."""
+def leave(connection: sqlite3.Connection, group: str, member: int) -> None:
+    """Forget the group on topics where it never committed: there it holds no records back any more."""
+    connection.execute(
+        "DELETE FROM positions WHERE consumer_group = ? AND member = ? AND next_offset IS NULL", (group, member)
+    )
+
+
+def newest_member(connection: sqlite3.Connection, group: str, topic: str) -> int | None:
+    """The member that joined last; None if there never was one."""
     found = connection.execute(
         "SELECT member FROM positions WHERE consumer_group = ? AND topic = ?", (group, topic)
     ).fetchone()
-    return found[0] if found else 0
+    return found[0] if found else None
 
 
 def commit(connection: sqlite3.Connection, group: str, topic: str, next_offset: int) -> None:

@@ -313,8 +313,11 @@ class EmbeddedEventLogContract(EventLogContract):
 
     def test_a_group_that_polled_and_never_committed_protects_its_records(self, eventlog: EventLog) -> None:
         eventlog.append({"t": [new(b"0", 0), new(b"1", 1)]})
-        read(eventlog.consumer("g", ["t"]), 2)
+        consumer = eventlog.consumer("g", ["t"])
+        read(consumer, 2)
         assert eventlog.trim("t", keep_ns=0, keep_bytes=_FOREVER, now_ns=SECOND) == 0
+        consumer.close()  # somebody who only had a look
+        assert eventlog.trim("t", keep_ns=0, keep_bytes=_FOREVER, now_ns=SECOND) == 2
 
     def test_a_full_log_refuses_and_goes_on_when_it_was_read(self, small: EventLog) -> None:
         consumer = small.consumer("g", ["t"])
