@@ -28,7 +28,8 @@ class _Rule(NamedTuple):
 
 _SCREEN_WORDS: Final = (
     r"error|exception|fail|traceback|panic|goroutine|denied|unauthori|forbidden|tim(?:ed?|ing)[ -]?out|deadline"
-    r"|not found|not a valid|unexpected keyword|positional arg|unable|could ?n[o'’]t|can ?n?[o'’]t|refused|unavailable|gateway|rate.?limit|quota|too many|unknown"
+    r"|not found|not a valid|unexpected keyword|positional arg|unable|could ?n[o'’]t|can ?n?[o'’]t"
+    r"|refused|unavailable|gateway|rate.?limit|quota|too many|unknown"
     r"|invalid|no such|missing|required|went wrong|sorry|did not (?:respond|answer|reply)|no (?:response|answer"
     r"|reply)"
     r"|took too long|enotfound|econn|etimedout|esocket|eai_again|ehostun|socket hang|unreachable|resource_exhausted"
@@ -78,7 +79,8 @@ _STACK_TRACE = (
     r"|thread '[^'\n]{0,80}' panicked at|unhandled exception[.:]|fatal error: uncaught"
 )
 _ERROR_TEXT = (
-    rf"(?:[\w-]+ (?={_SUBJECT} ))?(?:(?:an?|the|this|unexpected|internal|fatal|critical|unknown|unhandled|system|client"
+    rf"(?:[\w-]+ (?={_SUBJECT} ))?(?:(?:an?|the|this|unexpected|internal"
+    rf"|fatal|critical|unknown|unhandled|system|client"
     rf"|runtime|sql|parse|parsing|json|input|syntax|python|graphql|remote|processing|provider|{_SUBJECT}) ){{0,4}}"
     r"error(?:\(s\))?(?: (?:message|details?|code))?\*{0,2}\s*[:：]"
     r"(?!\*{0,2}\s*(?:(?:none|null|no errors?|0|false|nil|n/a|\"\"|-)\s*(?:$|[\n,;.])|[-+]?\d*\.\d|\d+ ?%))"
@@ -100,7 +102,8 @@ _ERROR_TEXT = (
     r"|interner serverfehler|une erreur (?:\w+ )?(?:est survenue|s['’]est produite)|erreur (?:interne|lors d)"
     r"|(?:se produjo|ocurrió|se ha producido) un error|error (?:interno|al \w+ar\b)|ocorreu um erro"
     r"|произошла ошибка"
-    r"|(?:工具|请求|調用|调用|查询|连接|操作|执行|服务)[^\n]{0,12}(?:失败|失敗|出错|错误|异常|不可用)|(?:发生|發生|出现)[^\n]{0,6}(?:错误|錯誤|异常)"
+    r"|(?:工具|请求|調用|调用|查询|连接|操作|执行|服务)[^\n]{0,12}(?:失败|失敗|出错|错误|异常"
+    r"|不可用)|(?:发生|發生|出现)[^\n]{0,6}(?:错误|錯誤|异常)"
     r"|[^\n。]{0,20}(?:エラーが発生|に失敗しました)|[^\n]{0,20}오류가 발생"
 )
 _OPERATION_FAILED = (
@@ -138,7 +141,8 @@ _TIMEOUT = (
     r"|(?:context )?deadline[ _]exceeded|etimedout|esockettimedout|[\w ]{0,40}took too long"
     r"|no (?:response|answer|reply) (?:was )?(?:received )?(?:from|within|after)"
     r"|(?:[\w'’`\"-]+ ){1,4}(?:did not|didn['’]t) (?:respond|answer|reply)(?: (?:in|within|after)\b|[.!]|$)"
-    r"|zeitüberschreitung|délai d['’]attente|tiempo de espera|(?:请求|請求|连接|查询|工具)?(?:超时|超時)|[^\n]{0,12}タイムアウト"
+    r"|zeitüberschreitung|délai d['’]attente|tiempo de espera|(?:请求"
+    r"|請求|连接|查询|工具)?(?:超时|超時)|[^\n]{0,12}タイムアウト"
 )
 _PERMISSION = (
     r"(?:permission|access) (?:was |is )?denied|unauthori[sz]ed(?: access)?\s*(?:[:.!(]|$)|forbidden\s*(?:[.!(]|$)"
@@ -152,14 +156,16 @@ _PERMISSION = (
 _RATE_LIMIT = (
     r"(?:\w+ ){0,2}rate[ -]?limit(?:ed|s|ing)?(?: (?:was |has been |is )?(?:exceeded|reached|hit|error))"
     r"|rate[ -]?limit(?:ed)?\s*(?:[:.!,;]|$| by\b| on\b)|too many requests|(?:you(?:['’]ve"
-    r"| have)? )?exceeded (?:your|the) (?:\w+ )?(?:quota|rate limit|limit)|(?:\w+ ){0,2}quota (?:has been |was )?exceeded|resource_exhausted"
+    r"| have)? )?exceeded (?:your|the) (?:\w+ )?(?:quota|rate limit|limit)"
+    r"|(?:\w+ ){0,2}quota (?:has been |was )?exceeded|resource_exhausted"
     r"|insufficient_quota"
 )
 _CONNECTION = (
     r"(?:[\w.]+ ){0,2}connection (?:was |has been )?(?:refused|reset|closed|aborted|error|lost|timed out)"
     r"|connection to .{1,100} (?:failed|refused|timed out|lost)|(?:\w+ ){0,3}econn(?:refused|reset|aborted)"
     r"|(?:\w+ ){0,3}(?:enotfound|ehostunreach|enetunreach|eai_again)\b|name or service not known|no route to host"
-    r"|network (?:is )?unreachable|socket hang up|fetch failed|getaddrinfo|certificate verify failed|upstream connect error"
+    r"|network (?:is )?unreachable|socket hang up|fetch failed|getaddrinfo"
+    r"|certificate verify failed|upstream connect error"
     r"|max retries exceeded"
 )
 _UNKNOWN_TOOL = (
@@ -232,7 +238,8 @@ _HTML_FAILURE = re.compile(
     re.IGNORECASE,
 )
 _NOTHING_FOUND = re.compile(
-    r"(?!\w+ (?:errors?|problems?|issues?|warnings?|conflicts?|changes|failures)\b)(?:(?:sorry,? )?(?:there (?:are|is|were|was) )?(?:no|zero|0) (?:[\w'’-]+ ){0,4}?(?:results?|matches|match"
+    r"(?!\w+ (?:errors?|problems?|issues?|warnings?|conflicts?|changes|failures)\b)(?:(?:sorry,? )?(?:there (?:are"
+    r"|is|were|was) )?(?:no|zero|0) (?:[\w'’-]+ ){0,4}?(?:results?|matches|match"
     r"|matching"
     r"|records?|rows?|documents?|entries|items?|data|hits|output|content|answers?|information|files?|messages?"
     r"|events?)\b"

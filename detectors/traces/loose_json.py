@@ -10,7 +10,8 @@ import re
 from typing import Any, Final, NamedTuple
 
 CUT: Final = "\ue000"
-"""Ends a string that the end of the document cut off (a private-use character, never in real text)."""
+"""Marks what the end of the document cut off: the last character of a string, the last item of a list, a key of an
+object (a private-use character, never in real text)."""
 
 CLASS: Final = "__class__"
 """The key under which a printed object keeps the name of its class."""
@@ -103,6 +104,17 @@ def _read(text: str) -> tuple[Any, bool]:
     return (values[0] if len(values) == 1 else values), parser.cut
 
 
+def without_cuts(value: Any) -> Any:
+    """The value with the marks of what was cut taken out."""
+    if type(value) is str:
+        return value.rstrip(CUT)
+    if type(value) is dict:
+        return {key: without_cuts(inner) for key, inner in value.items() if key != CUT}
+    if type(value) is list:
+        return [without_cuts(inner) for inner in value if inner != CUT]
+    return value
+
+
 _NOTHING: Final = object()
 
 
@@ -135,6 +147,8 @@ class _Parser:
             return _NOTHING
         text, position = self.text, self.position
         first = text[position]
+        if bare and first in ",)]}":
+            return ""
         if first in "\"'":
             return self.string(first)
         if first == "{":
@@ -230,8 +244,9 @@ class _Parser:
             if value is not _NOTHING:
                 out.append(value)
             if self.cut:
-                return out
+                break
         self.cut = True
+        out.append(CUT)
         return out
 
     def mapping(self, depth: int) -> Any:
@@ -254,12 +269,13 @@ class _Parser:
                 if value is not _NOTHING:
                     out[name] = value
                 if self.cut:
-                    return out
+                    break
             elif self.text[self.position] in ",}":  # a set
                 out[name] = None
             else:
                 raise _MalformedError
         self.cut = True
+        out[CUT] = True
         return out
 
     def key(self, depth: int) -> str:
@@ -290,8 +306,9 @@ class _Parser:
                 else:
                     out.setdefault("__args__", []).append(value)
             if self.cut:
-                return out
+                break
         self.cut = True
+        out[CUT] = True
         return out
 
     def pairs(self, class_name: str) -> dict[str, Any]:
@@ -308,6 +325,8 @@ class _Parser:
             out[key.group(1).lstrip("_")] = value
             if self.cut:
                 break
+        if self.cut:
+            out[CUT] = True
         return out
 
     def angle(self, depth: int) -> Any:

@@ -58,12 +58,12 @@ class Findings:
     def prose(self, text: str, role: str) -> None:
         if role == ASSISTANT:
             self.say(text)
-        elif text and not shapes.is_redacted(text):
+        elif text and text != CUT and not shapes.is_redacted(text):
             self.prose_seen = True
 
     def say(self, text: str) -> None:
         cut = text.endswith(CUT)
-        text = text.removesuffix(CUT)
+        text = text.rstrip(CUT)
         if shapes.is_redacted(text):
             self.said = False
         elif text:
@@ -78,6 +78,11 @@ class Findings:
         if call is None:
             return False
         id_ = call.id
+        if self.truncated and self.calls and self.calls[-1].name == call.name:
+            if id_ is None and CUT in node:
+                return True  # cut before its id, and stated before in another form
+            if id_ is not None and self.calls[-1].id is None:
+                self.calls.pop()  # the other way round
         if id_ is None or not (id_ in self._open or (id_ in self._closed and len(id_) >= _LONG_ID)):
             position = len(self.calls) + len(self.results)
             self.calls.append(ToolCall(id_, call.name, call.arguments, position, call.by_provider))

@@ -122,13 +122,14 @@ def content_text(content: Any) -> str | None:
         if shapes.is_redacted(content):
             return None
         if content.endswith(CUT):
-            return content[:-1] or None  # certain as far as it goes; an empty beginning says nothing
+            return content.rstrip(CUT) or None  # certain as far as it goes; an empty beginning says nothing
         return content
     if type(content) is list and content:
         texts = [text for item in content if type(item) is dict and (text := block_text(item)) is not None]
         if len(texts) == len(content):
             return content_text("\n".join(texts))
-    return json_text(content).replace(CUT, "")
+    text = json_text(content)
+    return None if CUT in text else text
 
 
 def block_text(node: dict[str, Any]) -> str | None:

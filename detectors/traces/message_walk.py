@@ -8,7 +8,7 @@ from typing import Any, Final
 import orjson
 
 from detectors.traces import shapes
-from detectors.traces.loose_json import CLASS, parse_loose
+from detectors.traces.loose_json import CLASS, CUT, parse_loose
 from detectors.traces.message_findings import TURN_KEYS, Findings
 from detectors.traces.message_parts import (
     block_text,
@@ -64,6 +64,7 @@ class Walk(Findings):
         if len(text) > limit:
             self.truncated = True
             return UNREADABLE
+        text = text.rstrip(CUT)
         try:
             return orjson.loads(text)
         except (orjson.JSONDecodeError, UnicodeEncodeError):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 from collections.abc import Iterator, Mapping
 from functools import lru_cache
@@ -32,6 +33,7 @@ _SCHEMA_KEYS: Final = (
     "argsSchema", "jsonSchema", "schema", "tool_schema", "input", "tool.parameters", "outer_typed_dict_schema",
 )  # fmt: skip
 _DEFINITION_NAMES: Final = ("name", "tool_name", "toolName", "function_name", "tool.name")
+_NAME = re.compile(r"[\w.:/-]{1,128}")
 _SIMPLE_TYPES: Final[Mapping[str, tuple[type, ...]]] = {
     "string": (str,), "integer": (int,), "number": (int, float), "boolean": (bool,), "array": (list,),
     "object": (dict,), "null": (type(None),),
@@ -141,12 +143,12 @@ def _definitions(node: Any, level: int) -> Iterator[tuple[str, Mapping[str, Any]
             yield from _definitions(item, level + 1)
     elif type(node) is str:
         text = node.strip()
-        if text[:1] in ("{", "[") or "='" in text[:64]:
+        if text[:1] in ("{", "[", '"') or "='" in text[:64]:
             parsed = _parse(text)
-            if type(parsed) is not str:
+            if parsed is not text:
                 yield from _definitions(parsed, level + 1)
-        elif text and len(text) <= 128 and not any(c.isspace() for c in text):
-            yield text.removesuffix(CUT), None
+        elif level and _NAME.fullmatch(text):
+            yield text, None
     elif type(node) is dict:
         yield from _definitions_in(node, level)
 

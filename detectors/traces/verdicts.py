@@ -9,7 +9,7 @@ import orjson
 
 from detectors.traces import shapes
 from detectors.traces.failure_text import nothing_found, suspect
-from detectors.traces.loose_json import CLASS, CUT, parse_loose
+from detectors.traces.loose_json import CLASS, CUT, parse_loose, without_cuts
 from detectors.traces.message_parts import block_text, json_text
 
 
@@ -38,7 +38,8 @@ MISSING: Final = Verdict(State.MISSING)
 OK: Final = Verdict(State.OK)
 _REDACTED: Final = Verdict(State.REDACTED)
 
-_MAX_LEVELS: Final = 6
+_MAX_LEVELS: Final = 16
+"""Six levels of JSON in JSON, with a wrapper or two at each."""
 _MAX_PARSED: Final = 256 << 10
 _MAX_SNIPPET: Final = 200
 _EMPTY_WORDS: Final = frozenset((
@@ -147,7 +148,7 @@ def _parse(text: str) -> tuple[Any, bool]:
     parsed = parse_loose(text[:_MAX_PARSED])
     if parsed is None or (type(parsed.value) is dict and _is_exception(parsed.value)):
         return text, False
-    return parsed.value, parsed.cut
+    return (without_cuts(parsed.value), True) if parsed.cut else (parsed.value, False)
 
 
 def _is_exception(value: dict[str, Any]) -> bool:
