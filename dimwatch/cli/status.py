@@ -142,7 +142,9 @@ def _coverage(found: Status) -> Iterator[RenderableType]:
 
 
 def _table(*columns: str) -> Table:
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
+    # Nine columns of coverage fit into 80 characters.
+    gap = 2 if len(columns) < 9 else 1
+    table = Table(box=None, pad_edge=False, padding=(0, gap, 0, 0), header_style="dim")
     words = {"group", "topic", "process", "state", "stage", "signal", "reason", "agent"}
     for column in columns:
         table.add_column(column, justify="left" if column in words else "right", no_wrap=True)

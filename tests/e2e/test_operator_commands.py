@@ -62,6 +62,8 @@ SPANS = [
     span(3, "tool", "open", tool="find", tool_result="{}", tool_arguments="{}"),
     span(4, "tool", "closed", tool="find"),
 ]
+TRACES = [row(records.TRACE, trace_id=f"{agent:0<32.32}", agent=agent) for agent in ("open", "closed")]
+UNJUDGED = span(5, "tool", "running")
 DROPS = [row(records.DROP, id="1", stage="decode", signal="spans", reason="bad_id", count=7)]
 
 
@@ -85,7 +87,8 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
             assert time.monotonic() < deadline, "the store does not start"
             time.sleep(0.05)
         client = StoreClient(settings, writer=True)
-        client.insert("span_versions", records.table_from_rows(records.SPAN, SPANS))
+        client.insert("span_versions", records.table_from_rows(records.SPAN, [*SPANS, UNJUDGED]))
+        client.insert("trace_versions", records.table_from_rows(records.TRACE, TRACES))
         client.insert("drop_versions", records.table_from_rows(records.DROP, DROPS))
         client.close()
         yield folder
@@ -101,7 +104,7 @@ def run(data: Path, *words: str, stdin: str | None = None, env: Mapping[str, str
 
 
 def test_sql_in_the_formats_that_people_and_programs_want(data: Path) -> None:
-    query = "SELECT tool, count() AS calls FROM spans WHERE kind = 'tool' GROUP BY tool;"
+    query = "SELECT tool, count() AS calls FROM spans WHERE tool = 'find' GROUP BY tool;"
     assert run(data, "sql", query).output == "tool\tcalls\nfind\t2\n"
     assert run(data, "sql", query, "--format", "csv").output == '"tool","calls"\n"find",2\n'
     assert orjson.loads(run(data, "sql", query, "--format", "json").output)["rows"] == 1
@@ -149,6 +152,7 @@ def test_status_tells_which_rules_can_not_see_an_agent(data: Path) -> None:
     assert not report["ok"]
     assert "not running" in report["problems"][0]
     agents = {one["agent"]: one for one in report["coverage"]}
+    assert agents.keys() == {"open", "closed"}, "a trace that goes on is not judged yet"
     assert agents["open"]["shares"]["finish_reason"] == 0.5
     assert agents["open"]["shares"]["tool_result"] == 1.0
     assert "silent_tool_failure" not in agents["open"]["blind"]
@@ -159,7 +163,7 @@ def test_status_tells_which_rules_can_not_see_an_agent(data: Path) -> None:
         {"stage": "decode", "signal": "spans", "reason": "bad_id", "since_start": 0, "last_day": 7}
     ]
     assert report["disk_bytes"]["store"] > 0
-    assert report["flow"] == {"visible": round(len(SPANS) / 60, 2)}
+    assert report["flow"] == {"visible": round((len(SPANS) + 1) / 60, 2)}
 
 
 def test_status_is_readable(data: Path) -> None:

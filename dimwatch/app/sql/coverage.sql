@@ -20,9 +20,9 @@ FROM
     FROM spans
     WHERE start_time >= now64(9, 'UTC') - toIntervalSecond({seconds:UInt32})
 ) AS s
-LEFT JOIN
+INNER JOIN
 (
-    -- A trace may have begun long before its newest span.
+    -- Traces that have been judged: of an open one the agent is not known yet. It may have begun long before.
     SELECT tenant, trace_id, agent
     FROM traces
     WHERE start_time >= now64(9, 'UTC') - toIntervalSecond({seconds:UInt32}) - toIntervalDay(1)
