@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from dimwatch import vocabulary
 from dimwatch.errors import InvalidError
 from dimwatch.records import SPAN
-from dimwatch import vocabulary
 from ingest.fields import FieldReader, attribute_map, json_strings, sources
 from ingest.kinds import KIND_CODE, Codes, kinds_of
 from ingest.message_events import messages_of_span_events
@@ -35,6 +35,9 @@ _SERVICE: Final = {
     "environment": ("deployment.environment.name", "deployment.environment"),
 }
 _MAX_NS: Final = np.iinfo(np.int64).max
+
+
+_Raw = TypeVar("_Raw")
 
 
 @dataclass(slots=True)
@@ -66,24 +69,30 @@ def normalize_spans(requests: Sequence[Request]) -> Normalized:
     A request that does not parse is returned in `malformed`, whole; a span whose ids or times make no sense is
     counted in `dropped`.
     """
-    malformed: list[tuple[Request, str]] = []
-    try:
-        raw, good = decode_spans([request.body for request in requests]), list(requests)
-    except InvalidError:
-        good = []
-        for request in requests:
-            try:
-                decode_spans([request.body])
-            except InvalidError as error:
-                malformed.append((request, str(error)))
-            else:
-                good.append(request)
-        raw = decode_spans([request.body for request in good])
+    raw, good, malformed = decoded(requests, decode_spans)
     if not len(raw):
         return Normalized(empty_spans(), malformed=malformed)
     table = _Canonical(raw, good).table()
     valid, dropped = _valid(raw)
     return Normalized(table if valid.all() else table.filter(pa.array(valid)), dropped, malformed)
+
+
+def decoded(
+    requests: Sequence[Request], decode: Callable[[Sequence[bytes]], _Raw]
+) -> tuple[_Raw, list[Request], list[tuple[Request, str]]]:
+    """Decode requests together; those that do not parse are left out and returned with the reason."""
+    try:
+        return decode([request.body for request in requests]), list(requests), []
+    except InvalidError:
+        good, malformed = [], []
+        for request in requests:
+            try:
+                decode([request.body])
+            except InvalidError as error:
+                malformed.append((request, str(error)))
+            else:
+                good.append(request)
+        return decode([request.body for request in good]), good, malformed
 
 
 def _valid(raw: RawSpans) -> tuple[npt.NDArray[np.bool_], Counter[str]]:

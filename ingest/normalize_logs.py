@@ -11,12 +11,12 @@ import orjson
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from dimwatch.errors import InvalidError
-from dimwatch.records import SPAN
 from dimwatch import vocabulary
+from dimwatch.records import SPAN
 from ingest.fields import FieldReader, sources
 from ingest.message_events import INPUT_EVENTS, grouped, is_message_event
-from ingest.normalize import Request
+from ingest.normalize import Request, decoded
+from ingest.otlp.attributes import Indices as Rows
 from ingest.otlp.columns import RawLogs, decode_logs
 from ingest.otlp.ids import hex_ids
 
@@ -42,6 +42,7 @@ CONTENT: Final = pa.schema(
     [
         pa.field("trace_id", pa.string(), nullable=False),
         pa.field("span_id", pa.string(), nullable=False),
+        pa.field("received_time", pa.timestamp("ns", tz="UTC"), nullable=False),
         *(pa.field(name, pa.string()) for name in _TEXTS),
         *(pa.field(name, pa.int64()) for name in _NUMBERS),
     ]
@@ -54,20 +55,9 @@ def normalize_logs(requests: Sequence[Request]) -> tuple[pa.Table, list[tuple[Re
 
     Log records that are about something else are not Dimwatch's business and are passed over.
     """
-    malformed: list[tuple[Request, str]] = []
-    try:
-        raw = decode_logs([request.body for request in requests])
-    except InvalidError:
-        good = []
-        for request in requests:
-            try:
-                decode_logs([request.body])
-            except InvalidError as error:
-                malformed.append((request, str(error)))
-            else:
-                good.append(request.body)
-        raw = decode_logs(good)
-    tables = [table for table in (_details(raw), _messages(raw)) if table.num_rows]
+    raw, good, malformed = decoded(requests, decode_logs)
+    received = np.array([request.received_ns for request in good], dtype=np.int64)[raw.request]
+    tables = [table for table in (_details(raw, received), _messages(raw, received)) if table.num_rows]
     return (pa.concat_tables(tables) if tables else CONTENT.empty_table()), malformed
 
 
@@ -76,8 +66,9 @@ def _with_ids(raw: RawLogs) -> pa.Array:
     return pc.and_(trace, pc.equal(pc.binary_length(raw.span_id), 8))
 
 
-def _table(raw: RawLogs, rows: pa.Array, columns: dict[str, pa.Array]) -> pa.Table:
+def _table(raw: RawLogs, received: Rows, rows: pa.Array, columns: dict[str, pa.Array]) -> pa.Table:
     columns = {
+        "received_time": pa.array(received).take(rows),
         "trace_id": hex_ids(raw.trace_id, 16).take(rows),
         "span_id": hex_ids(raw.span_id, 8).take(rows),
         **columns,
@@ -87,7 +78,7 @@ def _table(raw: RawLogs, rows: pa.Array, columns: dict[str, pa.Array]) -> pa.Tab
     return pa.Table.from_arrays(arrays, schema=CONTENT)
 
 
-def _details(raw: RawLogs) -> pa.Table:
+def _details(raw: RawLogs, received: Rows) -> pa.Table:
     """Events that carry whole message lists as attributes, and exception events."""
     named = pc.or_(
         pc.starts_with(raw.event_name, "gen_ai.client."), pc.starts_with(raw.event_name, "gen_ai.evaluation.")
@@ -105,10 +96,10 @@ def _details(raw: RawLogs) -> pa.Table:
     columns["error_type"] = pc.if_else(failed, pc.coalesce(columns["error_type"], exception), None)
     for name in _NUMBERS:
         columns[name] = pc.cast(pc.round(reader.number(known.numbers[name])), pa.int64()).take(rows)
-    return _table(raw, rows, columns)
+    return _table(raw, received, rows, columns)
 
 
-def _messages(raw: RawLogs) -> pa.Table:
+def _messages(raw: RawLogs, received: Rows) -> pa.Table:
     """Events of one message each, collected into message lists."""
     wanted = pc.and_(is_message_event(raw.event_name), _with_ids(raw)).to_numpy(zero_copy_only=False)
     rows = np.flatnonzero(wanted)
@@ -136,7 +127,7 @@ def _messages(raw: RawLogs) -> pa.Table:
         reason = bodies[position].get("finish_reason")
         reasons[int(spans[position])] = vocabulary.finish_reason(reason) if isinstance(reason, str) else None
     columns["finish_reason"] = pa.array(reasons, pa.string())
-    return _table(raw, pa.array(list(first.values())), columns)
+    return _table(raw, received, pa.array(list(first.values())), columns)
 
 
 def _body(text: str | None) -> dict[str, object]:
@@ -158,7 +149,7 @@ def join_content(spans: pa.Table, content: pa.Table, version: int) -> pa.Table:
         return spans
     key_of_span = pc.binary_join_element_wise(spans["trace_id"], spans["span_id"], "")
     key_of_content = pc.binary_join_element_wise(content["trace_id"], content["span_id"], "")
-    for name in CONTENT.names[2:]:
+    for name in CONTENT.names[3:]:
         said = content.filter(pc.is_valid(content[name]))
         if not said.num_rows:
             continue

@@ -70,6 +70,7 @@ class Closed:
     content: pa.Table | None
     late: npt.NDArray[np.bool_]  # by trace: an addition to a trace that was closed before
     forced: npt.NDArray[np.bool_]  # by trace: closed for lack of room, not because it was over
+    due_ns: npt.NDArray[np.int64]  # by trace: the record time at which it was over
     cause: Counter[str] = field(default_factory=Counter)
 
     @property
@@ -154,7 +155,7 @@ class Assembler:
             self._due[slot], self._rooted[slot], self._late[slot] = trace.due_ns, trace.rooted, trace.late
         for table, chunks in ((state.spans, self._chunks), (state.content, self._content)):
             if table is not None and table.num_rows:
-                slots = self._slots(table["trace_id"], 0, before)
+                slots = self._slots(table["trace_id"], _received(table), before)
                 chunks.append(_Chunk(table, slots, len(slots), table.nbytes, before))
                 if chunks is self._chunks:
                     self._spans += np.bincount(slots, minlength=len(self._spans))
@@ -176,28 +177,39 @@ class Assembler:
     def _open_slots(self) -> Slots:
         return np.fromiter(self._slot_of.values(), dtype=np.int64, count=len(self._slot_of))
 
-    def add(self, spans: pa.Table, *, now_ns: int, record: int) -> None:
-        """Take in spans that came with `record` (a number that grows with the log) at record time `now_ns`."""
+    def add(self, spans: pa.Table, *, record: int) -> pa.Table | None:
+        """Take in spans, in any order, that came with `record` (a number that grows with the log).
+
+        Returns the spans that came after their trace was over: `close` it first, then add them. So the result does
+        not depend on how many requests are added at a time.
+        """
         if not spans.num_rows:
-            return
-        slots = self._slots(spans["trace_id"], now_ns, record)
-        roots = pc.equal(spans["parent_span_id"], "").to_numpy(zero_copy_only=False)
-        self._rooted[slots[roots]] = True
-        slots = self._within_limit(slots)
+            return None
+        received = _received(spans)
+        slots = self._slots(spans["trace_id"], received, record)
         services = spans["service"].combine_chunks().dictionary_encode()
-        self._touch(slots, services, now_ns)
+        roots = pc.equal(spans["parent_span_id"], "").to_numpy(zero_copy_only=False)
+        later = self._touch(slots, received, roots, services)
+        rest = None
+        if later.any():
+            rest = spans.filter(pa.array(later))
+            spans, slots = spans.filter(pa.array(~later)), slots[~later]
+        slots = self._within_limit(slots)
         left = int((slots != GONE).sum())
         if left:
             self._chunks.append(_Chunk(spans, slots, left, spans.nbytes, record))
         self._make_room()
+        return rest
 
-    def add_content(self, content: pa.Table, *, now_ns: int, record: int) -> None:
+    def add_content(self, content: pa.Table, *, record: int) -> None:
         """Take in content rows (log events) of spans that may have come already or may come yet."""
         if not content.num_rows:
             return
-        slots = self._slots(content["trace_id"], now_ns, record)
-        self._last[slots] = np.maximum(self._last[slots], now_ns)
-        self._due[slots] = np.maximum(self._due[slots], now_ns + self._ns(self._settings.linger_s))
+        received = _received(content)
+        slots = self._slots(content["trace_id"], received, record)
+        np.maximum.at(self._last, slots, received)
+        wait = np.where(self._spans[slots] > 0, self._ns(self._settings.linger_s), self._ns(self._settings.idle_s))
+        np.maximum.at(self._due, slots, received + wait)
         self._content.append(_Chunk(content, slots, len(slots), content.nbytes, record))
 
     def close(self, now_ns: int) -> Closed | None:
@@ -209,11 +221,15 @@ class Assembler:
         """Hand out everything: the input has ended."""
         return self._hand_out(self._open_slots())
 
-    def _slots(self, trace_ids: pa.ChunkedArray, now_ns: int, record: int) -> Slots:
+    def _slots(self, trace_ids: pa.ChunkedArray, received: Slots, record: int) -> Slots:
         encoded = trace_ids.combine_chunks().dictionary_encode()
-        numbers = [self._slot(trace_id, now_ns, record) for trace_id in encoded.dictionary.to_pylist()]
+        codes = encoded.indices.to_numpy(zero_copy_only=False)
+        earliest = np.full(len(encoded.dictionary), np.iinfo(np.int64).max)
+        np.minimum.at(earliest, codes, received)
+        ids = zip(encoded.dictionary.to_pylist(), earliest.tolist(), strict=True)
+        numbers = np.array([self._slot(trace_id, at, record) for trace_id, at in ids], dtype=np.int64)
         self._last_record[numbers] = record
-        slots: Slots = np.array(numbers, dtype=np.int64)[encoded.indices.to_numpy(zero_copy_only=False)]
+        slots: Slots = numbers[codes]
         return slots
 
     def _slot(self, trace_id: str, now_ns: int, record: int) -> int:
@@ -260,22 +276,48 @@ class Assembler:
         kept: Slots = np.where(over, GONE, slots)
         return kept
 
-    def _touch(self, slots: Slots, services: pa.DictionaryArray, now_ns: int) -> None:
-        rows = np.flatnonzero(slots != GONE)
-        slots = slots[rows]
-        codes = services.indices.to_numpy(zero_copy_only=False)[rows]
-        gaps = np.maximum(now_ns - self._last[slots], 0)
-        waits = np.empty(len(services.dictionary), dtype=np.float64)
+    def _touch(
+        self, slots: Slots, received: Slots, roots: npt.NDArray[np.bool_], services: pa.DictionaryArray
+    ) -> npt.NDArray[np.bool_]:
+        """Note what has arrived and when each trace is over by that; return the rows that came after that."""
+        order = np.lexsort((received, slots))
+        slot, at = slots[order], received[order]
+        first = np.append(True, slot[1:] != slot[:-1])
+        started = np.flatnonzero(first)
+        group = np.cumsum(first) - 1
+
+        seen_roots = np.cumsum(roots[order])
+        before_trace = (seen_roots[started] - roots[order][started])[group]
+        rooted = (seen_roots > before_trace) | self._rooted[slot] | self._late[slot]
+        before = np.where(first, self._last[slot], np.append(0, at[:-1]))
+        codes = services.indices.to_numpy(zero_copy_only=False)[order]
+        idle = self._idle_ns(services.dictionary.to_pylist(), codes, np.maximum(at - before, 0))
+        due = at + np.where(rooted, self._ns(self._settings.linger_s), idle)
+        over = np.where(first, self._due[slot], np.append(0, due[:-1]))
+        broken = at > over
+        # Once a trace is over, all that comes after is later.
+        breaks = np.cumsum(broken)
+        is_later = breaks - (breaks[started] - broken[started])[group] > 0
+
+        kept = np.flatnonzero(~is_later)
+        self._rooted[slot[kept]] = rooted[kept]
+        self._last[slot[kept]] = at[kept]
+        self._due[slot[kept]] = due[kept]
+        later = np.zeros(len(slots), dtype=np.bool_)
+        later[order] = is_later
+        return later
+
+    def _idle_ns(self, services: list[str], codes: Slots, gaps: Slots) -> npt.NDArray[np.int64]:
+        """By row: how long to wait for more while the root is missing, learned from the gaps of the service."""
         base, longest = self._ns(self._settings.idle_s), self._ns(self._settings.max_idle_s)
-        for code, service in enumerate(services.dictionary.to_pylist()):
+        waits = np.empty(len(services), dtype=np.int64)
+        for code, service in enumerate(services):
             own = gaps[codes == code]
             gap = max(self._gap_ns.get(service, 0.0) * _GAP_DECAY, float(own.max()) if len(own) else 0.0)
-            self._gap_ns[service] = gap
-            waits[code] = min(max(base, _GAP_FACTOR * gap), longest)
-        wait = np.where(self._rooted[slots], self._ns(self._settings.linger_s), waits[codes])
-        self._last[slots] = now_ns
-        # The newest row decides: a root that has come shortens the wait that was set before.
-        self._due[slots] = now_ns + wait.astype(np.int64)
+            self._gap_ns[service] = min(gap, float(longest))
+            waits[code] = int(min(max(base, _GAP_FACTOR * gap), longest))
+        rows: npt.NDArray[np.int64] = waits[codes]
+        return rows
 
     def _make_room(self) -> None:
         """Close the stalest traces while there are too many, or too many bytes."""
@@ -288,7 +330,7 @@ class Assembler:
         count = min(len(self._slot_of), count + len(self._slot_of) // 10)
         slots = self._open_slots()
         stalest = slots[np.argpartition(self._last[slots], count - 1)[:count]]
-        self._due[stalest] = 0
+        self._due[stalest] = self._last[stalest]
         self._forced.update(stalest.tolist())
 
     def _hand_out(self, slots: Slots) -> Closed | None:
@@ -321,11 +363,16 @@ class Assembler:
         if spans is None:
             self.dropped["content_without_span"] += content.num_rows if content is not None else 0
             return None
-        return Closed(spans, number[span_slots], content, late, forced, +cause)
+        return Closed(spans, number[span_slots], content, late, forced, self._due[slots].copy(), +cause)
 
     @staticmethod
     def _ns(seconds: float) -> int:
         return int(seconds * NS_PER_SECOND)
+
+
+def _received(table: pa.Table) -> Slots:
+    times: Slots = table["received_time"].cast(pa.int64()).to_numpy()
+    return times
 
 
 def _copied(chunks: list[_Chunk], wanted: npt.NDArray[np.bool_], before: int) -> pa.Table | None:

@@ -27,7 +27,7 @@ _SPEAKS: Final = r"(?i)finish_?reason|stop_?reason|usage|_tokens|\"status\"|done
 """What an answer document that tells more than its text contains."""
 
 
-def enrich(batch: TraceBatch, documents: Documents, version: int) -> None:
+def enrich(batch: TraceBatch, documents: Documents, version: Rows) -> None:
     """Fill the batch's model spans from their answer documents; rows that gain something get `version`."""
     lacking = ~batch.present("finish_reason") | ~batch.present("output_tokens")
     candidates = np.flatnonzero(batch.kind("llm") & lacking & batch.present("output_messages"))
@@ -69,7 +69,9 @@ _WORDS: Final[dict[str, Callable[[MessageFacts], str | None]]] = {
 }
 
 
-def _fill(batch: TraceBatch, name: str, rows: Rows, values: Sequence[object]) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
+def _fill(
+    batch: TraceBatch, name: str, rows: Rows, values: Sequence[object]
+) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
     """Set the values of a column where it says nothing; return the rows that gained."""
     missing = ~batch.present(name)
     known = np.array([value is not None for value in values], dtype=np.bool_)

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import xxhash
 
-from detectors.traces.batch import NONE, TraceBatch
+from detectors.traces.batch import NONE, Rows, TraceBatch
 from detectors.traces.context import Context
 from detectors.traces.enrich import enrich
 from detectors.traces.rules import RULES
@@ -35,15 +35,17 @@ class Judged:
     """Spans whose row says more than the one written when they arrived."""
 
 
-def judge_traces(batch: TraceBatch, version: int) -> Judged:
-    """Apply every rule to whole traces. `version` (record time, ns) marks the rows as newer than the first ones."""
+def judge_traces(batch: TraceBatch, over_ns: Rows) -> Judged:
+    """Apply every rule to whole traces. `over_ns` (by trace: the record time at which it was over) becomes the
+    version of its rows, so that they are newer than the ones written when the spans arrived."""
+    version = over_ns[batch.trace]
     context = Context(batch)
     enrich(batch, context.documents, version)
     findings = [(rule, finding) for rule in RULES for finding in rule.find(context)]
     outcome = outcomes(context, findings)
     return Judged(
         observations=_observations(context, findings, version),
-        traces=summarize(context, findings, outcome, version),
+        traces=summarize(context, findings, outcome, over_ns),
         corrected_spans=_corrected(context, findings, version),
     )
 
@@ -53,7 +55,7 @@ def observation_id(rule: str, trace_id: str, span_id: str, tool: str) -> str:
     return xxhash.xxh3_128_hexdigest(f"{rule}\x1f{trace_id}\x1f{span_id}\x1f{tool}".encode())
 
 
-def _observations(context: Context, findings: list[tuple[Rule, Finding]], version: int) -> pa.Table:
+def _observations(context: Context, findings: list[tuple[Rule, Finding]], version: Rows) -> pa.Table:
     batch = context.batch
     rows = np.array([finding.row for _, finding in findings], dtype=np.int64)
     pick = pa.array(rows)
@@ -82,7 +84,7 @@ def _observations(context: Context, findings: list[tuple[Rule, Finding]], versio
         found["tool"].append(tool)
         found["summary"].append(finding.summary[:_SUMMARY_LENGTH])
         found["evidence"].append(_evidence(finding))
-        found["version"].append(version)
+        found["version"].append(int(version[finding.row]))
     arrays = [pa.array(found[field.name], field.type) for field in OBSERVATION]
     return pa.Table.from_arrays(arrays, schema=OBSERVATION)
 
@@ -101,7 +103,7 @@ def _evidence(finding: Finding) -> str:
     return orjson.dumps(bounded, default=str).decode()
 
 
-def _corrected(context: Context, findings: list[tuple[Rule, Finding]], version: int) -> pa.Table:
+def _corrected(context: Context, findings: list[tuple[Rule, Finding]], version: Rows) -> pa.Table:
     """Rows whose effective status the whole trace changes, and rows that log events have added to."""
     batch = context.batch
     status = batch.column("effective_status")
@@ -120,4 +122,4 @@ def _corrected(context: Context, findings: list[tuple[Rule, Finding]], version: 
     reason = pa.array([worse.get(row, "") for row in changed])
     spans = replace(spans, "effective_status", pc.if_else(is_worse, ERROR, spans["effective_status"]))
     spans = replace(spans, "effective_reason", pc.if_else(is_worse, reason, spans["effective_reason"]))
-    return replace(spans, "version", pc.cast(pa.repeat(version, len(changed)), pa.int64()))
+    return replace(spans, "version", pa.array(version[changed]))

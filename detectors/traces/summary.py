@@ -65,7 +65,7 @@ def outcomes(context: Context, findings: Sequence[tuple[Rule, Finding]]) -> list
 
 
 def summarize(
-    context: Context, findings: Sequence[tuple[Rule, Finding]], outcome: Sequence[str], version: int
+    context: Context, findings: Sequence[tuple[Rule, Finding]], outcome: Sequence[str], version: Rows
 ) -> pa.Table:
     """The trace rows of the batch."""
     batch = context.batch
@@ -103,7 +103,7 @@ def summarize(
         "tool_ns": _weigh(batch, tool_spans & (batch.parent != NONE), spans_duration),
         "waiting_ns": np.maximum(duration - _busy(batch), 0),
         "rules": pa.array([sorted(names) for names in rules], pa.list_(pa.string())),
-        "version": np.full(batch.traces, version, dtype=np.int64),
+        "version": version,
         "name": batch.column("name").take(pa.array(root)),
         "agent": batch.agent.take(pa.array(root)),
         "run_id": _run_ids(batch),

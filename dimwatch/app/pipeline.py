@@ -26,6 +26,8 @@ from ingest.prices import Prices
 class Output:
     """What one step gives. Spans come twice: as they arrive, and again where the whole trace says more."""
 
+    arrived: int = 0
+    """Spans that the step took in."""
     spans: list[pa.Table] = field(default_factory=list)
     traces: list[pa.Table] = field(default_factory=list)
     observations: list[pa.Table] = field(default_factory=list)
@@ -44,50 +46,54 @@ class Pipeline:
         self.assembler = Assembler(settings.assembly)
 
     def add(self, traces: Sequence[Request], logs: Sequence[Request], *, now_ns: int, record: int) -> Output:
-        """Take in export requests; the spans that they hold come back at once, as far as each speaks for itself."""
+        """Take in export requests, and judge the traces that are over at `now_ns`.
+
+        The spans that the requests hold come back at once, as far as each speaks for itself.
+        """
         output = Output()
+        rest: pa.Table | None = None
         if logs:
             content, malformed = normalize_logs(logs)
             output.malformed += malformed
-            self.assembler.add_content(content, now_ns=now_ns, record=record)
+            self.assembler.add_content(content, record=record)
         if traces:
             normalized = normalize_spans(traces)
             output.malformed += normalized.malformed
             for reason, count in normalized.dropped.items():
                 output.dropped["spans", reason] += count
-            spans = with_first_look(self._prices.with_cost(normalized.spans))
-            if spans.num_rows:
-                output.spans.append(spans)
-                self.assembler.add(self.assembler.catch_up(spans), now_ns=now_ns, record=record)
-        self._count_drops(output)
+            rest = with_first_look(self._prices.with_cost(normalized.spans))
+            output.arrived = rest.num_rows
+            if rest.num_rows:
+                output.spans.append(rest)
+            rest = self.assembler.catch_up(rest)
+        while rest is not None:
+            rest = self.assembler.add(rest, record=record)
+            self._judge(self.assembler.close(now_ns), output)
+        if not traces:
+            self._judge(self.assembler.close(now_ns), output)
         return output
 
-    def advance(self, now_ns: int) -> Output:
-        """Judge the traces that are over at `now_ns`."""
-        return self._judge(self.assembler.close(now_ns), now_ns)
-
-    def flush(self, now_ns: int) -> Output:
+    def flush(self) -> Output:
         """Judge everything that is open: the input has ended."""
-        return self._judge(self.assembler.flush(), now_ns)
-
-    def _judge(self, closed: Closed | None, now_ns: int) -> Output:
         output = Output()
+        self._judge(self.assembler.flush(), output)
+        return output
+
+    def _judge(self, closed: Closed | None, output: Output) -> None:
         if closed is not None:
-            spans = closed.spans if closed.content is None else self._joined(closed.spans, closed.content, now_ns)
-            judged = judge_traces(TraceBatch(spans, closed.trace, closed.late, closed.forced), now_ns)
-            output.closed = closed.cause
+            spans = closed.spans
+            if closed.content is not None:
+                spans = self._joined(spans, closed.content, int(closed.due_ns.max()))
+            judged = judge_traces(TraceBatch(spans, closed.trace, closed.late, closed.forced), closed.due_ns)
+            output.closed += closed.cause
             output.observations.append(judged.observations)
             output.traces.append(judged.traces)
             if judged.corrected_spans.num_rows:
                 output.spans.append(judged.corrected_spans)
-        self._count_drops(output)
-        return output
+        for reason, count in self.assembler.dropped.items():
+            output.dropped["logs" if reason == "content_without_span" else "spans", reason] += count
+        self.assembler.dropped.clear()
 
     def _joined(self, spans: pa.Table, content: pa.Table, now_ns: int) -> pa.Table:
         """Spans with what log events say of them, looked at and priced anew."""
         return with_first_look(self._prices.with_cost(join_content(spans, content, now_ns)))
-
-    def _count_drops(self, output: Output) -> None:
-        for reason, count in self.assembler.dropped.items():
-            output.dropped["logs" if reason == "content_without_span" else "spans", reason] += count
-        self.assembler.dropped.clear()

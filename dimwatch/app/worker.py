@@ -21,7 +21,6 @@ from detectors.traces import checkpoint
 from dimwatch import records, telemetry
 from dimwatch.app.health import Heart
 from dimwatch.app.pipeline import Output, Pipeline
-from dimwatch.app.ticks import TickClock, by_tick
 from dimwatch.clock import NS_PER_SECOND, Clock, SystemClock
 from dimwatch.eventlog import open_eventlog
 from dimwatch.eventlog.base import EventLog, NewRecord, Record, TopicPartition
@@ -33,8 +32,7 @@ SOURCES: Final = (records.OTLP_SPANS, records.OTLP_LOGS)
 _POLL_RECORDS: Final = 256
 _POLL_BYTES: Final = 16 * MIB
 _POLL_S: Final = 0.25
-_IDLE_NS: Final = NS_PER_SECOND // 2
-"""Without records the clock moves record time on, this long after the tick's end: a record may still be on its way."""
+_BEHIND_NS: Final = NS_PER_SECOND
 _CHECKPOINT_NS: Final = 2 * NS_PER_SECOND
 _PARK_NS: Final = 10 * NS_PER_SECOND
 """Traces that have been open for longer are kept in the checkpoint, so that they do not hold back the offsets."""
@@ -61,8 +59,7 @@ class Worker:
         self._clock = clock
         self._pipeline = Pipeline(settings)
         self._consumer = log.consumer(GROUP, SOURCES)
-        self._tick = TickClock()
-        self._tick_drops: Counter[tuple[str, str]] = Counter()
+        self._drops: Counter[tuple[str, str]] = Counter()
         self._sequence = 0
         self._read: deque[_Read] = deque()
         """What was read since the oldest open trace that is not in the checkpoint."""
@@ -76,15 +73,26 @@ class Worker:
     def step(self, timeout_s: float = _POLL_S) -> int:
         """Read and process one batch; return how many records it had."""
         batch = self._consumer.poll(max_records=_POLL_RECORDS, max_bytes=_POLL_BYTES, timeout_s=timeout_s)
-        for tick, run in by_tick(batch, lambda record: record.timestamp_ns):
-            self._finish_tick(tick)
-            self._process(run)
+        again, new = self._told_apart(batch)
+        if again:
+            self._process(again, again=True)
+        if new:
+            self._pipeline.assembler.caught_up()
+            self._process(new, again=False)
         now_ns = self._clock.now_ns()
-        if not batch and now_ns >= self._tick.end_ns + _IDLE_NS:
-            self._finish_tick((now_ns - _IDLE_NS) // NS_PER_SECOND)
+        if not batch:
+            # Without records the clock moves record time on, a little behind: a record may still be on its way.
+            self._write(self._pipeline.add((), (), now_ns=now_ns - _BEHIND_NS, record=self._sequence), now_ns)
+        telemetry.OPEN_TRACES.set(self._pipeline.assembler.open_traces)
         if now_ns >= self._checkpoint_due_ns and self._dirty:
             self.checkpoint()
         return len(batch)
+
+    def _told_apart(self, batch: Sequence[Record]) -> tuple[list[Record], list[Record]]:
+        """Records that were processed before a restart, and new ones."""
+        again = [record for record in batch if record.offset < self._replay_until.get(record.topic, 0)]
+        new = [record for record in batch if record.offset >= self._replay_until.get(record.topic, 0)]
+        return again, new
 
     def checkpoint(self) -> None:
         """Move the committed offsets as far as the open traces allow, with what is needed to go on from there."""
@@ -98,7 +106,11 @@ class Worker:
         offsets = self._read[0].offsets if self._read else dict(self._next)
         read_until = {topic: next_ for (topic, _), next_ in self._next.items()}
         value = checkpoint.encode(assembler.snapshot(base), read_until)
-        self._consumer.commit(offsets, {records.CHECKPOINTS: [NewRecord(value=value, timestamp_ns=now_ns)]})
+        outputs = {records.CHECKPOINTS: [NewRecord(value=value, timestamp_ns=now_ns)]}
+        if drops := self._drop_rows(now_ns):
+            outputs[records.DROPS] = drops
+        self._consumer.commit(offsets, outputs)
+        self._drops.clear()
         self._log.trim(records.CHECKPOINTS, keep_ns=60 * NS_PER_SECOND, keep_bytes=512 * MIB, now_ns=now_ns)
         self._checkpoint_due_ns = now_ns + _CHECKPOINT_NS + int(len(value) / _PARKED_BYTES_PER_NS)
         self._dirty = False
@@ -119,42 +131,25 @@ class Worker:
             self._pipeline.assembler.restore(state)
             _log.info("worker restored", open_traces=self._pipeline.assembler.open_traces)
 
-    def _process(self, run: Sequence[Record]) -> None:
+    def _process(self, run: Sequence[Record], *, again: bool) -> None:
         now_ns = max(record.timestamp_ns for record in run)
         self._read.append(_Read(self._sequence, now_ns, dict(self._next)))
         self._dirty = True
         requests: dict[str, list[Request]] = {topic: [] for topic in SOURCES}
-        again = False
         for record in run:
             requests[record.topic].append(
                 Request(record.value, record.timestamp_ns, record.headers.get(records.HEADER_TENANT, ""))
             )
             self._next[TopicPartition(record.topic, record.partition)] = record.offset + 1
-            again = again or record.offset < self._replay_until.get(record.topic, 0)
-        if not again:
-            self._pipeline.assembler.caught_up()
-        with telemetry.STAGE_SECONDS.labels("decode").time():
+        with telemetry.STAGE_SECONDS.labels("worker").time():
             output = self._pipeline.add(
                 requests[records.OTLP_SPANS], requests[records.OTLP_LOGS], now_ns=now_ns, record=self._sequence
             )
         self._sequence += 1
+        if again:  # counted by the process before this one
+            output.dropped.clear()
+            output.malformed.clear()
         self._write(output, now_ns)
-
-    def _finish_tick(self, tick: int) -> None:
-        """Judge what is over at the end of the current tick, and go on to `tick`."""
-        end_ns = self._tick.end_ns
-        if not self._tick.moves(tick * NS_PER_SECOND):
-            return
-        with telemetry.STAGE_SECONDS.labels("judge").time():
-            output = self._pipeline.advance(end_ns)
-        self._dirty = self._dirty or bool(output.closed)
-        self._write(output, end_ns)
-        self._write_drops(end_ns)
-        # A clock that jumps (no traffic for a while) passes over ticks in which nothing could come to an end
-        # but what was open: judge that too.
-        if tick * NS_PER_SECOND > end_ns:
-            self._write(self._pipeline.advance(tick * NS_PER_SECOND), tick * NS_PER_SECOND)
-        telemetry.OPEN_TRACES.set(self._pipeline.assembler.open_traces)
 
     def _write(self, output: Output, now_ns: int) -> None:
         batch: dict[str, list[NewRecord]] = {}
@@ -167,36 +162,36 @@ class Worker:
             if values:
                 batch[topic] = [NewRecord(value=value, timestamp_ns=now_ns) for value in values]
         for request, reason in output.malformed:
-            self._tick_drops["requests", "malformed"] += 1
+            self._drops["requests", "malformed"] += 1
             batch.setdefault(records.DEAD_LETTERS, []).append(
                 NewRecord(request.body, now_ns, headers={records.HEADER_REASON: reason[:500]})
             )
-        self._tick_drops.update(output.dropped)
+        self._drops.update(output.dropped)
+        self._dirty = self._dirty or bool(output.closed)
         if batch:
             self._log.append(batch)
         _count(output)
 
-    def _write_drops(self, tick_end_ns: int) -> None:
-        if not self._tick_drops:
-            return
-        rows = [
-            {
-                "id": xxhash.xxh3_128_hexdigest(f"worker\x1f{tick_end_ns}\x1f{signal_}\x1f{reason}".encode()),
-                "time": tick_end_ns,
-                "tenant": "",
-                "stage": "worker",
-                "signal": signal_,
-                "reason": reason,
-                "count": count,
-                "version": tick_end_ns,
-            }
-            for (signal_, reason), count in self._tick_drops.items()
-        ]
-        for row in rows:
-            telemetry.DROPPED.labels("worker", row["signal"], row["reason"]).inc(float(str(row["count"])))
-        value = records.encode(records.table_from_rows(records.DROP, rows))
-        self._log.append({records.DROPS: [NewRecord(value=value, timestamp_ns=tick_end_ns)]})
-        self._tick_drops.clear()
+    def _drop_rows(self, now_ns: int) -> list[NewRecord]:
+        """What was dropped since the last checkpoint. Written with the offsets, so that it is counted once."""
+        if not self._drops:
+            return []
+        rows: list[dict[str, object]] = []
+        for (signal_name, reason), count in self._drops.items():
+            telemetry.DROPPED.labels("worker", signal_name, reason).inc(count)
+            rows.append(
+                {
+                    "id": xxhash.xxh3_128_hexdigest(f"worker\x1f{now_ns}\x1f{signal_name}\x1f{reason}".encode()),
+                    "time": now_ns,
+                    "tenant": "",
+                    "stage": "worker",
+                    "signal": signal_name,
+                    "reason": reason,
+                    "count": count,
+                    "version": now_ns,
+                }
+            )
+        return [NewRecord(value=records.encode(records.table_from_rows(records.DROP, rows)), timestamp_ns=now_ns)]
 
 
 def _count(output: Output) -> None:
@@ -205,8 +200,7 @@ def _count(output: Output) -> None:
     for table in output.observations:
         for rule, count in Counter(table["rule"].to_pylist()).items():
             telemetry.OBSERVATIONS_FOUND.labels(rule).inc(count)
-    first_rows = output.spans[:1] if not output.closed else []
-    telemetry.PROCESSED_SPANS.inc(sum(table.num_rows for table in first_rows))
+    telemetry.PROCESSED_SPANS.inc(output.arrived)
 
 
 def run(settings: Settings) -> None:

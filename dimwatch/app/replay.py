@@ -1,0 +1,159 @@
+"""Recorded OTLP through the pipeline that runs live, without a server: observations as dicts, then a summary."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Final
+
+import orjson
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from dimwatch.app.pipeline import Output, Pipeline
+from dimwatch.clock import NS_PER_SECOND
+from dimwatch.errors import DimwatchError
+from dimwatch.settings import MIB, Settings
+from ingest.normalize import Request
+from ingest.otlp.admission import Limits
+from ingest.otlp.files import Entry, Index, Problem, Recordings
+from ingest.otlp.signals import LOGS, METRICS, TRACES
+from ingest.redaction import Redactor
+
+FORMAT: Final = 1
+"""Version of the output; docs/replay.md describes it. A change that breaks a reader raises it."""
+
+_BATCH_REQUESTS: Final = 256
+_BATCH_BYTES: Final = 16 * MIB
+_BATCH_NS: Final = 600 * NS_PER_SECOND
+
+Progress = Callable[[int, int], None]
+"""Called with requests done and requests in all."""
+
+
+@dataclass(slots=True)
+class Tally:
+    """What went through: for the summary."""
+
+    requests: int = 0
+    spans: int = 0
+    traces: int = 0
+    incomplete_traces: int = 0
+    dropped: Counter[str] = field(default_factory=Counter)
+    observations: Counter[str] = field(default_factory=Counter)
+    problems: list[Problem] = field(default_factory=list)
+
+    def line(self) -> dict[str, object]:
+        """The last line of the output."""
+        return {
+            "type": "summary",
+            "format": FORMAT,
+            "requests": self.requests,
+            "spans": self.spans,
+            "traces": self.traces,
+            "incomplete_traces": self.incomplete_traces,
+            "unreadable": len(self.problems),
+            "dropped": dict(sorted(self.dropped.items())),
+            "observations": dict(sorted(self.observations.items())),
+        }
+
+
+class Replay:
+    """One run over recorded files."""
+
+    def __init__(self, settings: Settings) -> None:
+        limits = Limits.of(settings.receiver)
+        redactor = Redactor() if settings.redaction.enabled else None
+        self._pipeline = Pipeline(settings)
+        self._recordings = Recordings(limits, int(settings.receiver.max_decompressed), redactor)
+        self.tally = Tally()
+
+    def run(self, paths: Iterable[Path], progress: Progress | None = None) -> Iterator[dict[str, object]]:
+        """Yield the output's lines, observations in order of record time and the summary last."""
+        with self._recordings:
+            index = self._recordings.index(paths)
+            self.tally.problems += index.problems
+            self.tally.dropped.update({"not_otlp_file": len(index.skipped)} if index.skipped else {})
+            yield from self._lines(self._feed(index, progress))
+        yield self.tally.line()
+
+    def _feed(self, index: Index, progress: Progress | None) -> Iterator[Output]:
+        now_ns = done = 0
+        for number, batch in enumerate(_batches(index.entries)):
+            traces: list[Request] = []
+            logs: list[Request] = []
+            for entry in batch:
+                # A request is taken to have arrived when its last span ended, and never before the one before it.
+                now_ns = max(now_ns, entry.last_ns)
+                for body in self._bodies(entry):
+                    if entry.signal is not METRICS:
+                        (traces if entry.signal is TRACES else logs).append(Request(body, now_ns))
+            yield self._pipeline.add(traces, logs, now_ns=now_ns, record=number)
+            done += len(batch)
+            if progress is not None:
+                progress(done, len(index.entries))
+        yield self._pipeline.flush()
+
+    def _bodies(self, entry: Entry) -> Iterator[bytes]:
+        try:
+            admitted = self._recordings.read(entry)
+        except DimwatchError as error:
+            self.tally.problems.append(Problem(entry.path, entry.line, str(error)))
+            return
+        self.tally.requests += 1
+        for (_what, reason), count in admitted.dropped.items():
+            self.tally.dropped[str(reason)] += count
+        if entry.signal is METRICS:
+            self.tally.dropped["metrics_not_read"] += admitted.items
+        elif entry.signal is LOGS or admitted.items:
+            yield from (piece.body for piece in admitted.pieces)
+
+    def _lines(self, outputs: Iterator[Output]) -> Iterator[dict[str, object]]:
+        for output in outputs:
+            self.tally.spans += output.arrived
+            self.tally.dropped.update({reason: count for (_, reason), count in output.dropped.items()})
+            self.tally.dropped.update({"malformed": len(output.malformed)} if output.malformed else {})
+            for traces in output.traces:
+                self.tally.traces += traces.num_rows
+                self.tally.incomplete_traces += pc.sum(pc.invert(traces["complete"])).as_py() or 0
+            for table in output.observations:
+                self.tally.observations.update(table["rule"].to_pylist())
+                yield from observation_lines(table)
+
+
+def _batches(entries: Iterable[Entry]) -> Iterator[list[Entry]]:
+    batch: list[Entry] = []
+    for entry in entries:
+        if batch and (len(batch) >= _BATCH_REQUESTS or entry.first_ns - batch[0].first_ns > _BATCH_NS):
+            yield batch
+            batch = []
+        batch.append(entry)
+    if batch:
+        yield batch
+
+
+_COPIED: Final = (
+    "rule", "severity", "confidence", "trace_id", "span_id", "service", "agent", "provider", "model", "tool",
+    "summary",
+)  # fmt: skip
+
+
+def observation_lines(table: pa.Table) -> Iterator[dict[str, object]]:
+    """Observation rows as the output's lines, in order of time, trace and rule."""
+    times = table["time"].cast(pa.int64())
+    table = table.append_column("time_ns", times).drop_columns(["time"])
+    for row in table.sort_by([("time_ns", "ascending"), ("trace_id", "ascending"), ("rule", "ascending")]).to_pylist():
+        line: dict[str, object] = {"type": "observation"}
+        line |= {name: row[name] for name in _COPIED}
+        line["time"] = rfc3339(row["time_ns"])
+        line["evidence"] = orjson.loads(row["evidence"])
+        yield line
+
+
+def rfc3339(time_ns: int) -> str:
+    """A time in UTC with nanoseconds, as `2026-01-02T03:04:05.000000006Z`."""
+    seconds, fraction = divmod(time_ns, NS_PER_SECOND)
+    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}.{fraction:09d}Z"
