@@ -287,7 +287,7 @@ class Assembler:
         group = np.cumsum(first) - 1
 
         seen_roots = np.cumsum(roots[order])
-        before_trace = (seen_roots[started] - roots[order][started])[group]
+        before_trace: Slots = (seen_roots[started] - roots[order][started])[group]
         rooted = (seen_roots > before_trace) | self._rooted[slot] | self._late[slot]
         before = np.where(first, self._last[slot], np.append(0, at[:-1]))
         codes = services.indices.to_numpy(zero_copy_only=False)[order]
