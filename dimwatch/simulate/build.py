@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from math import log
 from random import Random
 from typing import Final
@@ -152,6 +153,8 @@ class _Builder:
         answered = self.scenario.answered(model.name, start)
         if answered is not None:
             self.touched["model_change"] = None
+            if not re.fullmatch(re.escape(model.name) + r"(-20[\d-]+)?", answered):
+                self._happen("model_mismatch", answered)
         elif self.fault == "model_mismatch":
             answered = model.other_family
             self._happen("model_mismatch", answered)

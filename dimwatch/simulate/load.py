@@ -45,12 +45,8 @@ LOAD_AGENT: Final = Agent(
             },
         ),
     ),
-    question=lambda rng: (
-        f"I have a question about {rng.choice(_NAMES)} of order {rng.randint(100000, 999999)}."
-    ),
-    answer=lambda rng: (
-        f"Your order is on its way and arrives in {rng.randint(1, 5)} days. Anything else I can do?"
-    ),
+    question=lambda rng: f"I have a question about {rng.choice(_NAMES)} of order {rng.randint(100000, 999999)}.",
+    answer=lambda rng: f"Your order is on its way and arrives in {rng.randint(1, 5)} days. Anything else I can do?",
     input_tokens=(6.6, 0.5),
     output_tokens=(4.5, 0.5),
     tool_steps=(1, 3),

@@ -48,9 +48,7 @@ class Scenario:
     def brownout(self, provider: str, at_ns: int) -> bool:
         """Whether the provider is in a brownout."""
         return any(
-            isinstance(effect, Brownout)
-            and effect.provider == provider
-            and effect.start_ns <= at_ns < effect.end_ns
+            isinstance(effect, Brownout) and effect.provider == provider and effect.start_ns <= at_ns < effect.end_ns
             for effect in self.effects
         )
 

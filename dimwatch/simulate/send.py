@@ -105,9 +105,7 @@ class GrpcSender:
         self._channel = grpc.insecure_channel(self._target, compression=grpc.Compression.Gzip)
         self._metadata = (("authorization", f"Bearer {token}"),) if token else ()
         self._calls = {
-            signal: self._channel.unary_unary(
-                method, request_serializer=_identity, response_deserializer=_identity
-            )
+            signal: self._channel.unary_unary(method, request_serializer=_identity, response_deserializer=_identity)
             for signal, method in _METHODS.items()
         }
 
@@ -123,9 +121,7 @@ class GrpcSender:
             if code in (grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.PERMISSION_DENIED):
                 raise PermanentError(f"{message}: give the receiver's token with --token") from error
             if code is grpc.StatusCode.UNIMPLEMENTED:
-                raise PermanentError(
-                    f"{message}: is this an OTLP/gRPC endpoint (default port 4317)?"
-                ) from error
+                raise PermanentError(f"{message}: is this an OTLP/gRPC endpoint (default port 4317)?") from error
             raise InvalidError(message) from error
         return _rejected(export.signal, answer)
 

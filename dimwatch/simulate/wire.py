@@ -84,9 +84,7 @@ def attributes(tag: bytes, values: Attributes) -> bytes:
 
 @lru_cache(256)
 def _scope(name: str, version: str) -> bytes:
-    return field(
-        b"\x0a", field(b"\x0a", name.encode()) + (field(b"\x12", version.encode()) if version else b"")
-    )
+    return field(b"\x0a", field(b"\x0a", name.encode()) + (field(b"\x12", version.encode()) if version else b""))
 
 
 def request(resource: bytes, scope: tuple[str, str], items: Iterable[bytes]) -> bytes:

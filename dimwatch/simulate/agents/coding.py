@@ -51,9 +51,7 @@ CODING: Final = Agent(
             lambda rng: {"pattern": rng.choice(["raise .*Error", "def export", "TODO"]), "glob": "*.py"},
             lambda rng, args: "\n".join(
                 f"{rng.choice(_FILES)}:{rng.randint(3, 300)}: "
-                + rng.choice(
-                    ["raise ValueError('nothing to export')", "def export(rows, target):", "# TODO: retry"]
-                )
+                + rng.choice(["raise ValueError('nothing to export')", "def export(rows, target):", "# TODO: retry"])
                 for _ in range(rng.randint(1, 4))
             ),
             empty="",

@@ -84,9 +84,7 @@ TRAVEL: Final = Agent(
             {"city": string("City")},
             ["city"],
             lambda rng: {"city": rng.choice(_CITIES)},
-            lambda rng, args: (
-                f"{args['city']}: {rng.randint(4, 29)}C, {rng.choice(['sunny', 'cloudy', 'showers'])}"
-            ),
+            lambda rng, args: f"{args['city']}: {rng.randint(4, 29)}C, {rng.choice(['sunny', 'cloudy', 'showers'])}",
             empty="",
             median_s=0.2,
         ),

@@ -45,9 +45,7 @@ class Langfuse(Convention):
         attributes["langfuse.observation.input"] = dumps(
             {"tools": [function(tool) for tool in run.offered], "messages": history}
         )
-        attributes["langfuse.observation.model.parameters"] = dumps(
-            {"temperature": 0.2, "max_tokens": "Infinity"}
-        )
+        attributes["langfuse.observation.model.parameters"] = dumps({"temperature": 0.2, "max_tokens": "Infinity"})
         if step.failure is not None:
             attributes["langfuse.observation.model.name"] = step.model.name
             return _span("OpenAI-generation", attributes, step.failure)
@@ -81,10 +79,7 @@ class Langfuse(Convention):
     def turn(self, step: ModelCall) -> list[Message]:
         return [
             _assistant(step),
-            *(
-                {"role": "tool", "tool_call_id": call.call_id, "content": told(call)}
-                for call in step.tool_calls
-            ),
+            *({"role": "tool", "tool_call_id": call.call_id, "content": told(call)} for call in step.tool_calls),
         ]
 
     def _common(self, run: Run, kind: str) -> dict[str, wire.Value]:

@@ -36,9 +36,7 @@ def _flatten(prefix: str, value: object, into: dict[str, wire.Value]) -> None:
         into[prefix] = value
 
 
-def _span(
-    name: str, attributes: wire.Attributes, failure: Failure | None, end_ns: int, *events: Event
-) -> SpanText:
+def _span(name: str, attributes: wire.Attributes, failure: Failure | None, end_ns: int, *events: Event) -> SpanText:
     if failure is None:
         return SpanText(name, attributes, status=OK, events=events)
     message = f"{failure.type.rpartition('.')[2]}({failure.message!r})"

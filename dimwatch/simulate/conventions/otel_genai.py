@@ -75,9 +75,7 @@ class OtelGenAi(Convention):
         if run.answer:
             attributes["gen_ai.output.messages"] = dumps([message("assistant", text_part(run.answer))])
         status = failed(run.failure, attributes)
-        return SpanText(
-            f"invoke_agent {run.agent.name}", attributes, status=status[0], status_message=status[1]
-        )
+        return SpanText(f"invoke_agent {run.agent.name}", attributes, status=status[0], status_message=status[1])
 
     def model(self, run: Run, step: ModelCall, history: list[Message]) -> SpanText:
         attributes = self.model_attributes(run, step)
@@ -101,9 +99,7 @@ class OtelGenAi(Convention):
     def model_span(self, step: ModelCall, attributes: dict[str, wire.Value]) -> SpanText:
         """The span of a model call with these attributes."""
         status = failed(step.failure, attributes)
-        return SpanText(
-            f"chat {step.model.name}", attributes, CLIENT, status=status[0], status_message=status[1]
-        )
+        return SpanText(f"chat {step.model.name}", attributes, CLIENT, status=status[0], status_message=status[1])
 
     def model_attributes(self, run: Run, step: ModelCall) -> dict[str, wire.Value]:
         """Everything about a model call but its content."""

@@ -32,9 +32,7 @@ class OtelGenAiLogs(OtelGenAi):
             "user.id": run.user_id,
         }
         status = failed(run.failure, attributes)
-        return SpanText(
-            f"invoke_agent {run.agent.name}", attributes, status=status[0], status_message=status[1]
-        )
+        return SpanText(f"invoke_agent {run.agent.name}", attributes, status=status[0], status_message=status[1])
 
     def model(self, run: Run, step: ModelCall, history: list[Message]) -> SpanText:
         attributes = self.model_attributes(run, step)

@@ -34,9 +34,7 @@ def _error_class(failure: Failure) -> Failure:
     return Failure(name, failure.message, failure.http_status)
 
 
-def _span(
-    name: str, attributes: wire.Attributes, failure: Failure | None, end_ns: int, *events: Event
-) -> SpanText:
+def _span(name: str, attributes: wire.Attributes, failure: Failure | None, end_ns: int, *events: Event) -> SpanText:
     if failure is None:
         return SpanText(name, attributes, events=events)
     return SpanText(name, attributes, 1, ERROR, failure.message, (*events, exception(failure, end_ns)))
@@ -44,8 +42,7 @@ def _span(
 
 def _tool_calls(step: ModelCall) -> list[Message]:
     return [
-        {"toolCallId": call.call_id, "toolName": call.name, "input": parsed(call.arguments)}
-        for call in step.tool_calls
+        {"toolCallId": call.call_id, "toolName": call.name, "input": parsed(call.arguments)} for call in step.tool_calls
     ]
 
 

@@ -1,0 +1,135 @@
+"""Pieces that pages share: the frame around live content, empty and error states, table columns.
+
+Text from telemetry never reaches Markdown or HTML: it goes into tables, code blocks, and charts, which show it
+as it is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+from zoneinfo import ZoneInfoNotFoundError
+
+import pandas as pd
+import streamlit as st
+
+from dashboard.source import source
+from dimwatch.errors import DimwatchError, RetryableError
+
+REFRESH_S: Final = 10
+SLOW_REFRESH_S: Final = 60
+"""For what changes slowly and reads much."""
+SEVERITIES: Final = {"critical": "⬤ critical", "warning": "◉ warning", "info": "○ info"}
+
+_STYLE: Final = """<style>
+[data-testid="stMainBlockContainer"] {max-width: 1760px; padding-left: 2rem; padding-right: 2rem;}
+[data-testid="stMetric"] {padding: .5rem .9rem .4rem;}
+[data-testid="stMetricLabel"] p {font-size: .85rem; opacity: .75;}
+[data-testid="stMarkdownContainer"]:has(h4) {margin-bottom: 0;}
+[data-testid="stMainBlockContainer"] h4 {font-size: 1rem; font-weight: 600; padding: .5rem 0 .15rem;}
+[data-testid="stMainBlockContainer"] [data-testid="stVerticalBlock"] {gap: .5rem;}
+</style>"""
+
+
+def style() -> None:
+    """Tighten what Streamlit leaves airy."""
+    st.html(_STYLE)
+
+
+def local(times: pd.Series) -> pd.Series:
+    """Times in the time zone of the person's browser."""
+    aware = pd.to_datetime(times, utc=True)
+    try:
+        return aware.dt.tz_convert(st.context.timezone or "UTC")
+    except ZoneInfoNotFoundError:
+        return aware
+
+
+def guarded(draw: Callable[[], None]) -> None:
+    """Draw, or say that the store is away: the next refresh tries again."""
+    try:
+        draw()
+    except RetryableError as error:
+        with st.container(border=True):
+            st.markdown("#### The store does not answer")
+            st.caption("What is received meanwhile is safe in the eventlog. This page tries again by itself.")
+            st.code(str(error), language=None, wrap_lines=True)
+            st.caption("Look with `dimwatch status`; `dimwatch doctor` names a remedy.")
+    except DimwatchError as error:
+        with st.container(border=True):
+            st.markdown("#### The store refuses a query")
+            st.caption("Is it of the same version as this dashboard? `dimwatch doctor` looks.")
+            st.code(str(error), language=None, wrap_lines=True)
+
+
+def no_telemetry() -> None:
+    """Say where telemetry goes."""
+    receiver = source().settings.receiver
+    with st.container(border=True):
+        st.markdown("#### No telemetry yet")
+        st.caption("Point an OpenTelemetry exporter at Dimwatch; the first findings take less than a minute.")
+        st.code(
+            f"export OTEL_EXPORTER_OTLP_ENDPOINT=http://{receiver.host}:{receiver.http_port}"
+            f"    # gRPC: http://{receiver.host}:{receiver.grpc_port}",
+            language="sh",
+            wrap_lines=True,
+        )
+        st.caption("Or look at a simulated fleet of agents:")
+        st.code("dimwatch simulate", language="sh")
+
+
+def table(
+    frame: pd.DataFrame, columns: dict[str, object], *, empty: str, height: int | None = None, key: str | None = None
+) -> None:
+    """A dense table of these columns, or a line that says why there is none."""
+    if frame.empty:
+        st.caption(empty)
+        return
+    st.dataframe(
+        frame[list(columns)],
+        hide_index=True,
+        row_height=28,
+        height=height or min(28 * (len(frame) + 1) + 10, 390),
+        column_config=columns,  # type: ignore[arg-type]
+        key=key,
+    )
+
+
+def share(label: str, help: str | None = None, top: float = 1.0) -> object:
+    """A column of ratios as bars, full at `top`."""
+    return st.column_config.ProgressColumn(label, help=help, format="percent", min_value=0, max_value=top, width=86)
+
+
+def seconds(label: str, help: str | None = None) -> object:
+    """A column of seconds."""
+    return st.column_config.NumberColumn(label, help=help, format="%.2f s", width=70)
+
+
+def number(label: str, help: str | None = None, format: str = "compact") -> object:
+    """A column of counts."""
+    return st.column_config.NumberColumn(label, help=help, format=format, width=62)
+
+
+def money(label: str, help: str | None = None) -> object:
+    """A column of US dollars."""
+    return st.column_config.NumberColumn(label, help=help, format="$%.2f", width=70)
+
+
+def text(label: str, width: int = 130, help: str | None = None) -> object:
+    """A column of texts, `width` pixels wide."""
+    return st.column_config.TextColumn(label, help=help, width=width)
+
+
+def moment(label: str) -> object:
+    """A column of times."""
+    return st.column_config.DatetimeColumn(label, format="D MMM HH:mm:ss", width=110)
+
+
+def trace_link(label: str = "trace") -> object:
+    """A column of links to the trace page."""
+    return st.column_config.LinkColumn(label, display_text=r"trace_id=([0-9a-f]{8})", width=76)
+
+
+def trace_url(trace_id: str) -> str:
+    """The address of a trace on the trace page."""
+    return f"/trace?trace_id={trace_id}"

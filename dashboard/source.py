@@ -1,0 +1,65 @@
+"""Where the dashboard reads: the store of the settings, through queries that are files, with bound values."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cache
+from importlib import resources
+from threading import Lock
+
+import pandas as pd
+
+from dimwatch.settings import Settings
+from dimwatch.store.client import StoreClient
+
+_PATIENCE_S = 20.0
+"""A page that is not there after so long is better told to be late."""
+
+
+class Source:
+    """The store that this process shows. Safe to share between sessions."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self._client = StoreClient(settings, timeout_s=_PATIENCE_S)
+
+    def frame(self, query: str, values: Mapping[str, object]) -> pd.DataFrame:
+        """Run the query of that name. Raises RetryableError or PermanentError."""
+        return self._client.frame(sql(query), values)
+
+
+@cache
+def sql(query: str) -> str:
+    """The text of a query in `dashboard/sql`."""
+    return resources.files("dashboard").joinpath("sql", f"{query}.sql").read_text()
+
+
+def names() -> list[str]:
+    """The names of all queries."""
+    files = resources.files("dashboard").joinpath("sql").iterdir()
+    return sorted(file.name.removesuffix(".sql") for file in files if file.name.endswith(".sql"))
+
+
+class _Shown:
+    """Pages are scripts: they find the source here. `configure` says which one it is."""
+
+    def __init__(self) -> None:
+        self._source: Source | None = None
+        self._lock = Lock()
+
+    def configure(self, settings: Settings) -> None:
+        """Show the store of these settings."""
+        with self._lock:
+            self._source = Source(settings)
+
+    def source(self) -> Source:
+        """The source that was configured, or that of the settings in the environment."""
+        with self._lock:
+            if self._source is None:
+                self._source = Source(Settings())
+            return self._source
+
+
+_shown = _Shown()
+configure = _shown.configure
+source = _shown.source

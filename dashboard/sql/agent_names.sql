@@ -1,0 +1,6 @@
+-- The agents to choose from.
+SELECT agent FROM traces
+WHERE start_time >= {since:DateTime64(9)} AND start_time < {until:DateTime64(9)} AND agent != ''
+GROUP BY agent
+ORDER BY agent
+LIMIT 500

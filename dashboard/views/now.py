@@ -1,0 +1,315 @@
+"""Now: what is failing, how much of it looks green, and where."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import pandas as pd
+import streamlit as st
+
+from dashboard import charts, parts, queries
+from dashboard.queries import RANGES, View
+from dimwatch.clock import SystemClock
+
+_CLOCK: Final = SystemClock()
+_DEFAULT_RANGE: Final = "1h"
+
+
+def _chosen() -> tuple[str, str]:
+    """The time range and the agent; both are in the address, so that a view can be shared."""
+    left, middle, right = st.columns([5, 3, 4], vertical_alignment="center")
+    with left:
+        chosen = st.segmented_control(
+            "Time range",
+            list(RANGES),
+            default=_DEFAULT_RANGE,
+            required=True,
+            key="range",
+            bind="query-params",
+            label_visibility="collapsed",
+        )
+    agent = st.query_params.get("agent", "")
+    with middle:
+        options = ["", *_agents(chosen or _DEFAULT_RANGE, agent)]
+        picked = st.selectbox(
+            "Agent",
+            options,
+            index=options.index(agent),
+            format_func=lambda name: name or "all agents",
+            label_visibility="collapsed",
+        )
+    if picked != agent:
+        if picked:
+            st.query_params["agent"] = picked
+        else:
+            st.query_params.pop("agent", None)
+    with right:
+        st.caption(f"Refreshed every {parts.REFRESH_S} s · times in your time zone", text_alignment="right")
+    return chosen or _DEFAULT_RANGE, picked or ""
+
+
+def _agents(chosen: str, current: str) -> list[str]:
+    names: list[str] = []
+
+    def read() -> None:
+        names.extend(queries.agent_names(View.of(chosen, _CLOCK.now_ns())))
+
+    parts.guarded(read)
+    return names if current in ("", *names) else [current, *names]
+
+
+def _change(now: float, before: float, traces_before: float) -> str | None:
+    """The difference of two ratios in points, if there was anything before."""
+    return f"{100 * (now - before):+.1f} pts" if traces_before else None
+
+
+def _ratio(part: float, whole: float) -> float:
+    return part / whole if whole else 0.0
+
+
+def _figures(view: View, counts: pd.DataFrame) -> None:
+    now = queries.totals(view)
+    traces, before = now["traces"], now["traces_before"]
+    # The last bucket has only begun.
+    by_class = counts.pivot_table(index="time", columns="class", values="traces", aggfunc="sum").iloc[:-1]
+    cards = st.columns(6)
+    ratios = [
+        ("Green but failed", "green", "Traces that reported no error and yet failed, or finished on bad ground."),
+        ("Failed in truth", "failed", "Traces that failed or finished on bad ground, whatever they reported."),
+        ("Reported errors", "reported_errors", "Traces that reported an error themselves: what other monitors see."),
+    ]
+    sparks = {
+        "green": by_class["green but failed"],
+        "failed": by_class["green but failed"] + by_class["reported error"],
+        "reported_errors": by_class["reported error"],
+    }
+    for card, (label, column, explained) in zip(cards[:3], ratios, strict=True):
+        share, share_before = _ratio(now[column], traces), _ratio(now[f"{column}_before"], before)
+        card.metric(
+            label,
+            f"{100 * share:.1f} %",
+            _change(share, share_before, before),
+            delta_color="inverse",
+            border=True,
+            height="stretch",
+            help=explained + " Compared with the range just before.",
+            chart_data=list(sparks[column]),
+            chart_type="area",
+        )
+    per_minute = traces / view.minutes
+    cards[3].metric(
+        "Traces a minute",
+        f"{per_minute:,.1f}",
+        f"{100 * (_ratio(traces, before) - 1):+.0f} %" if before else None,
+        delta_color="off",
+        border=True,
+        height="stretch",
+        chart_data=list(by_class.sum(axis=1)),
+        chart_type="area",
+        help="Finished traces.",
+    )
+    unpriced = f" {now['unpriced']:,} traces used a model without a known price." if now["unpriced"] else ""
+    cards[4].metric(
+        "Cost",
+        f"$ {now['spent_usd']:,.2f}",
+        f"$ {now['spent_usd'] - now['spent_usd_before']:+,.2f}" if before else None,
+        delta_color="off",
+        border=True,
+        height="stretch",
+        help="By the price table." + unpriced,
+    )
+    cards[5].metric(
+        "Tokens",
+        f"{now['tokens'] / 1e6:,.2f} M",
+        border=True,
+        height="stretch",
+        help="Input and output, each call counted once.",
+    )
+
+
+def _trends(view: View, counts: pd.DataFrame) -> None:
+    left, right = st.columns(2)
+    with left:
+        st.markdown("#### Share of traces that failed")
+        st.altair_chart(charts.shares(counts), width="stretch")
+    with right:
+        st.markdown("#### Traces a minute")
+        st.altair_chart(charts.volume(counts, view.step), width="stretch")
+
+
+def _findings(view: View) -> None:
+    by_rule = queries.rules(view)
+    left, right = st.columns([4, 10])
+    with left:
+        st.markdown("#### Findings by rule, last 15 minutes")
+        if not by_rule.empty:
+            by_rule["worst"] = by_rule["worst"].map(parts.SEVERITIES)
+        parts.table(
+            by_rule,
+            {
+                "rule": parts.text("rule", 150),
+                "worst": parts.text("worst", 84),
+                "recent": parts.number("15 min", format="localized"),
+                "usual": parts.number("usual", "Per 15 minutes in the hour before.", format="%.1f"),
+            },
+            empty="Nothing found in the last 75 minutes.",
+        )
+    with right:
+        st.markdown("#### Latest findings")
+        latest = queries.findings(view)
+        if not latest.empty:
+            latest["severity"] = latest["severity"].map(parts.SEVERITIES)
+            latest["trace"] = latest["trace_id"].map(parts.trace_url)
+            latest["time"] = parts.local(latest["time"])
+        parts.table(
+            latest,
+            {
+                "time": parts.moment("time"),
+                "severity": parts.text("severity", 84),
+                "rule": parts.text("rule", 140),
+                "agent": parts.text("agent", 130),
+                "trace": parts.trace_link(),
+                "summary": parts.text("summary", 420),
+                "tool": parts.text("tool", 120),
+                "model": parts.text("model", 130),
+            },
+            empty="Nothing found in this time range.",
+        )
+
+
+def _agents_table(view: View) -> None:
+    st.markdown("#### Agents")
+    found = queries.agents(view)
+    if not found.empty:
+        found["agent"] = found["agent"].replace("", "(not named)")
+        found["last_seen"] = parts.local(found["last_seen"])
+    parts.table(
+        found,
+        {
+            "agent": parts.text("agent", 160),
+            "service": parts.text("service", 150),
+            "runs": parts.number("runs"),
+            "failure_rate": parts.share("failed", "Effective failure rate.", 0.5),
+            "green": parts.number("green but failed", "Runs that failed and reported no error."),
+            "reported_rate": parts.share("reported", "Share that reported an error itself.", 0.5),
+            "rescued_rate": parts.share("rescued", "Share saved by a retry or another model.", 0.5),
+            "p50_s": parts.seconds("p50"),
+            "p95_s": parts.seconds("p95"),
+            "tokens": parts.number("tokens"),
+            "cost_usd": parts.money("cost"),
+            "last_seen": parts.moment("last run"),
+        },
+        empty="No finished trace in this time range.",
+    )
+
+
+def _models_and_tools(view: View) -> None:
+    left, right = st.columns(2)
+    with left:
+        st.markdown("#### Models")
+        parts.table(
+            queries.models(view),
+            {
+                "provider": parts.text("provider", 84),
+                "model": parts.text("model", 140),
+                "calls": parts.number("calls"),
+                "error_rate": parts.share("failed", "Effective.", 0.5),
+                "p50_s": parts.seconds("p50"),
+                "p95_s": parts.seconds("p95"),
+                "first_token_s": parts.seconds("first token", "Median time to first token of streamed answers."),
+                "tokens_per_s": parts.number("tokens/s", "Output tokens a second of call.", format="%.0f"),
+                "cost_usd": parts.money("cost"),
+                "answered": st.column_config.ListColumn("answered by", width=220),
+            },
+            empty="No model call in this time range.",
+        )
+    with right:
+        st.markdown("#### Tools")
+        parts.table(
+            queries.tools(view),
+            {
+                "tool": parts.text("tool", 130),
+                "service": parts.text("service", 120),
+                "calls": parts.number("calls"),
+                "error_rate": parts.share("failed", "Effective.", 0.5),
+                "empty_rate": parts.share("empty", "Share that came back with nothing.", 0.5),
+                "reported_rate": parts.share("reported", "Share that reported an error itself.", 0.5),
+                "p50_s": parts.seconds("p50"),
+                "p95_s": parts.seconds("p95"),
+            },
+            empty="No tool call in this time range.",
+        )
+
+
+def _honesty(view: View) -> None:
+    left, right = st.columns([9, 5])
+    with left:
+        st.markdown("#### Coverage: what can be judged at all")
+        parts.table(
+            queries.coverage(view),
+            {
+                "service": parts.text("service", 140),
+                "conventions": parts.text("conventions", 110),
+                "spans": parts.number("spans"),
+                "tokens": parts.share("tokens"),
+                "finish": parts.share("finish reason"),
+                "messages": parts.share("messages"),
+                "tools_offered": parts.share("tools offered"),
+                "results": parts.share("tool results"),
+                "first_token": parts.share("first token"),
+                "conversation": parts.share("conversation"),
+            },
+            empty="No span in this time range.",
+        )
+    with right:
+        st.markdown("#### Dropped")
+        lost = queries.drops(view)
+        if not lost.empty:
+            lost["last_seen"] = parts.local(lost["last_seen"])
+        parts.table(
+            lost,
+            {
+                "reason": parts.text("reason", 150),
+                "stage": parts.text("stage", 80),
+                "signal": parts.text("signal", 80),
+                "dropped": parts.number("dropped"),
+                "last_seen": parts.moment("last"),
+            },
+            empty="Nothing was dropped in this time range.",
+        )
+
+
+parts.style()
+_range, _agent = _chosen()
+
+
+@st.fragment(run_every=parts.REFRESH_S)
+def _live() -> None:
+    parts.guarded(_draw)
+
+
+@st.fragment(run_every=parts.SLOW_REFRESH_S)
+def _slow() -> None:
+    parts.guarded(_draw_slowly)
+
+
+def _draw() -> None:
+    if not queries.any_telemetry():
+        parts.no_telemetry()
+        return
+    view = View.of(_range, _CLOCK.now_ns(), _agent)
+    counts = queries.over_time(view)
+    _figures(view, counts)
+    _trends(view, counts)
+    _findings(view)
+    _agents_table(view)
+    _models_and_tools(view)
+
+
+def _draw_slowly() -> None:
+    if queries.any_telemetry():
+        _honesty(View.of(_range, _CLOCK.now_ns(), _agent))
+
+
+_live()
+_slow()

@@ -1,0 +1,66 @@
+"""The dashboard process: Streamlit's server with our pages, quiet and closed to the outside."""
+
+from __future__ import annotations
+
+import socket
+from importlib import resources
+from typing import Final
+
+from streamlit.web import bootstrap
+
+from dashboard.source import configure
+from dimwatch.errors import PermanentError
+from dimwatch.settings import Settings
+
+_OPTIONS: Final[dict[str, object]] = {
+    "browser.gatherUsageStats": False,
+    "client.showErrorDetails": "none",
+    "client.showErrorLinks": False,
+    "client.toolbarMode": "minimal",
+    "global.developmentMode": False,
+    "logger.enableRich": False,
+    "logger.hideWelcomeMessage": True,
+    "logger.level": "warning",
+    "runner.magicEnabled": False,
+    "server.fileWatcherType": "none",
+    "server.headless": True,
+    "server.runOnSave": False,
+    "server.showEmailPrompt": False,
+    "theme.baseFontSize": 13,
+    "theme.baseRadius": "6px",
+    "theme.metricValueFontSize": "1.7rem",
+    "theme.paddingTop": "1rem",
+    "theme.showWidgetBorder": True,
+    "theme.light.primaryColor": "#b86a00",
+    "theme.light.backgroundColor": "#fbfbfa",
+    "theme.light.secondaryBackgroundColor": "#f1f1ef",
+    "theme.light.textColor": "#23282e",
+    "theme.light.borderColor": "#e1e1dd",
+    "theme.dark.primaryColor": "#e8a13c",
+    "theme.dark.backgroundColor": "#14171b",
+    "theme.dark.secondaryBackgroundColor": "#1c2026",
+    "theme.dark.textColor": "#dfe3e8",
+    "theme.dark.borderColor": "#2b3038",
+}
+
+
+def run(settings: Settings) -> None:
+    """Serve until SIGTERM or SIGINT. Raises PermanentError when the port is not to be had."""
+    place = settings.dashboard
+    _require_free(place.host, place.port)
+    configure(settings)
+    bootstrap.load_config_options({**_OPTIONS, "server.address": place.host, "server.port": place.port})
+    script = resources.files("dashboard").joinpath("app.py")
+    bootstrap.run(str(script), False, [], {})
+
+
+def _require_free(host: str, port: int) -> None:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            raise PermanentError(
+                f"cannot listen on {host}:{port} ({error.strerror}): stop what uses it or set DIMWATCH_DASHBOARD__PORT"
+            ) from error

@@ -1,0 +1,120 @@
+"""The figures, counted by hand."""
+
+from __future__ import annotations
+
+import pytest
+
+from dashboard import queries, source
+from dashboard.queries import RANGES, View
+from dimwatch.settings import Settings
+from dimwatch.store.client import StoreClient
+
+VIEW_QUERIES = ("rules", "findings", "agents", "models", "tools", "drops", "coverage", "agent_names", "over_time")
+
+
+@pytest.fixture
+def view(filled: Settings, now_ns: int) -> View:
+    return View.of("1h", now_ns)
+
+
+def test_totals_count_each_trace_once_and_the_range_before(view: View) -> None:
+    now = queries.totals(view)
+    assert (now["traces"], now["failed"], now["green"], now["reported_errors"]) == (10, 3, 2, 1)
+    assert (now["traces_before"], now["failed_before"]) == (1, 0)
+    assert now["spent_usd"] == pytest.approx(0.09)
+    assert now["unpriced"] == 1
+    assert now["tokens"] == 10_000
+
+
+def test_over_time_has_every_bucket(view: View) -> None:
+    counts = queries.over_time(view)
+    assert len(counts) == 5 * 61
+    assert counts.groupby("class")["traces"].sum().to_dict() == {
+        "fine": 6,
+        "rescued": 1,
+        "incomplete": 0,
+        "reported error": 1,
+        "green but failed": 2,
+    }
+
+
+def test_rules_compare_with_the_hour_before(view: View) -> None:
+    by_rule = queries.rules(view).set_index("rule")
+    assert by_rule["recent"].to_dict() == {"silent_tool_failure": 1, "empty_tool_result": 1}
+    assert by_rule["usual"].to_dict() == {"silent_tool_failure": 0, "empty_tool_result": 2}
+    assert by_rule["worst"].to_dict() == {"silent_tool_failure": "warning", "empty_tool_result": "info"}
+
+
+def test_findings_can_be_narrowed(view: View) -> None:
+    assert len(queries.findings(view)) == 10
+    assert list(queries.findings(view, rule="silent_tool_failure")["severity"]) == ["warning"]
+    assert len(queries.findings(view, severity="info")) == 9
+
+
+def test_agents_come_sickest_first(view: View) -> None:
+    agents = queries.agents(view)
+    assert list(agents["agent"]) == ["triage", "coder"]
+    assert agents["failure_rate"].tolist() == [pytest.approx(3 / 9), 0]
+    assert agents["green"].tolist() == [2, 0]
+
+
+def test_models_are_merged_under_the_name_that_is_asked_for(view: View) -> None:
+    models = queries.models(view)
+    assert list(models["model"]) == ["gpt-4.1"]
+    assert models["calls"].tolist() == [2]
+    assert models["tokens_per_s"].tolist() == [50]
+    assert models["first_token_s"].tolist() == [pytest.approx(0.2)]
+    assert list(models["answered"].iloc[0]) == ["gpt-4.1-2025-04-14"]
+
+
+def test_tools_fail_or_come_back_empty(view: View) -> None:
+    tools = queries.tools(view)
+    assert list(tools["tool"]) == ["lookup"]
+    assert tools[["calls", "error_rate", "reported_rate"]].iloc[0].tolist() == [2, 0.5, 0]
+    assert 0 < tools["empty_rate"].iloc[0] <= 1
+
+
+def test_drops_are_summed(view: View) -> None:
+    assert queries.drops(view)[["reason", "dropped"]].iloc[0].tolist() == ["malformed", 6]
+
+
+def test_coverage_says_what_is_missing(view: View) -> None:
+    covered = queries.coverage(view).iloc[0]
+    assert covered["tokens"] == 1
+    assert covered["messages"] == 0.5
+    assert covered["tools_offered"] == 0
+
+
+def test_agent_narrows_everything(filled: Settings, now_ns: int) -> None:
+    view = View.of("1h", now_ns, "coder")
+    assert queries.totals(view)["traces"] == 1
+    assert list(queries.agents(view)["agent"]) == ["coder"]
+    assert queries.models(view).empty
+    assert queries.agent_names(view) == ["coder", "triage"]
+
+
+@pytest.mark.parametrize("name", RANGES)
+def test_every_range_works_on_an_empty_store(empty: Settings, now_ns: int, name: str) -> None:
+    view = View.of(name, now_ns)
+    assert queries.totals(view)["traces"] == 0
+    assert queries.over_time(view)["traces"].sum() == 0
+    assert not queries.any_telemetry()
+    for query in VIEW_QUERIES:
+        assert len(getattr(queries, query)(view)) == 0 or query == "over_time"
+
+
+def test_hostile_values_stay_values(filled: Settings, now_ns: int) -> None:
+    view = View.of("1h", now_ns, "'; DROP TABLE span_versions --")
+    assert queries.totals(view)["traces"] == 0
+    assert queries.trace("' OR 1 = 1 --") is None
+    assert queries.any_telemetry()
+
+
+def test_every_query_is_explained_by_the_engine(filled: Settings, now_ns: int) -> None:
+    values = View.of("1h", now_ns).values(
+        before=View.of("1h", now_ns).since, step=60, rule="", severity="", rows=5, trace_id="a", span_id="b"
+    )
+    client = StoreClient(filled)
+    for name in source.names():
+        assert client.rows(f"EXPLAIN {source.sql(name)}", values), name
+    client.close()
