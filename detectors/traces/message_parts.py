@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any, Final, NamedTuple
 
 import orjson
@@ -11,6 +12,7 @@ from detectors.traces.loose_json import CUT
 
 _MAX_PRINTED: Final = 1 << 20
 _ABSENT: Final = object()
+_OBSERVATION = re.compile(r"(?:Call id: (\S{1,100})\n)?(?:Observation:\n|(?=Error:\n))")
 _INNER_CALLS: Final = ("function", "toolInvocation", "payload", "server_tool_call")
 _INNER_CALL_KEYS: Final = frozenset(_INNER_CALLS)
 _LINK_KEYS: Final = frozenset(shapes.LINK_KEYS)
@@ -97,13 +99,21 @@ def read_result(node: dict[str, Any], word: str | None, *, chat: bool = False) -
         if str(content["type"]).startswith("error"):
             is_error = True
         content = content["value"]
-    return Result(
+    result = Result(
         call_id(source, own=not (chat and "tool_call_id" in node)),
         None if _NAME_KEYS.isdisjoint(source) else shapes.first_text(source, shapes.NAME_KEYS),
         content_text(content) if stated else None,
         is_error,
         stated,
     )
+    return _observed(result) if chat else result
+
+
+def _observed(result: Result) -> Result:
+    """Take smolagents' heading off a result: `Call id: x`, `Observation:`."""
+    if result.content is None or not (heading := _OBSERVATION.match(result.content)):
+        return result
+    return result._replace(call_id=result.call_id or heading[1], content=result.content[heading.end() :])
 
 
 def json_text(value: Any) -> str:

@@ -51,6 +51,7 @@ _BESIDE_CONTENT: Final = frozenset((*shapes.CALL_LIST_KEYS, *_INNER_TURN, "funct
 _WRAPPED_KEYS: Final = frozenset((*_CALL_KEYS, *_RESULT_WRAPPERS, "function"))
 _NOT_TEXT_PARTS: Final = frozenset(("finish_reason", "index", "message", "generation_info", "finishReason"))
 _PRINTED_CALLS: Final = "Calling tools:"
+"""What smolagents writes before the calls that it prints into the history."""
 
 
 class Walk(Findings):
@@ -161,12 +162,7 @@ class Walk(Findings):
             self.facts_of_turn(node)
             if self.response_id is None and "stop_reason" in node:
                 self.response_id = shapes.first_text(node, ("id",))
-        content: Any = _ABSENT
-        for key in shapes.CONTENT_KEYS:
-            if key in node:
-                content = node[key]
-                if content:
-                    break
+        content = _content_of(node)
         if role == TOOL:
             self._tool_message(node, content, depth)
         elif content is not _ABSENT:
@@ -197,7 +193,7 @@ class Walk(Findings):
             self.prose(content, role)
             if content[:1] in ("[", "{") and '"type"' in content:
                 self._blocks_in_text(content, role, depth)
-            elif content.startswith(_PRINTED_CALLS):  # smolagents
+            elif content.startswith(_PRINTED_CALLS):
                 self._nested(content[len(_PRINTED_CALLS) :].strip(), depth)
         elif kind is list:
             if not content:
@@ -235,6 +231,8 @@ class Walk(Findings):
             text = text_of(node)
             if text is not None:
                 self.prose(text, role)
+                if text.startswith(_PRINTED_CALLS):
+                    self._nested(text[len(_PRINTED_CALLS) :].strip(), depth)
             elif role == ASSISTANT and self.said is None:
                 self.said = False
             return True
@@ -304,6 +302,21 @@ class Walk(Findings):
             if content is not _ABSENT:
                 node = {**node, "content": content}
             self.result(node, None, chat=True)
+
+
+def _content_of(node: dict[str, Any]) -> Any:
+    """The first content of a message that is not empty, an empty one, or _ABSENT."""
+    content: Any = _ABSENT
+    for key in shapes.CONTENT_KEYS:
+        if key in node:
+            content = node[key]
+            if content:
+                break
+    if content is _ABSENT and type(node.get("message")) is str:  # Cohere's chat history
+        return node["message"]
+    if type(content) is list and content and type(content[0]) is dict and "message_content" in content[0]:
+        return [item.get("message_content", item) if type(item) is dict else item for item in content]
+    return content
 
 
 def _is_block(node: Any) -> bool:

@@ -150,6 +150,37 @@ CONVERSATIONS: dict[str, Any] = {
              "tool_call.function.arguments": WRITTEN}]},
         {"message.role": "tool", "message.tool_call_id": ID, "message.content": RESULT},
     ],
+    "openinference nested": [
+        {"message": {"role": "user", "contents": [{"message_content": {"type": "text", "text": "Weather?"}}]}},
+        {"message": {"role": "assistant", "tool_calls": [
+            {"tool_call": {"id": ID, "function": {"name": TOOL, "arguments": WRITTEN}}}]}},
+        {"message": {"role": "tool", "tool_call_id": ID,
+                     "contents": [{"message_content": {"type": "text", "text": RESULT}}]}},
+    ],
+    "smolagents": [
+        {"role": "tool-call", "content": [{"type": "text", "text": "Calling tools:\n" + repr([
+            {"id": ID, "type": "function", "function": {"name": TOOL, "arguments": ARGUMENTS}}])}]},
+        {"role": "tool-response", "content": [
+            {"type": "text", "text": f"Call id: {ID}\nObservation:\n{RESULT}"}]},
+    ],
+    "cohere v1": [
+        {"role": "CHATBOT", "message": "", "tool_calls": [{"id": ID, "name": TOOL, "parameters": ARGUMENTS}]},
+        {"role": "TOOL", "tool_results": [
+            {"call": {"id": ID, "name": TOOL, "parameters": ARGUMENTS}, "outputs": [{"text": RESULT}]}]},
+    ],
+    "logfire events": [
+        {"event.name": "gen_ai.assistant.message", "role": "assistant", "tool_calls": [_openai_call()]},
+        {"event.name": "gen_ai.tool.message", "id": ID, "role": "tool", "content": RESULT},
+    ],
+    "autogen core": [
+        {"type": "AssistantMessage", "source": "a", "content": [{"id": ID, "name": TOOL, "arguments": WRITTEN}]},
+        {"type": "FunctionExecutionResultMessage", "content": [
+            {"call_id": ID, "name": TOOL, "content": RESULT, "is_error": False}]},
+    ],
+    "crewai task": {"raw": "done", "messages": [
+        {"role": "assistant", "content": "", "tool_calls": [_openai_call()]},
+        {"role": "tool", "content": RESULT, "tool_call_id": ID, "name": TOOL},
+    ]},
     "list of JSON texts": [
         json.dumps({"role": "assistant", "content": "", "tool_calls": [_openai_call()]}),
         json.dumps({"role": "tool", "tool_call_id": ID, "content": RESULT}),

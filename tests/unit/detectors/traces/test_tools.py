@@ -38,6 +38,7 @@ DIALECTS: dict[str, Any] = {
     "mcp": {"jsonrpc": "2.0", "id": 1, "result": {"tools": [{"name": "get_weather", "inputSchema": SCHEMA}]}},
     "by name": {"get_weather": {"description": "d", "inputSchema": {"jsonSchema": SCHEMA}}},
     "openinference": [{"tool.json_schema": json.dumps({"type": "function", "function": FUNCTION})}],
+    "openinference nested": [{"tool": {"json_schema": json.dumps({"type": "function", "function": FUNCTION})}}],
     "pydantic-ai": {"function_tools": [{"name": "get_weather", "parameters_json_schema": SCHEMA}], "output_tools": []},
 }
 
