@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import cache
 from typing import Final
 
@@ -14,14 +15,28 @@ from dimwatch.records import SPAN_KINDS
 from ingest.conventions import KIND_ORDER
 from ingest.conventions.base import Convention
 from ingest.fields import FieldReader
+from ingest.guess import KINDS, MODEL_NAMES, SPAN_NAMES
 
 Codes = npt.NDArray[np.int16]
 
 KIND_CODE: Final = {kind: code for code, kind in enumerate(SPAN_KINDS)}
 _OTHER: Final = KIND_CODE["other"]
 _KINDS: Final = pa.array(SPAN_KINDS, pa.string())
-_CONVENTIONS: Final = pa.array([convention.name for convention in KIND_ORDER] + [""], pa.string())
+_CONVENTIONS: Final = pa.array([convention.name for convention in KIND_ORDER] + ["", "guessed"], pa.string())
 _NO_CONVENTION: Final = len(KIND_ORDER)
+_GUESSED: Final = _NO_CONVENTION + 1
+_HTTP: Final = KIND_CODE["http"]
+_TOOL: Final = KIND_CODE["tool"]
+_STEPS: Final = (KIND_CODE["chain"], _OTHER)
+_NAMES_A_TOOL: Final = ("tool.name", "gen_ai.tool.name", "tool_name")
+_WORDS_OF_MODELS: Final = (
+    "input_tokens",
+    "output_tokens",
+    "input_messages",
+    "output_messages",
+    "finish_reason",
+    "output",
+)
 
 
 @cache
@@ -40,8 +55,11 @@ def _kind_of(convention: Convention, value: str) -> int | None:
     return None if kind is None or kind == "other" else KIND_CODE[kind]
 
 
-def kinds_of(reader: FieldReader, names: pa.Array) -> tuple[Codes, pa.Array, pa.Array]:
-    """Kind codes, kinds and deciding conventions of the spans called `names`."""
+def kinds_of(
+    reader: FieldReader, names: pa.Array, guesses: Mapping[str, tuple[str, ...]]
+) -> tuple[Codes, pa.Array, pa.Array]:
+    """Kind codes, kinds and deciding conventions of the spans called `names`; `guesses` for what no convention
+    decides."""
     count = len(names)
     codes = np.full(count, _OTHER, dtype=np.int16)
     by = np.full(count, _NO_CONVENTION, dtype=np.int16)
@@ -52,6 +70,7 @@ def kinds_of(reader: FieldReader, names: pa.Array) -> tuple[Codes, pa.Array, pa.
         for attribute, kind in reversed(list(convention.kind_if_present.items())):
             owners, _ = reader.rows_with(attribute)
             codes[owners], by[owners] = KIND_CODE[kind], number
+    _guess(reader, names, guesses, codes, by)
     for number, convention in reversed(list(enumerate(KIND_ORDER))):
         owners, values = reader.values(convention.kind_attribute)
         if not len(owners):
@@ -62,7 +81,48 @@ def kinds_of(reader: FieldReader, names: pa.Array) -> tuple[Codes, pa.Array, pa.
         value_codes = meant[encoded.indices.to_numpy(zero_copy_only=False)]
         known = value_codes >= 0
         codes[owners[known]], by[owners[known]] = value_codes[known], number
+    for attribute in _NAMES_A_TOOL:  # a step that names its tool is the tool's
+        owners, _ = reader.rows_with(attribute)
+        codes[owners[np.isin(codes[owners], _STEPS)]] = _TOOL
     # The Agent Development Kit wraps calls that run in parallel in a span that is called like a tool.
     merged = pc.match_substring(names, "(merged").to_numpy(zero_copy_only=False)
     codes[merged] = KIND_CODE["chain"]
     return codes, _KINDS.take(pa.array(codes)), _CONVENTIONS.take(pa.array(by))
+
+
+def _guess(
+    reader: FieldReader, names: pa.Array, guesses: Mapping[str, tuple[str, ...]], codes: Codes, by: Codes
+) -> None:
+    """Kinds of spans that no convention knows: from what they say their kind is, from what they carry, from their
+    name."""
+    unknown = codes == _OTHER
+    if unknown.any():
+        for pattern, kind in SPAN_NAMES:
+            matched = unknown & pc.match_substring_regex(names, pattern).to_numpy(zero_copy_only=False)
+            codes[matched], by[matched] = KIND_CODE[kind], _GUESSED
+        words = _rows(reader, guesses, _WORDS_OF_MODELS, len(names))
+        named = unknown & words & pc.match_substring_regex(names, MODEL_NAMES).to_numpy(zero_copy_only=False)
+        talks = unknown & words & _rows(reader, guesses, ("request_model", "response_model"), len(names))
+        codes[named | talks], by[named | talks] = KIND_CODE["llm"], _GUESSED
+        payload = _rows(reader, guesses, ("tool_arguments", "tool_result"), len(names))
+        called = unknown & payload & _rows(reader, guesses, ("tool",), len(names))
+        codes[called], by[called] = _TOOL, _GUESSED
+    for key in reversed(guesses.get("kind", ())):
+        owners, values = reader.values(key)
+        encoded = values.fill_null("").dictionary_encode()
+        words_of = [KINDS.get(value.strip(' "').lower()) for value in encoded.dictionary.to_pylist()]
+        meant = np.array([-1 if word is None else KIND_CODE[word] for word in words_of], dtype=np.int16)
+        value_codes = meant[encoded.indices.to_numpy(zero_copy_only=False)]
+        known = (value_codes >= 0) & (codes[owners] != _HTTP)
+        codes[owners[known]], by[owners[known]] = value_codes[known], _GUESSED
+
+
+def _rows(
+    reader: FieldReader, guesses: Mapping[str, tuple[str, ...]], columns: tuple[str, ...], count: int
+) -> npt.NDArray[np.bool_]:
+    """Rows that carry an attribute which may hold one of these columns."""
+    rows = np.zeros(count, dtype=np.bool_)
+    for column in columns:
+        for key in guesses.get(column, ()):
+            rows[reader.rows_with(key)[0]] = True
+    return rows

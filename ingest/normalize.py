@@ -15,6 +15,7 @@ import pyarrow.compute as pc
 from dimwatch import vocabulary
 from dimwatch.errors import InvalidError
 from dimwatch.records import SPAN
+from ingest.fallback import Fallback
 from ingest.fields import FieldReader, attribute_map, json_strings, sources
 from ingest.kinds import KIND_CODE, Codes, kinds_of
 from ingest.message_events import messages_of_span_events
@@ -121,6 +122,7 @@ class _Canonical:
             events.array, events.kvlist, events.bytes,
         )  # fmt: skip
         self._reader = FieldReader(self._count, raw.attributes, on_spans)
+        self._fallback = Fallback(self._reader, self._count)
         self._resources = FieldReader(raw.resources, raw.resource_attributes)
         self._texts: dict[str, pa.Array] = {}
         self._start = raw.start_ns.astype(np.int64)
@@ -128,9 +130,9 @@ class _Canonical:
 
     def table(self) -> pa.Table:
         raw, count = self._raw, self._count
-        kind_codes, kinds, conventions = kinds_of(self._reader, raw.name)
+        kind_codes, kinds, conventions = kinds_of(self._reader, raw.name, self._fallback.names)
         texts = self._read_texts(kind_codes)
-        numbers = self._read_numbers()
+        numbers = self._read_numbers(kind_codes)
         received = np.array([request.received_ns for request in self._requests], dtype=np.int64)[raw.request]
         columns: dict[str, pa.Array] = {
             "tenant": pa.array([request.tenant for request in self._requests]).take(pa.array(raw.request)),
@@ -146,7 +148,7 @@ class _Canonical:
             "start_time": self._start,
             "duration_ns": self._end - self._start,
             "received_time": received,
-            "reported_status": self._reported_status(texts["error_type"]),
+            "reported_status": self._reported_status(kind_codes),
             "effective_status": pa.repeat("unknown", count),
             "effective_reason": pa.repeat("", count),
             "counted": self._counted(kind_codes),
@@ -166,6 +168,7 @@ class _Canonical:
         for attribute, paths in sources().json_texts.items():
             for column, values in reader.from_json(attribute, paths).items():
                 found[column] = pc.coalesce(found[column], values)
+        self._fallback.fill(found, kinds)
         resource = pa.array(raw.resource)
         for column, names in _SERVICE.items():
             of_resource = self._resources.text(names).take(resource)
@@ -218,13 +221,14 @@ class _Canonical:
         found["resource_attributes"] = self._resource_maps()
         return found
 
-    def _read_numbers(self) -> dict[str, pa.Array]:
+    def _read_numbers(self, kinds: Codes) -> dict[str, pa.Array]:
         reader, known = self._reader, sources()
         found = {column: reader.number(names) for column, names in known.numbers.items()}
         for attribute, paths in known.json_numbers.items():
             for column, values in reader.from_json(attribute, paths).items():
                 numeric = pc.if_else(pc.match_substring_regex(values, r"^-?\d+(\.\d+)?$"), values, None)
                 found[column] = pc.coalesce(found[column], pc.cast(numeric, pa.float64()))
+        found = {column: self._fallback.number(column, values, kinds) for column, values in found.items()}
         for column, units in known.durations.items():
             found[column] = reader.duration_ns(units)
         duration = pa.array((self._end - self._start).astype(np.float64))
@@ -276,8 +280,9 @@ class _Canonical:
         types = reader.text(("exception.type",)).take(indices)
         return types, reader.text(("exception.message",)).take(indices)
 
-    def _reported_status(self, error_type: pa.Array) -> pa.Array:
+    def _reported_status(self, kinds: Codes) -> pa.Array:
         codes = np.clip(self._raw.status_code, 0, 2)
+        codes[self._fallback.failed(kinds)] = 2
         for attribute, bad in sources().error_flags.items():
             owners, values = self._reader.values(attribute)
             if len(owners):
