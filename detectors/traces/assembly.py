@@ -32,6 +32,8 @@ _GAP_FACTOR: Final = 3.0
 """How many times the longest recent gap a service's traces may pause before they count as over."""
 _GAP_DECAY: Final = 0.998
 _COMPACT_BELOW: Final = 0.25
+_SHARE_IN_PLACE: Final = 0.2
+"""Rows that are a larger share of their chunk are pointed at instead of being copied out of it."""
 _REMEMBERED_CLOSED: Final = 200_000
 
 
@@ -45,28 +47,30 @@ class _Chunk:
     bytes: int
     record: int
 
-    def take(self, due: npt.NDArray[np.bool_]) -> tuple[pa.Table, Slots] | None:
-        """Remove and return the rows whose slot is due."""
+    def take(self, due: npt.NDArray[np.bool_]) -> tuple[pa.Table, Slots, Slots] | None:
+        """Remove the rows whose slot is due: a table, which of its rows they are, and their slots."""
         rows = np.flatnonzero(due[self.slots] & (self.slots != GONE))
         if not len(rows):
             return None
-        slots = self.slots[rows]
-        taken = self.table if len(rows) == self.table.num_rows else self.table.take(pa.array(rows))
+        slots, table = self.slots[rows], self.table
         self.slots[rows] = GONE
+        if len(rows) < _SHARE_IN_PLACE * table.num_rows:
+            table, rows = table.take(pa.array(rows)), np.arange(len(rows))
         self.left -= len(rows)
         if 0 < self.left < _COMPACT_BELOW * len(self.slots):
             kept = np.flatnonzero(self.slots != GONE)
             self.table, self.slots = self.table.take(pa.array(kept)), self.slots[kept]
             self.bytes = self.table.nbytes
-        return taken, slots
+        return table, rows, slots
 
 
 @dataclass(slots=True)
 class Closed:
-    """Traces to be judged: their rows, and for each row the number of its trace in this batch."""
+    """Traces to be judged."""
 
     spans: pa.Table
-    trace: Slots
+    rows: Slots  # those rows of `spans` that belong here
+    trace: Slots  # by row: the number of its trace in this batch
     content: pa.Table | None
     late: npt.NDArray[np.bool_]  # by trace: an addition to a trace that was closed before
     forced: npt.NDArray[np.bool_]  # by trace: closed for lack of room, not because it was over
@@ -340,8 +344,8 @@ class Assembler:
         due[slots] = True
         number = np.full(len(self._last), GONE, dtype=np.int64)
         number[slots] = np.arange(len(slots))
-        spans, span_slots = _taken(self._chunks, due)
-        content, _ = _taken(self._content, due)
+        spans, rows, span_slots = _taken(self._chunks, due)
+        content, content_rows, _ = _taken(self._content, due)
         forced = np.array([slot in self._forced for slot in slots.tolist()], dtype=np.bool_)
         late = self._late[slots].copy()
         cause = Counter(
@@ -361,9 +365,11 @@ class Assembler:
         self._chunks = [chunk for chunk in self._chunks if chunk.left]
         self._content = [chunk for chunk in self._content if chunk.left]
         if spans is None:
-            self.dropped["content_without_span"] += content.num_rows if content is not None else 0
+            self.dropped["content_without_span"] += len(content_rows)
             return None
-        return Closed(spans, number[span_slots], content, late, forced, self._due[slots].copy(), +cause)
+        if content is not None:
+            content = content.take(pa.array(content_rows))
+        return Closed(spans, rows, number[span_slots], content, late, forced, self._due[slots].copy(), +cause)
 
     @staticmethod
     def _ns(seconds: float) -> int:
@@ -385,8 +391,11 @@ def _copied(chunks: list[_Chunk], wanted: npt.NDArray[np.bool_], before: int) ->
     return pa.concat_tables(parts) if parts else None
 
 
-def _taken(chunks: list[_Chunk], due: npt.NDArray[np.bool_]) -> tuple[pa.Table | None, Slots]:
+def _taken(chunks: list[_Chunk], due: npt.NDArray[np.bool_]) -> tuple[pa.Table | None, Slots, Slots]:
     parts = [part for chunk in chunks if (part := chunk.take(due)) is not None]
     if not parts:
-        return None, np.empty(0, dtype=np.int64)
-    return pa.concat_tables([table for table, _ in parts]), np.concatenate([slots for _, slots in parts])
+        return None, np.empty(0, dtype=np.int64), np.empty(0, dtype=np.int64)
+    tables = [table for table, _, _ in parts]
+    offsets = np.cumsum([0, *(table.num_rows for table in tables[:-1])])
+    rows = np.concatenate([rows + offset for (_, rows, _), offset in zip(parts, offsets, strict=True)])
+    return pa.concat_tables(tables), rows, np.concatenate([slots for _, _, slots in parts])

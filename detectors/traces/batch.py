@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cached_property
 from typing import Final
 
@@ -42,15 +42,25 @@ class TraceBatch:
     """Spans of whole traces, ordered by trace and start time, without doubles.
 
     `trace[i]` is the number of the trace that span row `i` belongs to; `parent[i]` the row of its parent, or NONE.
+    Columns are gathered from the spans as they came only when somebody asks for them.
     """
 
-    def __init__(self, spans: pa.Table, trace: Rows, late: Mask, forced: Mask) -> None:
-        spans, trace = _without_doubles(spans, trace)
-        start = spans["start_time"].cast(pa.int64()).to_numpy()
-        duration = spans["duration_ns"].to_numpy()
+    def __init__(self, spans: pa.Table, rows: Rows, trace: Rows, late: Mask, forced: Mask) -> None:
+        """`rows` are the rows of `spans` that belong here, and `trace` their trace numbers."""
+        self._source = spans
+        self._gathered: dict[str, pa.Array] = {}
+        self._replaced: set[str] = set()
+        self._derived: dict[str, Mask] = {}
+        ids = id_numbers(self._chunk("span_id"))[rows]
+        kept = _last_of_doubles(trace, ids)
+        if kept is not None:
+            rows, trace, ids = rows[kept], trace[kept], ids[kept]
+        start = self._chunk("start_time").cast(pa.int64()).to_numpy()[rows]
+        duration = self._chunk("duration_ns").to_numpy()[rows]
         # A parent that starts with its child comes first: longer first.
         order = np.lexsort((-duration, start, trace))
-        self.spans: pa.Table = spans.take(pa.array(order)).combine_chunks()
+        self._rows = rows[order]
+        self._ids = ids[order]
         self.trace: Rows = trace[order]
         self.start: Rows = start[order]
         self.end: Rows = self.start + duration[order]
@@ -58,21 +68,67 @@ class TraceBatch:
         self.late = late
         self.forced = forced
         self.first: Rows = np.searchsorted(self.trace, np.arange(self.traces + 1))
-        self._ids = id_numbers(self.column("span_id"))
-        parents = id_numbers(self.column("parent_span_id"))
+        parents = id_numbers(self._chunk("parent_span_id"))[self._rows]
         self.is_root: Mask = parents == 0
         self.parent: Rows = self._rows_of(self.trace, parents)
-        kinds = pc.index_in(self.column("kind"), value_set=pa.array(SPAN_KINDS))
-        self._kind: npt.NDArray[np.int32] = kinds.to_numpy(zero_copy_only=False)
+        kinds = pc.index_in(self._chunk("kind"), value_set=pa.array(SPAN_KINDS))
+        self._kind: npt.NDArray[np.int32] = kinds.to_numpy(zero_copy_only=False)[self._rows]
         self.failed: Mask = self._failed()
 
     def __len__(self) -> int:
         return len(self.trace)
 
     def column(self, name: str) -> pa.Array:
-        """A span column as one Arrow array."""
-        column = self.spans[name]
-        return column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()
+        """A span column as one Arrow array. To look at a few rows, `take` is cheaper."""
+        if name not in self._gathered:
+            self._gathered[name] = self._chunk(name).take(pa.array(self._rows))
+        return self._gathered[name]
+
+    def take(self, name: str, rows: Rows | Sequence[int] | pa.Array) -> pa.Array:
+        """A span column at some rows; a null row gives null."""
+        if not isinstance(rows, pa.Array):
+            rows = pa.array(np.asarray(rows, dtype=np.int64))
+        if name in self._gathered:
+            return self._gathered[name].take(rows)
+        return self._chunk(name).take(pa.array(self._rows).take(rows))
+
+    def texts(self, name: str, rows: Rows | Sequence[int]) -> list[str | None]:
+        """The values of a string column at a few rows."""
+        values: list[str | None] = self.take(name, rows).to_pylist()
+        return values
+
+    def replace(self, name: str, values: pa.Array) -> None:
+        """Exchange a column: before anything has been derived from it."""
+        self._gathered[name] = values
+        self._replaced.add(name)
+        self._derived.pop(name, None)
+
+    def whole_rows(self, rows: Rows) -> pa.Table:
+        """Span rows with all columns, exchanged ones included."""
+        picked = pa.array(rows)
+        table = self._source.take(pa.array(self._rows[rows]))
+        for name in self._replaced:
+            index = table.schema.get_field_index(name)
+            table = table.set_column(index, table.schema.field(index), self._gathered[name].take(picked))
+        return table
+
+    def _chunk(self, name: str) -> pa.Array:
+        """A column of the source as one array."""
+        column = self._source[name]
+        if column.num_chunks != 1:
+            index = self._source.schema.get_field_index(name)
+            column = pa.chunked_array([column.combine_chunks()])
+            self._source = self._source.set_column(index, self._source.schema.field(index), column)
+        return column.chunk(0)
+
+    def _map(self, name: str, compute: Callable[[pa.Array], pa.Array]) -> Mask:
+        """A condition on a column, by row: worked out on the source, where no text has to be gathered."""
+        if name in self._gathered:
+            held = pc.fill_null(compute(self._gathered[name]), False).to_numpy(zero_copy_only=False)
+            return held.astype(np.bool_, copy=False)
+        held = pc.fill_null(compute(self._chunk(name)), False).to_numpy(zero_copy_only=False)
+        result: Mask = held.astype(np.bool_, copy=False)[self._rows]
+        return result
 
     def _failed(self) -> Mask:
         """Spans that failed by their own word: status, error attribute, or a recorded exception and no answer."""
@@ -84,29 +140,15 @@ class TraceBatch:
             failed |= raised & (unanswered | without_result)
         return failed
 
-    def replace(self, name: str, values: pa.Array) -> None:
-        """Exchange a column: before anything has been derived from it."""
-        index = self.spans.schema.get_field_index(name)
-        self.spans = self.spans.set_column(index, self.spans.schema.field(index), values)
-
-    def texts(self, name: str, rows: Rows | Sequence[int]) -> list[str | None]:
-        """The values of a string column at a few rows."""
-        values: list[str | None] = self.column(name).take(pa.array(np.asarray(rows, dtype=np.int64))).to_pylist()
-        return values
-
     def mask(self, name: str, value: str) -> Mask:
         """Rows where a string column has this value."""
-        result: Mask = pc.equal(self.column(name), value).to_numpy(zero_copy_only=False)
-        return result
+        return self._map(name, lambda column: pc.equal(column, value))
 
     def present(self, name: str) -> Mask:
         """Rows where a column says something: neither null nor ""."""
-        column = self.column(name)
-        valid = pc.is_valid(column)
-        if pa.types.is_string(column.type):
-            valid = pc.and_(valid, pc.not_equal(pc.fill_null(column, ""), ""))
-        result: Mask = valid.to_numpy(zero_copy_only=False)
-        return result
+        if name not in self._derived:
+            self._derived[name] = self._map(name, _says_something)
+        return self._derived[name].copy()
 
     def kind(self, *kinds: str) -> Mask:
         """Rows of any of these kinds."""
@@ -190,7 +232,7 @@ class TraceBatch:
         holders = np.flatnonzero(own)[::-1]
         first[self.trace[holders]] = holders
         pick = np.where(own, rows, np.where(above != NONE, above, first[self.trace]))
-        return pc.fill_null(self.column(name).take(pa.array(pick, mask=pick == NONE)), "")
+        return pc.fill_null(self.take(name, pa.array(pick, mask=pick == NONE)), "")
 
     def _rows_of(self, trace: Rows, ids: npt.NDArray[np.uint64]) -> Rows:
         """For each span row the row of the span with this id in its trace, NONE if it is not there (or is 0)."""
@@ -209,12 +251,16 @@ def _mix(trace: npt.NDArray[np.int64], ids: npt.NDArray[np.uint64]) -> npt.NDArr
     return mixed
 
 
-def _without_doubles(spans: pa.Table, trace: Rows) -> tuple[pa.Table, Rows]:
-    """Keep the last received row of each span: exporters send again what they had no answer for."""
-    ids = _mix(trace, id_numbers(spans["span_id"].combine_chunks()))
-    order = np.argsort(ids, kind="stable")
-    last = np.append(ids[order][1:] != ids[order][:-1], True) if len(ids) else np.empty(0, dtype=np.bool_)
-    if last.all():
-        return spans, trace
-    kept = np.sort(order[last])
-    return spans.take(pa.array(kept)), trace[kept]
+def _says_something(column: pa.Array) -> pa.Array:
+    if pa.types.is_string(column.type):
+        return pc.greater(pc.binary_length(column), 0)
+    return pc.is_valid(column)
+
+
+def _last_of_doubles(trace: Rows, ids: npt.NDArray[np.uint64]) -> Rows | None:
+    """Positions of the last received row of each span, None if no span came twice: exporters send again what they
+    had no answer for."""
+    mixed = _mix(trace, ids)
+    order = np.argsort(mixed, kind="stable")
+    last = np.append(mixed[order][1:] != mixed[order][:-1], True)
+    return None if last.all() else np.sort(order[last])

@@ -222,7 +222,7 @@ def _strings(values: list[str | None]) -> pa.Array:
 
 def _merge(batch: TraceBatch, tools: Rows, asked: _Rows, results: _Rows) -> Calls:
     tool_rows = pa.array(tools)
-    tool_name, tool_id = batch.column("tool").take(tool_rows), batch.column("tool_call_id").take(tool_rows)
+    tool_name, tool_id = batch.take("tool", tool_rows), batch.take("tool_call_id", tool_rows)
     asked_trace, asked_row = np.array(asked.trace, dtype=np.int64), np.array(asked.row, dtype=np.int64)
     result_trace, result_row = np.array(results.trace, dtype=np.int64), np.array(results.row, dtype=np.int64)
     asked_name, asked_id = _strings(asked.name), _strings(asked.call_id)
@@ -257,7 +257,7 @@ def _merge(batch: TraceBatch, tools: Rows, asked: _Rows, results: _Rows) -> Call
         return pc.coalesce(*columns) if len(columns[0]) else columns[0]
 
     def tool_text(name: str) -> pa.Array:
-        column = batch.column(name).take(picked_tool)
+        column = batch.take(name, picked_tool)
         return pc.if_else(pc.is_in(pc.fill_null(column, ""), _UNSPECIFIED_IDS), None, column)
 
     asked_row_of = _rows(asked_row, asked_number)
@@ -284,9 +284,9 @@ def _merge(batch: TraceBatch, tools: Rows, asked: _Rows, results: _Rows) -> Call
             ),
             "",
         ),
-        arguments=first(batch.column("tool_arguments").take(picked_tool), _strings(asked.payload).take(picked_asked)),
+        arguments=first(batch.take("tool_arguments", picked_tool), _strings(asked.payload).take(picked_asked)),
         asked=_strings(asked.payload).take(picked_asked),
-        result=first(batch.column("tool_result").take(picked_tool), result_content.take(picked_result)),
+        result=first(batch.take("tool_result", picked_tool), result_content.take(picked_result)),
         is_error=result_error.take(picked_result),
         time=time,
     )

@@ -44,8 +44,8 @@ class Context:
         rows = self.calls.tool_row
         pick = pa.array(rows, mask=rows == NONE)
         kind, message = (
-            self.batch.column("error_type").take(pick),
-            self.batch.column("status_message").take(pick),
+            self.batch.take("error_type", pick),
+            self.batch.take("status_message", pick),
         )
         return pc.binary_join_element_wise(pc.fill_null(kind, ""), pc.fill_null(message, ""), ": ")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Final
 
 import numpy as np
@@ -11,6 +12,7 @@ import pyarrow.compute as pc
 from detectors.traces.batch import Mask, Rows, TraceBatch
 from detectors.traces.messages import NOTHING, MessageFacts, read_messages
 
+_FLAT: Final = re.compile(r'\{"\d+\.')
 _TOOL_TALK: Final = (
     r"(?i)tool|function[_C]?call|functionresponse|function_response|\"arguments\"|\"args\"|call_id|tooluse"
 )
@@ -27,7 +29,7 @@ class Documents:
     def talks_of_tools(self, side: str, rows: Mask) -> Rows:
         """Those of `rows` whose input_messages or output_messages may hold tool calls or results."""
         candidates = np.flatnonzero(rows)
-        texts = self._batch.column(side).take(candidates)
+        texts = self._batch.take(side, candidates)
         matched = pc.fill_null(pc.match_substring_regex(texts, _TOOL_TALK), False)
         talking: Rows = candidates[matched.to_numpy(zero_copy_only=False)]
         return talking
@@ -42,7 +44,7 @@ class Documents:
 
 def unflattened(document: str) -> str:
     """A JSON object of dotted keys (`{"0.message.role": ...}`) as the nested list it stands for."""
-    if not document.startswith('{"0.') and not document.startswith('{"1.'):
+    if _FLAT.match(document) is None:
         return document
     try:
         flat = orjson.loads(document)

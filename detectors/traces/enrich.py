@@ -33,7 +33,7 @@ def enrich(batch: TraceBatch, documents: Documents, version: Rows) -> None:
     candidates = np.flatnonzero(batch.kind("llm") & lacking & batch.present("output_messages"))
     if not len(candidates):
         return
-    texts = batch.column("output_messages").take(pa.array(candidates))
+    texts = batch.take("output_messages", candidates)
     rows = candidates[pc.match_substring_regex(texts, _SPEAKS).to_numpy(zero_copy_only=False)]
     facts = documents.read("output_messages", rows)
     gained = np.zeros(len(batch), dtype=np.bool_)

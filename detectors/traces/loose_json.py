@@ -119,10 +119,11 @@ _NOTHING: Final = object()
 
 
 class _Parser:
-    __slots__ = ("cut", "position", "text", "values")
+    __slots__ = ("cut", "length", "position", "text", "values")
 
     def __init__(self, text: str) -> None:
         self.text = text
+        self.length = len(text)
         self.position = 0
         self.cut = False
         self.values = 0
@@ -130,8 +131,13 @@ class _Parser:
 
     def more(self) -> bool:
         """Skip white space and say whether anything is left."""
-        self.position = _SPACE.match(self.text, self.position).end()  # type: ignore[union-attr]
-        return self.position < len(self.text)
+        position = self.position
+        if position >= self.length:
+            return False
+        if self.text[position] > " " and self.text[position] < "\x7f":
+            return True
+        self.position = _SPACE.match(self.text, position).end()  # type: ignore[union-attr]
+        return self.position < self.length
 
     def ended(self) -> bool:
         """Say whether the text ended inside a value."""
@@ -157,9 +163,10 @@ class _Parser:
             return self.sequence(depth, "]" if first == "[" else ")", bare=bare)
         if first == "<":
             return self.angle(depth)
-        if number := _NUMBER.match(text, position):
-            return self.number(number, bare=bare)
-        if prefix := _PREFIXED_STRING.match(text, position):
+        if (first not in "Ii" and not first.isalpha()) or text.startswith(("Infinity", "inf"), position):
+            if number := _NUMBER.match(text, position):
+                return self.number(number, bare=bare)
+        elif first in "bBuUrR" and (prefix := _PREFIXED_STRING.match(text, position)):
             self.position = prefix.end()
             return self.string(text[self.position])
         return self.word(depth, bare=bare)

@@ -18,8 +18,11 @@ _INNER_CALL_KEYS: Final = frozenset(_INNER_CALLS)
 _LINK_KEYS: Final = frozenset(shapes.LINK_KEYS)
 _NAME_KEYS: Final = frozenset(shapes.NAME_KEYS)
 _ARGUMENT_KEYS: Final = frozenset(shapes.ARGUMENT_KEYS)
+_OWN_ARGUMENT_KEYS: Final = _ARGUMENT_KEYS - {"input", "parameters", "kwargs", "params", "raw_input", "rawInput"}
 _RESULT_KEYS: Final = frozenset(shapes.RESULT_KEYS)
-_ANSWER_KEYS: Final = frozenset(("result", "output", "observation", "tool_call_error", "state"))
+_ANSWER_KEYS: Final = frozenset((
+    "result", "output", "observation", "tool_output", "toolOutput", "tool_result", "tool_call_error", "state",
+))  # fmt: skip
 _FLAG_KEYS: Final = frozenset((
     "is_error", "isError", "error", "tool_call_error", "status", "outcome", "state",
 ))  # fmt: skip
@@ -78,7 +81,7 @@ def call_id(node: dict[str, Any], *, own: bool = True) -> str | None:
     """The id of the call that an object makes or answers; without `own`, its bare `id` does not count."""
     if not _LINK_KEYS.isdisjoint(node) and (id_ := shapes.first_text(node, shapes.LINK_KEYS)) is not None:
         return id_
-    return shapes.first_text(node, ("id",)) if own else None
+    return shapes.first_text(node, ("id", "ref")) if own else None
 
 
 def read_result(node: dict[str, Any], word: str | None, *, chat: bool = False) -> Result:
@@ -164,9 +167,12 @@ def text_of(node: dict[str, Any]) -> str | None:
 
 
 def is_call(node: dict[str, Any]) -> bool:
-    """Recognise a call without a type: a name, arguments and an id, and nothing of a tool's definition."""
+    """Recognise a call without a type: a name, arguments and an id, and nothing of a tool's definition.
+
+    A bare `id`, `name` and `input` is anything: then the id or the arguments must be a tool's by name.
+    """
     return (
-        not _ARGUMENT_KEYS.isdisjoint(node)
+        not (_ARGUMENT_KEYS if not _LINK_KEYS.isdisjoint(node) else _OWN_ARGUMENT_KEYS).isdisjoint(node)
         and "description" not in node
         and "inputSchema" not in node
         and shapes.first_text(node, shapes.NAME_KEYS) is not None
@@ -191,7 +197,7 @@ def has_result(node: dict[str, Any]) -> bool:
         return False
     if node.get("state") in ("result", "output-available", "output-error"):
         return True
-    return any(node.get(key) is not None for key in ("result", "output", "observation", "tool_call_error"))
+    return any(node.get(key) is not None for key in _ANSWER_KEYS if key != "state")
 
 
 def without_prefixes(node: dict[str, Any]) -> dict[str, Any]:

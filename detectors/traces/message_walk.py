@@ -27,6 +27,7 @@ _MAX_NESTED: Final = 1 << 20
 _MAX_NODES: Final = 20_000
 _MAX_DEPTH: Final = 40
 _MAX_JSON_LEVELS: Final = 6
+_CLASS_NAME: Final = 48
 
 _SKIPPED: Final = frozenset((
     "metadata", "headers", "logprobs", "embedding", "embeddings", "input_schema", "inputSchema", "parameters",
@@ -37,9 +38,9 @@ _MESSAGE_MARKS: Final = frozenset((
     "role", "content", "parts", "data", "text", "responses", "message", "textContent", *shapes.CALL_LIST_KEYS,
 ))  # fmt: skip
 _RESULT_LISTS: Final = frozenset(shapes.RESULT_LIST_KEYS)
-_CALL_KEYS: Final = ("functionCall", "function_call", "toolUse", "tool_call", "toolCall")
+_CALL_KEYS: Final = ("functionCall", "function_call", "toolUse", "tool_call", "toolCall", "toolRequest", "tool_request")
 _RESULT_WRAPPERS: Final = (
-    "functionResponse", "function_response", "toolResult", "tool_call_result", "tool_response",
+    "functionResponse", "function_response", "toolResult", "tool_call_result", "tool_response", "toolResponse",
 )  # fmt: skip
 _INNER_TURN: Final = (
     "additional_kwargs", "response_metadata", "meta", "message", "update", "generation_info",
@@ -80,8 +81,8 @@ class Walk(Findings):
         """Go through any value."""
         kind = type(node)
         if kind is str:
-            if node[:1] in ("{", "[", '"'):
-                self._nested(node, depth)
+            if node[:1] in ("{", "[", '"') or (node[:1].isupper() and "(" in node[:_CLASS_NAME]):
+                self._nested(node, depth)  # JSON, or a printed object
             return
         if kind is not dict and kind is not list:
             return
@@ -118,6 +119,8 @@ class Walk(Findings):
                 self._message(kwargs, role, depth)
             else:
                 self.node(kwargs, depth + 1)
+        elif "_role" in node:  # Haystack's fields, serialised as they are
+            self._mapping({key.lstrip("_"): value for key, value in node.items()}, depth)
         elif "message.role" in node:
             self._mapping(without_prefixes(node), depth)
         elif not self._part(node, depth, ASSISTANT):

@@ -59,7 +59,7 @@ def _observations(context: Context, findings: list[tuple[Rule, Finding]], versio
     batch = context.batch
     rows = np.array([finding.row for _, finding in findings], dtype=np.int64)
     pick = pa.array(rows)
-    columns = {name: batch.column(name).take(pick).to_pylist() for name in _COPIED}
+    columns = {name: batch.take(name, pick).to_pylist() for name in _COPIED}
     agents, providers = batch.agent.take(pick).to_pylist(), batch.provider.take(pick).to_pylist()
     answered, asked = columns.pop("response_model"), columns.pop("request_model")
     tools, ends = columns.pop("tool"), batch.end[rows]
@@ -115,7 +115,7 @@ def _corrected(context: Context, findings: list[tuple[Rule, Finding]], version: 
     received = pc.cast(batch.column("received_time"), pa.int64())
     enriched = pc.not_equal(batch.column("version"), received).to_numpy(zero_copy_only=False)
     changed = sorted(worse.keys() | set(np.flatnonzero(enriched).tolist()))
-    spans = batch.spans.take(pa.array(changed, pa.int64()))
+    spans = batch.whole_rows(np.array(changed, dtype=np.int64))
     if not changed:
         return spans
     is_worse = pa.array([row in worse for row in changed])

@@ -104,12 +104,12 @@ def summarize(
         "waiting_ns": np.maximum(duration - _busy(batch), 0),
         "rules": pa.array([sorted(names) for names in rules], pa.list_(pa.string())),
         "version": version,
-        "name": batch.column("name").take(pa.array(root)),
+        "name": batch.take("name", root),
         "agent": batch.agent.take(pa.array(root)),
         "run_id": _run_ids(batch),
     }
     for name in ("tenant", "trace_id", "service", "service_version", "environment", "reported_status"):
-        columns[name] = batch.column(name).take(pa.array(root))
+        columns[name] = batch.take(name, root)
     for name in ("workflow", "conversation_id", "user_id"):
         columns[name] = _first_said(batch, name)
     arrays = [pc.cast(_array(columns[field.name]), field.type) for field in TRACE]
@@ -192,13 +192,13 @@ def _first_said(batch: TraceBatch, name: str) -> pa.Array:
     said = np.flatnonzero(batch.present(name))[::-1]
     pick = np.full(batch.traces, NONE, dtype=np.int64)
     pick[batch.trace[said]] = said
-    return pc.fill_null(batch.column(name).take(pa.array(pick, mask=pick == NONE)), "")
+    return pc.fill_null(batch.take(name, pa.array(pick, mask=pick == NONE)), "")
 
 
 def _run_ids(batch: TraceBatch) -> pa.Array:
     """The conversation, else the first linked trace, else the trace itself."""
     conversation = _first_said(batch, "conversation_id")
-    own = batch.column("trace_id").take(pa.array(batch.root))
+    own = batch.take("trace_id", pa.array(batch.root))
     links = batch.column("links")
     linked_rows = np.flatnonzero(pc.greater(pc.list_value_length(links), 0).to_numpy(zero_copy_only=False))[::-1]
     linked: list[str | None] = [None] * batch.traces

@@ -27,7 +27,7 @@ _MAX_LEVELS: Final = 8
 _MAX_REASON: Final = 160
 
 _LIST_KEYS: Final = (*sorted(shapes.TOOL_LIST_KEYS), "function_tools", "output_tools", "builtin_tools", "result")
-_WRAPPER_KEYS: Final = ("function", "toolSpec", "tool_spec", "tool", "definition", "tool.json_schema", "json_schema")
+_WRAPPER_KEYS: Final = ("function", "toolSpec", "tool_spec", "tool", "definition", "tool.json_schema", "json_schema", "data")
 _SCHEMA_KEYS: Final = (
     "parameters", "input_schema", "inputSchema", "parametersJsonSchema", "parameters_json_schema", "args_schema",
     "argsSchema", "jsonSchema", "schema", "tool_schema", "input", "tool.parameters", "outer_typed_dict_schema",

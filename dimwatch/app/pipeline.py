@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+import numpy as np
 import pyarrow as pa
 
 from detectors.traces.assembly import Assembler, Closed
@@ -81,10 +82,11 @@ class Pipeline:
 
     def _judge(self, closed: Closed | None, output: Output) -> None:
         if closed is not None:
-            spans = closed.spans
+            spans, rows = closed.spans, closed.rows
             if closed.content is not None:
-                spans = self._joined(spans, closed.content, int(closed.due_ns.max()))
-            judged = judge_traces(TraceBatch(spans, closed.trace, closed.late, closed.forced), closed.due_ns)
+                spans = self._joined(spans.take(pa.array(rows)), closed.content, int(closed.due_ns.max()))
+                rows = np.arange(len(rows))
+            judged = judge_traces(TraceBatch(spans, rows, closed.trace, closed.late, closed.forced), closed.due_ns)
             output.closed += closed.cause
             output.observations.append(judged.observations)
             output.traces.append(judged.traces)

@@ -74,7 +74,7 @@ def _told_by_agents(context: Context) -> Iterator[Finding]:
     told = batch.any_by_trace(batch.kind("llm"))
     steps = batch.kind("agent", "chain", "workflow", "other") & ~told[batch.trace]
     rows = np.flatnonzero(steps & batch.failed)
-    said = pc.match_substring_regex(batch.column("status_message").take(pa.array(rows)), _EMPTY_ANSWER)
+    said = pc.match_substring_regex(batch.take("status_message", rows), _EMPTY_ANSWER)
     failed = rows[said.to_numpy(zero_copy_only=False)]
     outer = batch.ancestor(failed, steps & batch.failed)
     for row in np.setdiff1d(failed, outer).tolist():

@@ -51,7 +51,7 @@ def _resent(context: Context) -> Iterator[Finding]:
     calls = batch.model_calls & ~batch.failed
     resent = pc.fill_null(pc.greater(batch.column("retries"), 0), False).to_numpy(zero_copy_only=False)
     for row in np.flatnonzero(calls & resent).tolist():
-        count = batch.column("retries")[row].as_py()
+        count = batch.take("retries", [row])[0].as_py()
         yield Finding(row, 0.95, f"Model call was sent again {count} time(s)", {"by": "retry", "retries": count})
     http = batch.kind("http")
     bad = pc.fill_null(pc.greater_equal(batch.column("http_status"), 400), False).to_numpy(zero_copy_only=False)
@@ -59,7 +59,7 @@ def _resent(context: Context) -> Iterator[Finding]:
     above = batch.ancestor(failed, calls, depth=3)
     for row in np.unique(above[above != NONE]).tolist():
         below = failed[above == row]
-        statuses = batch.column("http_status").take(pa.array(below)).to_pylist()
+        statuses = batch.take("http_status", below).to_pylist()
         yield Finding(
             row,
             0.9,

@@ -39,7 +39,7 @@ def find(context: Context) -> Iterator[Finding]:
             row = int(child[call])
             name, status = (
                 context.batch.texts("name", [row])[0],
-                context.batch.column("http_status")[row].as_py(),
+                context.batch.take("http_status", [row])[0].as_py(),
             )
             confidence = _SWALLOWED
             evidence |= {"kind": "swallowed_child", "child": name, "http_status": status}
