@@ -475,3 +475,21 @@ def test_huge_and_deep_payloads_are_bounded() -> None:
     deep = read_messages('{"a":' * 900 + "1" + "}" * 900)
     assert deep.truncated
     assert deep.calls == ()
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        {"id": "9", "name": "model", "input": {"a": 1}},
+        {"id": "agent-1", "name": "weather_agent", "parameters": {"temperature": 0}},
+        {"id": "t", "name": "get_weather", "description": "Weather", "args": {"city": "string"}},
+        {"type": "function", "function": {"name": TOOL, "parameters": {}}},
+        {"name": TOOL, "input_schema": {"type": "object"}},
+        {"id": "1", "text": "x", "result": "y"},
+    ],
+)
+def test_records_that_only_resemble_calls_and_results_are_neither(record: dict[str, Any]) -> None:
+    facts = read_messages(json.dumps({"data": [record]}))
+
+    assert facts.calls == ()
+    assert facts.results == ()
