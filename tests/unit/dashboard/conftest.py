@@ -1,58 +1,65 @@
-"""An embedded store for the dashboard's tests, empty or filled with a known fleet."""
+"""A store for the dashboard's tests, empty or filled with a known fleet.
+
+It is a process of its own: the embedded engine opens one folder a process, and other tests open theirs.
+"""
 
 from __future__ import annotations
 
+import os
 import socket
-import threading
+import subprocess
+import sys
 import time
+import urllib.request
 from collections.abc import Iterator
 
 import pytest
 
 from dashboard import source
-from dimwatch.app.store import http_server
 from dimwatch.clock import SystemClock
 from dimwatch.settings import Settings, Store
-from dimwatch.store.access import ensure_token
 from dimwatch.store.client import StoreClient
-from dimwatch.store.engine import Engine
-from dimwatch.store.migrate import migrate
-from dimwatch.store.server import StoreServer
 from tests.unit.dashboard.rows import fill
+
+PATIENCE_S = 60.0
+
+
+def _answers(url: str) -> bool:
+    try:
+        with urllib.request.urlopen(url, timeout=2) as response:
+            return bool(response.status == 200)
+    except OSError:
+        return False
 
 
 @pytest.fixture(scope="package")
-def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Settings, Engine]]:
-    listener = socket.create_server(("127.0.0.1", 0))
-    settings = Settings(data=tmp_path_factory.mktemp("dashboard"), store=Store(http_port=listener.getsockname()[1]))
-    engine = Engine(settings.store_path, max_memory_bytes=2 << 30)
-    with engine.session() as session:
-        session.run("CREATE DATABASE dimwatch")
-        session.use("dimwatch")
-        migrate(lambda sql: session.run(sql).data.decode(), settings.store)
-    server = http_server(StoreServer(settings, engine, ensure_token(settings)))
-    thread = threading.Thread(target=server.run, args=([listener],))
-    thread.start()
-    deadline = time.monotonic() + 10
-    while not server.started and time.monotonic() < deadline:
-        time.sleep(0.01)
-    yield settings, engine
-    server.should_exit = True
-    thread.join(10)
-    listener.close()
-    engine.close()
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+    settings = Settings(data=tmp_path_factory.mktemp("dashboard"), store=Store(http_port=port))
+    environment = os.environ | {"DIMWATCH_DATA": str(settings.data), "DIMWATCH_STORE__HTTP_PORT": str(port)}
+    process = subprocess.Popen([sys.executable, "-m", "dimwatch", "store"], env=environment)
+    try:
+        deadline = time.monotonic() + PATIENCE_S
+        while not _answers(f"http://127.0.0.1:{port}/ping"):
+            assert process.poll() is None
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+        yield settings
+    finally:
+        process.terminate()
+        process.wait(30)
 
 
 @pytest.fixture
-def empty(running: tuple[Settings, Engine]) -> Iterator[Settings]:
+def empty(running: Settings) -> Iterator[Settings]:
     """The settings of a store without a row, which the dashboard shows."""
-    settings, engine = running
-    source.configure(settings)
-    yield settings
-    with engine.session() as session:
-        session.use("dimwatch")
-        for name in ("span", "trace", "observation", "drop"):
-            session.run(f"TRUNCATE TABLE {name}_versions")
+    source.configure(running)
+    yield running
+    client = StoreClient(running, writer=True)
+    for name in ("span", "trace", "observation", "drop"):
+        client.command(f"TRUNCATE TABLE {name}_versions")
+    client.close()
 
 
 @pytest.fixture

@@ -13,6 +13,8 @@ from dashboard import source
 from dimwatch.settings import Settings, Store
 from tests.unit.dashboard.rows import HOSTILE, TRACE
 
+pytestmark = pytest.mark.e2e
+
 
 def _page(name: str, **query: str) -> AppTest:
     page = AppTest.from_file(str(resources.files("dashboard").joinpath("views", f"{name}.py")), default_timeout=60)

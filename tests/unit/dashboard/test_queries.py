@@ -9,6 +9,7 @@ from dashboard.queries import RANGES, View
 from dimwatch.settings import Settings
 from dimwatch.store.client import StoreClient
 
+pytestmark = pytest.mark.e2e
 VIEW_QUERIES = ("rules", "findings", "agents", "models", "tools", "drops", "coverage", "agent_names", "over_time")
 
 
