@@ -119,7 +119,7 @@ MODEL_NAMES: Final = (
 @lru_cache(maxsize=16384)
 def meaning(key: str) -> str | None:
     """The canonical column (or `kind`, or a failure flag) that an attribute of this name may hold, None for none."""
-    if len(key) > _MAX_KEY or "." in key and any(part.isdigit() for part in key.split(".")):
+    if len(key) > _MAX_KEY or ("." in key and any(part.isdigit() for part in key.split("."))):
         return None
     words = tuple(word.lower() for word in _WORDS.findall(key))
     if not words or words[0] in _FOREIGN:

@@ -27,7 +27,16 @@ _MAX_LEVELS: Final = 8
 _MAX_REASON: Final = 160
 
 _LIST_KEYS: Final = (*sorted(shapes.TOOL_LIST_KEYS), "function_tools", "output_tools", "builtin_tools", "result")
-_WRAPPER_KEYS: Final = ("function", "toolSpec", "tool_spec", "tool", "definition", "tool.json_schema", "json_schema", "data")
+_WRAPPER_KEYS: Final = (
+    "function",
+    "toolSpec",
+    "tool_spec",
+    "tool",
+    "definition",
+    "tool.json_schema",
+    "json_schema",
+    "data",
+)
 _SCHEMA_KEYS: Final = (
     "parameters", "input_schema", "inputSchema", "parametersJsonSchema", "parameters_json_schema", "args_schema",
     "argsSchema", "jsonSchema", "schema", "tool_schema", "input", "tool.parameters", "outer_typed_dict_schema",
@@ -58,6 +67,11 @@ class ToolSchema:
     def known(self) -> bool:
         """Whether there is anything to check arguments by."""
         return self._validator is not None
+
+    @property
+    def simple(self) -> SimpleSchema | None:
+        """The schema as flat properties, None when only the library can tell whether arguments fit."""
+        return self._simple
 
     def complaint(self, arguments: Any) -> str | None:
         """Why the arguments do not fit; None when they do, or when nothing is known."""
@@ -273,7 +287,7 @@ def _validator(schema: Mapping[str, Any]) -> Validator | None:
         return None
 
 
-class _Simple(NamedTuple):
+class SimpleSchema(NamedTuple):
     """What `_fits` checks of a schema without surprises: by property its types, those of its items, and its enum."""
 
     properties: Mapping[str, tuple[tuple[type, ...] | None, tuple[type, ...] | None, Any]]
@@ -281,7 +295,7 @@ class _Simple(NamedTuple):
     closed: bool
 
 
-def _simple(schema: Mapping[str, Any]) -> _Simple | None:
+def _simple(schema: Mapping[str, Any]) -> SimpleSchema | None:
     """The schema in a form that is quick to vouch by; None when only the library can tell."""
     if not _DESCRIBING.issuperset(schema) or "enum" in schema or "items" in schema:
         return None
@@ -295,7 +309,7 @@ def _simple(schema: Mapping[str, Any]) -> _Simple | None:
         if items is not None and (type(items) is not dict or not items.keys() <= _PLAIN or not _types(items)):
             return None
         properties[name] = (types, _types(items) if items else None, inner.get("enum"))
-    return _Simple(
+    return SimpleSchema(
         properties, tuple(schema.get("required") or ()), schema.get("additionalProperties", True) is not True
     )
 
@@ -311,7 +325,7 @@ def _types(schema: Mapping[str, Any]) -> tuple[type, ...] | None:
     return tuple(type_ for kind in kinds for type_ in _SIMPLE_TYPES[kind])
 
 
-def _fits(schema: _Simple, arguments: Any) -> bool:
+def _fits(schema: SimpleSchema, arguments: Any) -> bool:
     """Vouch for arguments that fit a simple schema; False means only: look closer."""
     if type(arguments) is not dict:
         return False
