@@ -41,7 +41,7 @@ _SCREEN_WORDS: Final = (
 )
 """Every text that a rule below could take for a failure has one of these words (RE2 and Python syntax)."""
 
-SCREEN: Final = rf"(?i){_SCREEN_WORDS}"
+SCREEN: Final = rf"(?i:{_SCREEN_WORDS})"
 
 _VERBS = (
     r"(?:access|acquire|analy[sz]e|authenticate|book|call|cancel|communicate|complete|compute|connect|convert"

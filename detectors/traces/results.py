@@ -16,11 +16,11 @@ from detectors.traces.verdicts import OK, State, Verdict, judge_one
 __all__ = ("ResultVerdicts", "State", "Verdict", "judge", "judge_one")
 
 _MAYBE_EMPTY: Final = (
-    r"(?i)^[\s\"'\[\](){}<]*(?:null|none|nil|undefined|nan|empty|no output|set|dict|list)?[\s\"'\[\](){}>]*$"
+    r"(?i:^[\s\"'\[\](){}<]*(?:null|none|nil|undefined|nan|empty|no output|set|dict|list)?[\s\"'\[\](){}>]*$"
     r"|^\W{0,4}(?:sorry|there |no |zero|0 |nothing|none|the |your |keine|aucun|sin |没有|未|could ?n|did ?n"
     r"|empty data)"
     r"|redact|\*\*\*|masked|hidden|elided|filtered|omitted|removed|scrubbed|not (?:specified|captured|recorded)"
-    r"|見つかりません"
+    r"|見つかりません)"
 )
 _EMPTY: Final = r"(?:[nN]ull|None|\"\"|''|\"null\"|\"None\"|\"\[\]\"|\"\{\}\"|\[\s*\]|\{\s*\})"
 _EMPTY_WRAPPER: Final = (
@@ -37,6 +37,7 @@ _SAID_BELOW: Final = (
     r"|[\"'](?:status|status_?[cC]ode|http_?[sS]tatus|httpCode|code)[\"']\s*:\s*[\"']?[45]\d\d\b"
     r"|[\"'](?:type|loc|msg)[\"']\s*:\s*\[?[\"'](?:missing|extra_forbidden)"
 )
+_SCREEN_SHORT: Final = rf"{SCREEN}|{_MAYBE_EMPTY}|{_EMPTY_WRAPPER}"
 _HEAD: Final = 400
 """Characters; longer than an empty result in its wrapper, and than what a failure says before it says so."""
 
@@ -114,12 +115,15 @@ def _screen(column: pa.Array) -> npt.NDArray[np.bool_]:
 
     A text says at its beginning that it is a failure; an object may say so anywhere.
     """
-    suspicious = _matches(pc.utf8_slice_codeunits(column, 0, _HEAD), SCREEN)
     long = _mask(pc.greater(pc.binary_length(column), _HEAD))
-    for rows, pattern in ((~long, _MAYBE_EMPTY), (~long, _EMPTY_WRAPPER), (long, _SAID_BELOW)):
-        positions = np.flatnonzero(rows & ~suspicious)
-        if len(positions):
-            suspicious[positions] = _matches(column.take(pa.array(positions)), pattern)
+    if not long.any():
+        return _matches(column, _SCREEN_SHORT)
+    suspicious = np.zeros(len(column), dtype=np.bool_)
+    positions = np.flatnonzero(~long)
+    suspicious[positions] = _matches(column.take(pa.array(positions)), _SCREEN_SHORT)
+    positions = np.flatnonzero(long)
+    texts = column.take(pa.array(positions))
+    suspicious[positions] = _matches(pc.utf8_slice_codeunits(texts, 0, _HEAD), SCREEN) | _matches(texts, _SAID_BELOW)
     return suspicious
 
 
