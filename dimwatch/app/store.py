@@ -19,11 +19,11 @@ from dimwatch.eventlog.base import EventLog
 from dimwatch.eventlog.sqlite import SqliteEventLog
 from dimwatch.settings import MIB, Settings
 from dimwatch.store.access import ensure_token
-from dimwatch.store.client import StoreClient
 from dimwatch.store.engine import Engine, EngineError, quote_identifier
 from dimwatch.store.migrate import migrate
 from dimwatch.store.server import StoreServer
 from dimwatch.store.sink import Sink
+from dimwatch.store.target import EngineTarget
 
 ENGINE_MEMORY: Final = 4096 * MIB
 TRIM_EVERY_S: Final = 60.0
@@ -61,7 +61,7 @@ def run(settings: Settings) -> None:
         serving = threading.Thread(target=server.run, args=([listener],), name="http")
         serving.start()
         try:
-            _sink_and_trim(settings, SystemClock(), stop, serving)
+            _sink_and_trim(engine, settings, SystemClock(), stop, serving)
         finally:
             server.should_exit = True
             serving.join(DRAIN_S)
@@ -119,10 +119,11 @@ def http_server(store: StoreServer) -> uvicorn.Server:
     )
 
 
-def _sink_and_trim(settings: Settings, clock: Clock, stop: threading.Event, serving: threading.Thread) -> None:
+def _sink_and_trim(
+    engine: Engine, settings: Settings, clock: Clock, stop: threading.Event, serving: threading.Thread
+) -> None:
     eventlog = SqliteEventLog(settings.eventlog_path, max_bytes=settings.eventlog.max_bytes)
-    target = StoreClient(settings, writer=True)
-    sinking = _Sinking(eventlog, target, clock)
+    sinking = _Sinking(eventlog, EngineTarget(engine, settings.store.database), clock)
     sinking.start()
     try:
         while not stop.wait(TRIM_EVERY_S if serving.is_alive() else 0):
@@ -131,7 +132,6 @@ def _sink_and_trim(settings: Settings, clock: Clock, stop: threading.Event, serv
             _trim(eventlog, settings, clock)
     finally:
         sinking.stop()
-        target.close()
         eventlog.close()
 
 
@@ -148,7 +148,7 @@ def _trim(eventlog: EventLog, settings: Settings, clock: Clock) -> None:
 class _Sinking:
     """The sink on a thread of its own. If it gives up, the data stays readable and it tries again later."""
 
-    def __init__(self, eventlog: EventLog, target: StoreClient, clock: Clock) -> None:
+    def __init__(self, eventlog: EventLog, target: EngineTarget, clock: Clock) -> None:
         self._eventlog, self._target, self._clock = eventlog, target, clock
         self._stopped = threading.Event()
         self._sink = Sink(eventlog, target, clock)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Final, TypeVar, cast
+from typing import Any, TypeVar, cast
 
 import clickhouse_connect
 import pandas as pd
@@ -17,21 +17,12 @@ from clickhouse_connect.driver.client import Client
 from clickhouse_connect.driver.exceptions import ClickHouseError, DatabaseError
 from urllib3.exceptions import HTTPError
 
-from dimwatch.errors import PermanentError, RetryableError
+from dimwatch.errors import RetryableError
 from dimwatch.settings import Settings
 from dimwatch.store.access import INTERNAL_USER, is_loopback, token_path
+from dimwatch.store.codes import BUSY, error_of
 
 T = TypeVar("T")
-
-_RETRYABLE: Final = frozenset({
-    3, 76, 86, 95, 96, 107, 108, 159, 160, 198, 201, 202, 203, 209, 210, 225, 236, 241, 242, 243, 252, 279, 285,
-    286, 290, 306, 319, 335, 364, 394, 415, 425, 439, 473, 499, 516, 999, 1000, 1001, 1002,
-})  # fmt: skip
-"""ClickHouse error codes that go away by themselves or by an operator: time-outs, network, too many queries
-or parts, memory, disk, read-only tables, Keeper, wrong passwords. All others are about statement or data."""
-
-_BUSY: Final = frozenset({202, 209, 210, 439})
-"""Those of them that a reader tries again at once: the query has not run."""
 
 
 class _Busy(RetryableError):
@@ -85,7 +76,8 @@ class StoreClient:
         with pa.ipc.new_stream(sink, rows.schema, options=options) as writer:
             writer.write_table(rows)
         block = sink.getvalue().to_pybytes()
-        self._call(lambda client: client.raw_insert(table, insert_block=block, fmt="ArrowStream"))
+        settings = {"optimize_on_insert": 0, "max_partitions_per_insert_block": 0}
+        self._call(lambda client: client.raw_insert(table, insert_block=block, fmt="ArrowStream", settings=settings))
 
     def close(self) -> None:
         """Close this thread's connection."""
@@ -103,13 +95,11 @@ class StoreClient:
         try:
             return call(self._client())
         except DatabaseError as error:
-            if error.code in _BUSY:
+            if error.code is None:
+                raise self._unreachable(error) from error
+            if error.code in BUSY:
                 raise _Busy(f"the store is busy: {error}") from error
-            if error.code in _RETRYABLE:
-                raise RetryableError(f"the store can not do this now: {error}") from error
-            if error.code is not None:
-                raise PermanentError(f"the store refuses this: {error}") from error
-            raise self._unreachable(error) from error
+            raise error_of(error.code, str(error)) from error
         except (ClickHouseError, HTTPError, OSError) as error:
             raise self._unreachable(error) from error
 

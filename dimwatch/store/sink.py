@@ -40,7 +40,7 @@ _log = structlog.get_logger()
 
 
 class Target(Protocol):
-    """Where rows go; `StoreClient` is one."""
+    """Where rows go: `EngineTarget`, or `StoreClient` for a ClickHouse server."""
 
     def insert(self, table: str, rows: pa.Table) -> None:
         """Insert durably. Raises RetryableError or PermanentError."""
@@ -54,7 +54,7 @@ class SinkLimits:
     batch_bytes: int = 8 << 20
     """Of encoded records; the rows are about three times as large."""
     batch_records: int = 4_000
-    linger_s: float = 0.25
+    linger_s: float = 0.4
     """Least time between two inserts, to gather what comes one by one."""
     invalid_window: int = 100
     invalid_ratio: float = 0.5
