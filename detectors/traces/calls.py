@@ -14,10 +14,15 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from detectors.traces.batch import NONE, Mask, Rows, TraceBatch
+from detectors.traces.batch import NONE, Mask, Rows, TraceBatch, mask_of
 from detectors.traces.documents import Documents
 from detectors.traces.messages import MessageFacts
 
+_CALL_MARK: Final = (
+    r'"type"\s*:\s*"(?:tool_call|tool_use|function_call|tool-call|function)"|"toolName"\s*:|"(?:functionCall|toolUse)"\s*:'
+    r'|tool_call\.function\.name"|tool_calls\.\d+\.name"'
+)
+"""What an answer document has once for each call in it, in most dialects."""
 _UNSPECIFIED_IDS: Final = pa.array(["", "<not specified>", "None", "null"])
 
 
@@ -31,6 +36,7 @@ class _Rows:
     name: list[str | None] = field(default_factory=list)
     payload: list[str | None] = field(default_factory=list)
     is_error: list[bool | None] = field(default_factory=list)
+    fresh: list[bool] = field(default_factory=list)
 
     def add(
         self,
@@ -40,6 +46,8 @@ class _Rows:
         name: str | None,
         payload: str | None,
         is_error: bool | None,
+        *,
+        fresh: bool = True,
     ) -> None:
         self.trace.append(trace)
         self.row.append(row)
@@ -47,6 +55,7 @@ class _Rows:
         self.name.append(name)
         self.payload.append(payload)
         self.is_error.append(is_error)
+        self.fresh.append(fresh)
 
 
 @dataclass(slots=True)
@@ -60,10 +69,11 @@ class Calls:
     name: pa.Array
     call_id: pa.Array
     arguments: pa.Array  # as the tool span has them, else as the model wrote them; null: not captured
-    asked: pa.Array  # as the model wrote them; null: not captured
+    asked: pa.Array  # as the model wrote them in this trace; null: not captured
     result: pa.Array  # null: not captured
     is_error: pa.Array  # what the payload says of itself; null: nothing
     time: Rows  # ns
+    fresh: Mask  # asked, run or answered in this trace; the others belong to earlier traces of the same turn
 
     def __len__(self) -> int:
         return len(self.trace)
@@ -84,14 +94,14 @@ class Calls:
         return Calls(
             self.trace[pick], self.tool_row[pick], self.asked_row[pick], self.result_row[pick],
             self.name.take(rows), self.call_id.take(rows), self.arguments.take(rows), self.asked.take(rows),
-            self.result.take(rows), self.is_error.take(rows), self.time[pick],
+            self.result.take(rows), self.is_error.take(rows), self.time[pick], self.fresh[pick],
         )  # fmt: skip
 
 
 def calls_of(batch: TraceBatch, documents: Documents) -> Calls:
     """All tool calls of the batch."""
     tools = np.flatnonzero(outermost_tools(batch))
-    asked = _asked(batch, documents)
+    asked = _asked(batch, documents, tools)
     results = _results(batch, documents, tools, asked)
     return _merge(batch, tools, asked, results)
 
@@ -110,15 +120,29 @@ def outermost_tools(batch: TraceBatch) -> Mask:
     return tools
 
 
-def _asked(batch: TraceBatch, documents: Documents) -> _Rows:
+def _asked(batch: TraceBatch, documents: Documents, tools: Rows) -> _Rows:
     """Calls in the answers of model calls."""
     found = _Rows()
     rows = documents.talks_of_tools("output_messages", batch.model_calls)
+    rows = _not_told_by_spans(batch, tools, rows)
     for row, facts in zip(rows.tolist(), documents.read("output_messages", rows), strict=True):
         for call in facts.calls:
             if not call.by_provider:
                 found.add(int(batch.trace[row]), row, call.id, call.name, call.arguments, None)
     return found
+
+
+def _not_told_by_spans(batch: TraceBatch, tools: Rows, rows: Rows) -> Rows:
+    """Leave out the answers of traces in which as many tool spans, with arguments, ran as calls were asked for: their
+    spans say all that the answers would. This spares reading most answers of well instrumented agents."""
+    marks = pc.count_substring_regex(batch.take("output_messages", rows), _CALL_MARK).to_numpy(zero_copy_only=False)
+    asked = np.bincount(batch.trace[rows], weights=marks, minlength=batch.traces)
+    ran = np.bincount(batch.trace[tools], minlength=batch.traces)
+    objects = pc.starts_with(batch.take("tool_arguments", tools), "{")
+    told = np.bincount(batch.trace[tools[mask_of(objects)]], minlength=batch.traces)
+    complete = (asked == ran) & (ran == told)
+    left: Rows = rows[~complete[batch.trace[rows]]]
+    return left
 
 
 def _results(batch: TraceBatch, documents: Documents, tools: Rows, asked: _Rows) -> _Rows:
@@ -131,8 +155,8 @@ def _results(batch: TraceBatch, documents: Documents, tools: Rows, asked: _Rows)
     without_tools[batch.trace[tools]] = False
     needs |= without_tools
     wanted = batch.model_calls & needs[batch.trace]
-    rows = documents.talks_of_tools("input_messages", wanted)
-    rows = _latest_histories(batch, rows)
+    talking = documents.talks_of_tools("input_messages", wanted)
+    rows, first = _latest_histories(batch, talking, wanted)
     # Frameworks that keep what was said on the agent's span only: read that where no model call tells.
     told = np.zeros(batch.traces, dtype=np.bool_)
     told[batch.trace[rows]] = True
@@ -141,8 +165,12 @@ def _results(batch: TraceBatch, documents: Documents, tools: Rows, asked: _Rows)
     elsewhere = batch.kind("agent", "chain", "workflow", "other") & spoken[batch.trace]
     found = _Rows()
     seen = {("call", trace, call_id) for trace, call_id in zip(asked.trace, asked.call_id, strict=True) if call_id}
-    for side, mask in (("input_messages", None), ("input_messages", elsewhere), ("output_messages", elsewhere)):
-        candidates = rows if mask is None else documents.talks_of_tools(side, mask)
+    earlier = documents.read("input_messages", first)
+    for row, facts, known in zip(rows.tolist(), documents.read("input_messages", rows), earlier, strict=True):
+        old = sum(result.position < known.fresh_from for result in known.results)
+        _add_history(batch, row, facts, asked, found, seen, old_calls=len(known.calls), old_results=old)
+    for side in ("input_messages", "output_messages"):
+        candidates = documents.talks_of_tools(side, elsewhere)
         for row, facts in zip(candidates.tolist(), documents.read(side, candidates), strict=True):
             _add_history(batch, row, facts, asked, found, seen)
     return found
@@ -155,33 +183,52 @@ def _add_history(
     asked: _Rows,
     found: _Rows,
     seen: set[tuple[str, int, str]],
+    *,
+    old_calls: int = 0,
+    old_results: int = 0,
 ) -> None:
+    """Take in the calls and results of the current turn; the first `old_calls` and `old_results` of the document were
+    there before the trace began."""
     trace = int(batch.trace[row])
     names: dict[str | None, str] = {}
-    for call in facts.calls:
+    for number, call in enumerate(facts.calls):
         names[call.id] = call.name
-        if call.id is not None and ("call", trace, call.id) not in seen:
-            seen.add(("call", trace, call.id))
-            asked.add(trace, row, call.id, call.name, call.arguments, None)
-    for result in facts.results:
+        if call.id is None or call.position < facts.turn_start or ("call", trace, call.id) in seen:
+            continue
+        seen.add(("call", trace, call.id))
+        asked.add(trace, row, call.id, call.name, call.arguments, None, fresh=number >= old_calls)
+    for number, result in enumerate(facts.results):
         key = ("result", trace, result.call_id or f"{row} {result.position}")
-        if key in seen:
+        if result.position < facts.turn_start or key in seen:
             continue
         seen.add(key)
         name = result.name or names.get(result.call_id)
-        found.add(trace, row, result.call_id, name, result.content, result.is_error)
+        found.add(trace, row, result.call_id, name, result.content, result.is_error, fresh=number >= old_results)
 
 
-def _latest_histories(batch: TraceBatch, rows: Rows) -> Rows:
-    """Leave out model calls whose input a later one of the same trace repeats from its beginning."""
+def _latest_histories(batch: TraceBatch, talking: Rows, models: Mask) -> tuple[Rows, Rows]:
+    """Model calls of `talking` whose input no later one of the same trace repeats from its beginning; and for each the
+    first model call of the trace whose input it goes on from (itself, if there is none)."""
+    counts = np.bincount(batch.trace[models], minlength=batch.traces)
+    alone = counts[batch.trace[talking]] == 1
+    several = np.zeros(batch.traces, dtype=np.bool_)
+    several[batch.trace[talking[~alone]]] = True
+    rows = np.flatnonzero(models & several[batch.trace])
     texts = batch.texts("input_messages", rows)
-    kept: list[int] = []
+    wanted = set(talking.tolist())
+    kept, first = talking[alone].tolist(), talking[alone].tolist()
+    start = 0
     for position, row in enumerate(rows.tolist()):
         text, after = texts[position] or "", position + 1
-        same_trace = after < len(rows) and batch.trace[rows[after]] == batch.trace[row]
-        if not (same_trace and (texts[after] or "").startswith(text[:-1])):
+        if after < len(rows) and batch.trace[rows[after]] == batch.trace[row]:
+            following = texts[after] or ""
+            if text and following.startswith(text.rstrip("]}")):
+                continue
+        if row in wanted:
             kept.append(row)
-    return np.array(kept, dtype=np.int64)
+            first.append(int(rows[start]))
+        start = after
+    return np.array(kept, dtype=np.int64), np.array(first, dtype=np.int64)
 
 
 def _keys(trace: Rows, call_id: pa.Array, name: pa.Array) -> tuple[pa.Array, pa.Array]:
@@ -285,10 +332,13 @@ def _merge(batch: TraceBatch, tools: Rows, asked: _Rows, results: _Rows) -> Call
             "",
         ),
         arguments=first(batch.take("tool_arguments", picked_tool), _strings(asked.payload).take(picked_asked)),
-        asked=_strings(asked.payload).take(picked_asked),
+        asked=_strings([text if new else None for text, new in zip(asked.payload, asked.fresh, strict=True)]).take(
+            picked_asked
+        ),
         result=first(batch.take("tool_result", picked_tool), result_content.take(picked_result)),
         is_error=result_error.take(picked_result),
         time=time,
+        fresh=(tool_number != NONE) | _of(asked.fresh, asked_number) | _of(results.fresh, result_number),
     )
     return calls.take(np.lexsort((calls.time, calls.trace)))
 
@@ -297,4 +347,11 @@ def _rows(rows: Rows, number: Rows) -> Rows:
     if not len(rows):
         return np.full(len(number), NONE, dtype=np.int64)
     found: Rows = np.where(number != NONE, rows[np.maximum(number, 0)], NONE)
+    return found
+
+
+def _of(flags: list[bool], number: Rows) -> Mask:
+    if not flags:
+        return np.zeros(len(number), dtype=np.bool_)
+    found: Mask = (number != NONE) & np.array(flags, dtype=np.bool_)[np.maximum(number, 0)]
     return found

@@ -22,9 +22,15 @@ class Context:
         self.documents = Documents(batch)
 
     @cached_property
+    def turn_calls(self) -> Calls:
+        """Every tool call of the batch, with those of earlier traces of the same turn that histories tell of."""
+        return calls_of(self.batch, self.documents)
+
+    @cached_property
     def calls(self) -> Calls:
         """Every tool call of the batch."""
-        return calls_of(self.batch, self.documents)
+        every = self.turn_calls
+        return every if every.fresh.all() else every.take(np.flatnonzero(every.fresh))
 
     @cached_property
     def verdicts(self) -> ResultVerdicts:

@@ -52,5 +52,9 @@ class MessageFacts:
     """JSON text of the tools offered, for `read_tools`."""
     last_role: str | None = None
     """user, assistant, system, tool, or None when the document holds no messages."""
+    turn_start: int = 0
+    """Calls and results from this position on belong to the current turn: they follow the user's last message."""
+    fresh_from: int = 0
+    """Results from this position on are new: they follow the assistant's last message."""
     truncated: bool = False
     """The document was cut, or too large to be read whole: nothing follows from what is not there."""

@@ -38,6 +38,12 @@ class Findings:
     tools: str | None = None
     last_role: str | None = None
     truncated = False
+    turn_start = 0
+    """Position of the first call or result after what the user said last."""
+    fresh_from = 0
+    """Position of the first result after what the assistant said last."""
+    messages_open = 0
+    """How deep in messages the walk is."""
 
     def __init__(self) -> None:
         self.calls: list[ToolCall] = []
@@ -45,6 +51,7 @@ class Findings:
         self.without_content: list[int] = []  # indices of chat results that have no content key
         self.finish_reasons: list[str] = []
         self.models: list[str] = []
+        self._of_messages: list[tuple[list[str], str]] = []  # reasons and models that messages hold, not the response
         self.texts: list[str] = []  # of the assistant's current turn
         self._open: set[str] = set()  # ids of calls without a result yet
         self._closed: set[str] = set()
@@ -53,7 +60,19 @@ class Findings:
         if role != ASSISTANT:
             self.texts.clear()
             self.said = None
+        else:
+            self.fresh_from = len(self.calls) + len(self.results)
         self.last_role = role
+
+    def begin_turn(self, *, after_answer: bool) -> None:
+        """The user has spoken: calls, finish reasons and models so far are those of earlier turns."""
+        self.turn_start = len(self.calls) + len(self.results)
+        if after_answer:
+            self.fresh_from = self.turn_start
+        for gathered, word in self._of_messages:
+            if word in gathered:
+                gathered.remove(word)
+        self._of_messages.clear()
 
     def prose(self, text: str, role: str) -> None:
         if role == ASSISTANT:
@@ -85,6 +104,8 @@ class Findings:
                 self.calls.pop()  # the other way round
         if id_ is None or not (id_ in self._open or (id_ in self._closed and len(id_) >= _LONG_ID)):
             position = len(self.calls) + len(self.results)
+            if not has_result(call.source):
+                self.fresh_from = position
             self.calls.append(ToolCall(id_, call.name, call.arguments, position, call.by_provider))
             if id_ is not None:
                 self._open.add(id_)
@@ -119,7 +140,7 @@ class Findings:
                     self.finish(reason)
             elif key in _MODEL_KEYS:
                 if type(value) is str and not value.endswith(CUT) and value not in self.models:
-                    self.models.append(value)
+                    self._gather(self.models, value)
             elif key in _USAGE_KEYS:
                 if type(value) is dict:
                     self.usage = read_usage(value) or self.usage
@@ -136,7 +157,12 @@ class Findings:
 
     def finish(self, reason: Any) -> None:
         if reason and type(reason) is str and not reason.endswith(CUT) and self.finish_reasons[-1:] != [reason]:
-            self.finish_reasons.append(reason)
+            self._gather(self.finish_reasons, reason)
+
+    def _gather(self, words: list[str], word: str) -> None:
+        words.append(word)
+        if self.messages_open:
+            self._of_messages.append((words, word))
 
     def offered(self, value: Any) -> bool:
         """Keep the tools that were offered; False when the list holds calls or results instead."""

@@ -18,7 +18,7 @@ from detectors.traces.message_parts import (
     text_of,
     without_prefixes,
 )
-from detectors.traces.shapes import ASSISTANT, TOOL
+from detectors.traces.shapes import ASSISTANT, TOOL, USER
 
 UNREADABLE: Final = object()
 _ABSENT: Final = object()
@@ -160,7 +160,9 @@ class Walk(Findings):
         data = node.get("data")
         if type(data) is dict and "content" not in node:
             node = data  # LangChain's {"type": "ai", "data": {…}}
+        before, answers = self.last_role, len(self.results)
         self.enter(role)
+        self.messages_open += 1
         if not TURN_KEYS.isdisjoint(node):
             self.facts_of_turn(node)
             if self.response_id is None and "stop_reason" in node:
@@ -172,6 +174,9 @@ class Walk(Findings):
             self._content(content, role, depth)
         if not _BESIDE_CONTENT.isdisjoint(node):
             self._beside_content(node, depth)
+        self.messages_open -= 1
+        if role == USER and len(self.results) == answers:  # some put results into messages of the user
+            self.begin_turn(after_answer=before == ASSISTANT)
 
     def _beside_content(self, node: dict[str, Any], depth: int) -> None:
         for key in shapes.CALL_LIST_KEYS:

@@ -49,6 +49,8 @@ def read_messages(document: str) -> MessageFacts:
         refusal=walk.refusal,
         tools=walk.tools,
         last_role=walk.last_role,
+        turn_start=walk.turn_start,
+        fresh_from=walk.fresh_from,
         truncated=walk.truncated,
     )
 

@@ -23,7 +23,7 @@ _BLIND_REPEATS: Final = 5
 
 def find(context: Context) -> Iterator[Finding]:
     """Calls that repeat with the same arguments and bring nothing new: identical, alternating or in longer cycles."""
-    calls = context.calls
+    calls = context.turn_calls
     if len(calls) < _REPEATS:
         return
     arguments = pc.fill_null(calls.arguments, "\x00")
@@ -47,8 +47,10 @@ def _loop(
     codes: np.ndarray[tuple[int], np.dtype[np.int64]],
     blind: bool,
 ) -> Iterator[Finding]:
-    calls = context.calls
+    calls = context.turn_calls
     repeats = len(positions)
+    if not calls.fresh[positions[-1]]:
+        return  # said of the trace in which it was called last
     if blind and (repeats < _BLIND_REPEATS or not _in_turn(context, positions)):
         return
     name = calls.name[int(positions[0])].as_py() or "a tool"
@@ -91,7 +93,7 @@ def _shape(
 
 def _in_turn(context: Context, positions: np.ndarray[tuple[int], np.dtype[np.int64]]) -> bool:
     """Did each call begin after the one before was over? Calls in parallel are a fan-out, not a loop."""
-    batch, rows = context.batch, context.calls.row[positions]
+    batch, rows = context.batch, context.turn_calls.row[positions]
     return bool((batch.start[rows[1:]] >= batch.end[rows[:-1]]).all())
 
 
