@@ -19,7 +19,7 @@ _BROKEN: Final = (
     r"|ChunkedEncodingError|broken pipe|socket hang up|ECONNRESET|unexpected (eof|end of)|AbortError"
     r"|ResponseStreamError|StreamError|ServerDisconnected"
 )
-_SHORT: Final = 160
+_SHORT: Final = 40
 """Bytes up to which every answer document is read; a longer one only if it shows a sign of being empty."""
 _EMPTY_SIGN: Final = (
     r"(?i)(content|text|parts|output|message|value|generations|choices|replies)[\\\"']*\s*:\s*"

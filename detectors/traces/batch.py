@@ -124,10 +124,8 @@ class TraceBatch:
     def _map(self, name: str, compute: Callable[[pa.Array], pa.Array]) -> Mask:
         """A condition on a column, by row: worked out on the source, where no text has to be gathered."""
         if name in self._gathered:
-            held = pc.fill_null(compute(self._gathered[name]), False).to_numpy(zero_copy_only=False)
-            return held.astype(np.bool_, copy=False)
-        held = pc.fill_null(compute(self._chunk(name)), False).to_numpy(zero_copy_only=False)
-        result: Mask = held.astype(np.bool_, copy=False)[self._rows]
+            return mask_of(compute(self._gathered[name]))
+        result: Mask = mask_of(compute(self._chunk(name)))[self._rows]
         return result
 
     def _failed(self) -> Mask:
@@ -249,6 +247,12 @@ class TraceBatch:
 def _mix(trace: npt.NDArray[np.int64], ids: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
     mixed: npt.NDArray[np.uint64] = ids ^ (trace.astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15))
     return mixed
+
+
+def mask_of(condition: pa.Array) -> Mask:
+    """An Arrow condition as a numpy mask; null does not hold."""
+    held: Mask = pc.fill_null(condition, False).to_numpy(zero_copy_only=False).astype(np.bool_, copy=False)
+    return held
 
 
 def _says_something(column: pa.Array) -> pa.Array:

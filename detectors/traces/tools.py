@@ -73,6 +73,12 @@ class ToolSchema:
         """The schema as flat properties, None when only the library can tell whether arguments fit."""
         return self._simple
 
+    @property
+    def properties(self) -> frozenset[str]:
+        """The names of the arguments that the schema knows."""
+        known = self._validator.schema.get("properties") if self._validator is not None else None
+        return frozenset(known) if type(known) is dict else frozenset()
+
     def complaint(self, arguments: Any) -> str | None:
         """Why the arguments do not fit; None when they do, or when nothing is known."""
         if self._validator is None or (self._simple is not None and _fits(self._simple, arguments)):

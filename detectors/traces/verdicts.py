@@ -53,7 +53,7 @@ _NO_ERROR_WORDS: Final = frozenset((
 _TRANSPARENT: Final = (
     "result", "output", "content", "response", "text", "message", "value", "outputs", "detail", "msg", "body",
     "raw_output", "rawOutput", "return_value", "returnValue", "observation", "answer", "payload", "reason",
-    "structuredContent", "structured_content", "json", "parts", "blocks", "description", "update", "messages",
+    "tool_output", "toolOutput", "tool_result", "structuredContent", "structured_content", "json", "parts", "blocks", "description", "update", "messages",
 )  # fmt: skip
 """Keys whose value stands for the whole result, when nothing beside them is data."""
 _DATA: Final = frozenset((
@@ -74,7 +74,7 @@ _BOOKKEEPING: Final = frozenset((
     "error_code", "errorCode", "details", "hint", "help", "documentation_url", "retryable", "retry_after",
     "is_blocks", "exit_code", "warnings", "goto", "graph", "resume", "timed_out", "tool_call_error", CLASS,
     "input", "args", "arguments", "url", "method", "reason_phrase", "statusText", "headers", "extensions",
-    "param", "err", "Error", "__args__", "created_at", "metrics",
+    "param", "err", "Error", "__args__", "created_at", "metrics", "tool_kwargs", "tool_args", "tool_id", "return_direct",
 ))  # fmt: skip
 _LOG_RECORD: Final = frozenset((
     "level", "severity", "logger", "log_level", "timestamp", "ts", "@timestamp", "time", "service", "host",
@@ -177,6 +177,9 @@ def _list(items: list[Any], level: int, *, cut: bool) -> Verdict:
         return _text("\n".join(texts), level, cut=cut)
     if level > _MAX_LEVELS:
         return OK
+    if len(items) == 2 and type(items[0]) is bool and type(items[1]) in (str, dict):  # AG2: (did it work, what came)
+        verdict = _value(items[1], level + 1, cut=cut)
+        return verdict if items[0] or verdict.state is State.ERROR else _verdict("error_object", 0.8, items[1])
     if len(items) == 1:
         return _value(items[0], level + 1, cut=cut)
     first = items[:8]
@@ -203,11 +206,12 @@ def _mapping(node: dict[str, Any], level: int, *, cut: bool) -> Verdict:
     inner = node.get("kwargs") if "lc" in node else node.get("data") if node.get("type") == "tool" else None
     if type(inner) is dict:
         return _mapping(inner, level + 1, cut=cut)
-    others = [key for key in node if key not in _BOOKKEEPING and key not in _DATA and key not in _TRANSPARENT]
+    named = [key for key in node if key not in _BOOKKEEPING and key not in _DATA and key not in _TRANSPARENT]
+    others = [key for key in named if node[key] is not None]
     failure = _flagged(node) or _stated_error(node, others) or _status(node, others)
     if failure is not None:
         return failure
-    if others:
+    if others or (named and len(named) == len(node)):
         if not cut and not any(_is_something(value) for value in node.values()):
             return _empty(0.75, node)
         return OK

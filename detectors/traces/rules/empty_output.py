@@ -15,7 +15,6 @@ from detectors.traces.batch import Mask
 from detectors.traces.context import Context
 from detectors.traces.rules.base import Finding, Rule, Severity
 
-
 _FEW: Final = 2
 _EMPTY_ANSWER: Final = (
     r"(?i)none or empty|empty (response|completion|answer|output|message|content)|EmptyResponse|no (content|text|output)"

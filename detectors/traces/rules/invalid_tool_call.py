@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections import defaultdict
 from collections.abc import Iterator
 from typing import Final
 
@@ -12,13 +11,16 @@ import orjson
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from detectors.traces.batch import NONE, Rows
+from detectors.traces.argument_screen import surely_fit
+from detectors.traces.batch import NONE, Mask, Rows
 from detectors.traces.context import Context
 from detectors.traces.documents import unflattened
 from detectors.traces.loose_json import parse_loose
 from detectors.traces.rules.base import Finding, Rule, Severity
+from detectors.traces.span_arguments import as_written
 from detectors.traces.tools import ToolSchema, check_arguments, read_schema, read_tools
 
+SEVERAL: Final = -2
 _UNKNOWN_TOOL: Final = (
     r"(?i)(unknown|unrecognized|invalid|nonexistent|no such|undefined|unavailable) (tool|function)"
     r"|(tool|function)\W{0,3}[\w.-]{0,64}\W{0,3}(is |was |does |could )?(not|n't) "
@@ -48,11 +50,14 @@ def find(context: Context) -> Iterator[Finding]:
         return
     refused = _refusals(context)
     offered = _Offers(context)
-    built_in = pc.match_substring_regex(calls.name, _BUILT_IN).to_pylist()
-    columns = zip(calls.name.to_pylist(), calls.asked.to_pylist(), calls.arguments.to_pylist(), strict=True)
-    for call, (name, asked, ran) in enumerate(columns):
+    suspects = ~_vouched(context, offered)
+    suspects[list(refused)] = True
+    rows = np.flatnonzero(suspects)
+    built_in = pc.match_substring_regex(calls.name.take(rows), _BUILT_IN).to_pylist()
+    columns = (column.take(rows).to_pylist() for column in (calls.name, calls.asked, calls.arguments))
+    for call, name, asked, ran, is_built_in in zip(rows.tolist(), *columns, built_in, strict=True):
         reason, confidence = refused.get(call), 0.9
-        if name and not built_in[call]:
+        if name and not is_built_in:
             broken = _broken(offered, call, name, asked, ran, bool(context.call_failed[call]))
             reason, confidence = (broken, 0.95) if broken else (reason, confidence)
         if reason is not None:
@@ -61,37 +66,42 @@ def find(context: Context) -> Iterator[Finding]:
     yield from _never_run(context)
 
 
-def _broken(
-    offered: _Offers, call: int, name: str, asked: str | None, ran: str | None, failed: bool
-) -> str | None:
+def _vouched(context: Context, offered: _Offers) -> Mask:
+    """Calls of a tool that was offered, with arguments that certainly fit."""
+    calls = context.calls
+    vouched = np.zeros(len(calls), dtype=np.bool_)
+    names = calls.name.dictionary_encode()
+    pairs = offered.of_trace[calls.trace] * np.int64(len(names.dictionary) + 1) + names.indices.to_numpy()
+    arguments = pc.coalesce(calls.asked, calls.arguments)
+    for pair in np.unique(pairs).tolist():
+        document, name = divmod(pair, len(names.dictionary) + 1)
+        tools = read_tools(offered.documents[document]) if document >= 0 else {}
+        tool = names.dictionary[name].as_py()
+        if document == SEVERAL or not tool or (tools and tool not in tools):
+            continue
+        rows = np.flatnonzero(pairs == pair)
+        vouched[rows] = surely_fit(tools.get(tool), arguments.take(pa.array(rows)))
+    return vouched
+
+
+def _broken(offered: _Offers, call: int, name: str, asked: str | None, ran: str | None, failed: bool) -> str | None:
     """Why this call does not fit what was offered, None if it fits or nothing is known."""
     tools = offered.at(call)
     if tools and name not in tools:
         return f"{name} was not offered (offered: {', '.join(sorted(tools)[:8])})"
-    if asked is not None:
+    if asked is not None and (asked.strip() or not ran):  # some leave out the arguments that were streamed
         return check_arguments(tools.get(name), asked)
-    if ran is None:
-        return None
-    if failed and ran.lstrip()[:1] in "{[" and not _parses(ran):
+    if ran is None or ran.lstrip()[:1] != "{":
+        return None  # not captured, or written in a way that is not the model's
+    if failed and not _parses(ran):
         return "the arguments are not valid JSON"
-    return check_arguments(tools.get(name), plain_arguments(ran))
+    written = as_written(ran, tools.get(name))
+    return None if written is None else check_arguments(tools.get(name), written)
 
 
 def _parses(text: str) -> bool:
     parsed = parse_loose(text)
     return parsed is not None and not parsed.cut
-
-
-def plain_arguments(text: str) -> str:
-    """A tool span's arguments without what frameworks wrap around them (`{"args": [], "kwargs": {...}}`)."""
-    parsed = parse_loose(text)
-    node = None if parsed is None else parsed.value
-    if isinstance(node, dict):
-        inner = node.get("kwargs", node.get("args") if "name" in node else None)
-        if isinstance(inner, dict) and node.keys() <= {"args", "kwargs", "name", "id", "type"}:
-            node = inner
-        return orjson.dumps(node, default=str).decode()
-    return text
 
 
 def _finding(context: Context, call: int, reason: str, confidence: float) -> Finding:
@@ -136,29 +146,44 @@ class _Offers:
         batch = context.batch
         self._calls = context.calls
         rows = np.flatnonzero(batch.present("tool_definitions") & ~batch.kind("tool"))
-        documents = dict(zip(rows.tolist(), batch.texts("tool_definitions", rows), strict=True))
-        self._by_row = documents
-        self._by_trace: dict[int, list[str]] = defaultdict(list)
-        for row, document in documents.items():
-            if document and document not in self._by_trace[int(batch.trace[row])]:
-                self._by_trace[int(batch.trace[row])].append(document)
-        without = np.unique(self._calls.asked_row[self._calls.asked_row != NONE])
-        without = np.array([row for row in without.tolist() if row not in documents], dtype=np.int64)
+        encoded = batch.take("tool_definitions", rows).dictionary_encode()
+        codes = encoded.indices.to_numpy(zero_copy_only=False).astype(np.int64)
+        self.documents = [unflattened(text) for text in encoded.dictionary.to_pylist()]
+        """Distinct documents that offer tools."""
+        self._code_of_row: Rows = np.full(len(batch), NONE, dtype=np.int64)
+        self._code_of_row[rows] = codes
+        pairs = np.unique(batch.trace[rows] * np.int64(len(self.documents) + 1) + codes)
+        traces, codes = np.divmod(pairs, len(self.documents) + 1)
+        self._pairs = traces, codes
+        self.of_trace: Rows = np.full(batch.traces, NONE, dtype=np.int64)
+        """By trace: the number of the document that its model calls were offered; NONE if there is none, SEVERAL
+        where they differ."""
+        self.of_trace[traces] = codes
+        self.of_trace[np.bincount(traces, minlength=batch.traces) > 1] = SEVERAL
+        asked = np.unique(self._calls.asked_row[self._calls.asked_row != NONE])
+        without = asked[self._code_of_row[asked] == NONE]
+        self._in_question: dict[int, str] = {}
         for row, facts in zip(without.tolist(), context.documents.read("input_messages", without), strict=True):
             if facts.tools:
-                self._by_row[row] = facts.tools
+                self._in_question[row] = facts.tools
+                self.of_trace[batch.trace[row]] = SEVERAL
         own = np.flatnonzero(batch.present("tool_definitions") & batch.kind("tool"))
         self._own = dict(zip(own.tolist(), batch.texts("tool_definitions", own), strict=True))
+        self.of_trace[batch.trace[own]] = np.where(
+            self.of_trace[batch.trace[own]] == NONE, SEVERAL, self.of_trace[batch.trace[own]]
+        )
 
     def at(self, call: int) -> dict[str, ToolSchema]:
         """Name to schema; empty when nothing is known of the offer."""
-        row = int(self._calls.asked_row[call])
-        document = self._by_row.get(row)
-        if document:
-            return read_tools(unflattened(document))
+        row, trace = int(self._calls.asked_row[call]), int(self._calls.trace[call])
+        if row != NONE and self._code_of_row[row] != NONE:
+            return read_tools(self.documents[self._code_of_row[row]])
+        if row in self._in_question:
+            return read_tools(unflattened(self._in_question[row]))
+        traces, codes = self._pairs
         offered: dict[str, ToolSchema] = {}
-        for text in self._by_trace.get(int(self._calls.trace[call]), ()):
-            offered |= read_tools(unflattened(text))
+        for code in codes[np.searchsorted(traces, trace) : np.searchsorted(traces, trace, side="right")].tolist():
+            offered |= read_tools(self.documents[code])
         own = self._own.get(int(self._calls.tool_row[call]))
         if own and not offered:
             name: str = self._calls.name[call].as_py()
