@@ -22,7 +22,7 @@ from dimwatch.errors import DimwatchError, InvalidError
 from dimwatch.simulate import options
 from dimwatch.simulate.export import Export
 from dimwatch.simulate.faults import DEFAULT_SHARES
-from dimwatch.simulate.fleet import Fleet, Label
+from dimwatch.simulate.fleet import Fleet
 from dimwatch.simulate.models import MODELS, NS, PROVIDERS
 from dimwatch.simulate.send import Delivery, GrpcSender, HttpSender
 
@@ -107,34 +107,34 @@ def _write(fleet: Fleet, folder: Path, truth: TextIO | None) -> None:
         raise InvalidError("--out needs --duration, else it never ends")
     folder.mkdir(parents=True, exist_ok=True)
     files = 0
-    for export, labels in fleet.requests():
-        _note(truth, labels)
+    for export in fleet.requests():
+        _note(truth, fleet)
         files += 1
         ending = ".pb" if export.signal == "traces" else ".logs.pb"
         (folder / f"{files:07}.{export.service}{ending}").write_bytes(export.body)
+    _note(truth, fleet)
     click.echo(f"{fleet.traces:,} traces, {fleet.spans:,} spans in {files:,} requests in {folder}", err=True)
 
 
 def _send(fleet: Fleet, delivery: Delivery, truth: TextIO | None, clock: Clock, endpoint: str) -> None:
     """Send every request when it is due, until the fleet ends or somebody stops it."""
     with _stopped_by_signals() as stop, _progress(fleet, delivery, endpoint):
-        for export, labels in fleet.requests():
-            _note(truth, labels)
+        for export in fleet.requests():
+            _note(truth, fleet)
             if not _wait_until_due(export, clock, stop):
                 break
             delivery.submit(export)
         delivery.close(drain=not stop.is_set())
+        _note(truth, fleet)
     tally = delivery.tally
     click.echo(
-        f"{tally.spans:,} spans and {tally.log_records:,} log records of {fleet.traces:,} traces acknowledged "
-        f"in {tally.requests:,} requests; {tally.rejected:,} rejected, {tally.lost:,} lost, "
+        f"{tally.spans:,} spans and {tally.log_records:,} log records acknowledged in {tally.requests:,} requests, "
+        f"{fleet.traces:,} traces complete; {tally.rejected:,} rejected, {tally.lost:,} lost, "
         f"{tally.retries:,} retries",
         err=True,
     )
     if tally.lost:
-        raise click.ClickException(
-            f"{tally.lost:,} items were not taken: {tally.trouble or 'see the receiver'}"
-        )
+        raise click.ClickException(f"{tally.lost:,} items were not taken: {tally.trouble or 'see the receiver'}")
 
 
 def _wait_until_due(export: Export, clock: Clock, stop: threading.Event) -> bool:
@@ -142,7 +142,9 @@ def _wait_until_due(export: Export, clock: Clock, stop: threading.Event) -> bool
     return not stop.wait(max(0.0, (export.due_ns - clock.now_ns()) / NS))
 
 
-def _note(truth: TextIO | None, labels: list[Label]) -> None:
+def _note(truth: TextIO | None, fleet: Fleet) -> None:
+    """Write down the truth about the traces that are over."""
+    labels = fleet.take_labels()
     if truth is not None and labels:
         truth.writelines(orjson.dumps(asdict(label)).decode() + "\n" for label in labels)
         truth.flush()

@@ -20,7 +20,7 @@ from dimwatch.simulate.agents.base import Agent
 from dimwatch.simulate.build import build_run
 from dimwatch.simulate.conventions import CONVENTIONS
 from dimwatch.simulate.conventions.base import SIGNALS, Emitted, Signal
-from dimwatch.simulate.export import Export, Queue
+from dimwatch.simulate.export import SCHEDULE_DELAY_NS, Export, Queue
 from dimwatch.simulate.models import NS
 from dimwatch.simulate.rng import stream
 from dimwatch.simulate.runs import Run
@@ -69,7 +69,11 @@ class Fleet:
     scenario: Scenario = field(default_factory=Scenario)
     agents: tuple[Agent, ...] = FLEET
     traces: int = 0
+    """Traces whose last span has been exported, or will never be."""
     spans: int = 0
+    """Spans built; some of them may still wait for their time."""
+    _open: list[tuple[int, str, Label]] = field(default_factory=list)
+    _labels: list[Label] = field(default_factory=list)
 
     def runs(self) -> Iterator[tuple[int, list[Run]]]:
         """Blocks of time: (end of the block, runs that start in it)."""
@@ -88,8 +92,8 @@ class Fleet:
                         runs.append(run)
             yield begin + BLOCK_S * NS, runs
 
-    def requests(self) -> Iterator[tuple[Export, list[Label]]]:
-        """Export requests in order of time, each with the labels of runs that are new since the one before."""
+    def requests(self) -> Iterator[Export]:
+        """Export requests in order of time."""
         order = count()
         queues: dict[tuple[str, Signal], Queue] = {
             (agent.service, signal): Queue(agent, signal, self.start_ns, self.seed)
@@ -101,11 +105,9 @@ class Fleet:
             (queue.next_tick, next(order), None, queue) for queue in queues.values()
         ]
         heapq.heapify(agenda)
-        labels: list[Label] = []
         for block_end, runs in self.runs():
             for run in runs:
-                self.traces += 1
-                labels.append(label(run))
+                heapq.heappush(self._open, (run.end_ns, run.trace_id.hex(), label(run)))
                 for item in CONVENTIONS[run.agent.convention].emit(run):
                     self.spans += item.signal == "traces"
                     queue = queues[run.agent.service, item.signal]
@@ -118,13 +120,24 @@ class Fleet:
                 else:
                     export = queue.add(ended)
                 if export is not None:
-                    yield export, labels
-                    labels = []
+                    self._finish(export.due_ns - SCHEDULE_DELAY_NS["traces"])
+                    yield export
         for queue in queues.values():
             export = queue.flush(self.end_ns or 0)
             if export is not None:
-                yield export, labels
-                labels = []
+                yield export
+        self._finish(None)
+
+    def take_labels(self) -> list[Label]:
+        """The truth about the traces that are over since the last call; of all when `requests` has ended."""
+        taken, self._labels = self._labels, []
+        return taken
+
+    def _finish(self, until_ns: int | None) -> None:
+        """Count traces as over that ended by then: the exporter has sent their last span."""
+        while self._open and (until_ns is None or self._open[0][0] <= until_ns):
+            self._labels.append(heapq.heappop(self._open)[2])
+            self.traces += 1
 
     def _arrivals(self, agent: Agent, block: int, begin: int, rate: float) -> list[int]:
         """Poisson arrivals in one block, its rate modulated by a gamma of mean one."""

@@ -28,13 +28,15 @@ def _fleet(seconds: int = 120, rate: float = 5.0, **more: object) -> Fleet:
 
 
 def _labels(fleet: Fleet) -> list[Label]:
-    return [label for _, labels in fleet.requests() for label in labels]
+    for _ in fleet.requests():
+        pass
+    return fleet.take_labels()
 
 
 def _spans(fleet: Fleet) -> list[Span]:
     return [
         span
-        for export, _ in fleet.requests()
+        for export in fleet.requests()
         if export.signal == "traces"
         for resource in ExportTraceServiceRequest.FromString(export.body).resource_spans
         for scope in resource.scope_spans
@@ -43,14 +45,14 @@ def _spans(fleet: Fleet) -> list[Span]:
 
 
 def test_same_seed_start_and_length_give_the_same_bytes() -> None:
-    first = [export for export, _ in _fleet().requests()]
-    assert first == [export for export, _ in _fleet().requests()]
+    first = list(_fleet().requests())
+    assert first == list(_fleet().requests())
     other = Fleet(8, START, START + 120 * NS, 5.0)
-    assert first != [export for export, _ in other.requests()]
+    assert first != list(other.requests())
 
 
 def test_requests_come_in_order_of_time_and_in_batches() -> None:
-    exports = [export for export, _ in _fleet(rate=200, seconds=30).requests()]
+    exports = list(_fleet(rate=200, seconds=30).requests())
     assert [export.due_ns for export in exports] == sorted(export.due_ns for export in exports)
     assert max(export.items for export in exports) == MAX_BATCH
 
@@ -94,7 +96,7 @@ def test_log_records_belong_to_spans() -> None:
     spans = {(span.trace_id, span.span_id) for span in _spans(_fleet())}
     records = [
         record
-        for export, _ in _fleet().requests()
+        for export in _fleet().requests()
         if export.signal == "logs"
         for resource in ExportLogsServiceRequest.FromString(export.body).resource_logs
         for scope in resource.scope_logs
@@ -157,9 +159,7 @@ def test_model_change_and_empty_tool_begin_when_scheduled() -> None:
         for _, runs in _fleet(seconds=180, shares=options.fault_shares(["none"]), scenario=scenario).runs()
         for run in runs
     ]
-    answers = {
-        (s.start_ns >= START + 60 * NS, s.answered) for r in runs for s in r.steps if s.model.name == "gpt-4.1"
-    }
+    answers = {(s.start_ns >= START + 60 * NS, s.answered) for r in runs for s in r.steps if s.model.name == "gpt-4.1"}
     assert answers == {(False, "gpt-4.1-2025-04-14"), (True, "gpt-4.1-nano")}
     found = {
         (call.start_ns >= START + 60 * NS, bool(call.result))
@@ -195,3 +195,18 @@ def test_times_are_read_as_people_write_them() -> None:
     assert options.start_ns("6h", START) == START - 6 * 3600 * NS
     assert options.start_ns("2026-01-01T00:00:00", START) == 1_767_225_600 * NS
     assert options.start_ns(None, START) == START
+
+
+def test_a_trace_is_labelled_when_its_last_span_is_out() -> None:
+    fleet = _fleet()
+    sent: set[str] = set()
+    labelled = 0
+    for export in fleet.requests():
+        for label in fleet.take_labels():
+            assert label.trace_id in sent
+            labelled += 1
+        if export.signal == "traces":
+            request = ExportTraceServiceRequest.FromString(export.body)
+            sent |= {s.trace_id.hex() for r in request.resource_spans for c in r.scope_spans for s in c.spans}
+    assert 0 < labelled < fleet.traces
+    assert labelled + len(fleet.take_labels()) == fleet.traces == len(sent)

@@ -13,9 +13,7 @@ NOW = 1_770_000_000 * NS
 
 def _spans(body: bytes) -> list[Span]:
     request = ExportTraceServiceRequest.FromString(body)
-    return [
-        span for resource in request.resource_spans for scope in resource.scope_spans for span in scope.spans
-    ]
+    return [span for resource in request.resource_spans for scope in resource.scope_spans for span in scope.spans]
 
 
 def test_ids_are_distinct_over_many_requests() -> None:

@@ -67,7 +67,7 @@ def receiver() -> Iterator[Receiver]:
 
 
 def _exports() -> list[Export]:
-    return [export for export, _ in Fleet(1, START, START + 30 * NS, 5.0).requests()]
+    return list(Fleet(1, START, START + 30 * NS, 5.0).requests())
 
 
 def _address(server: Receiver) -> str:
