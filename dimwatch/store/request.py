@@ -43,7 +43,7 @@ _READER_SETTING: Final = re.compile(
     r"aggregate_\w+|any_join_\w+|cast_\w+|transform_null_in|limit|offset|prefer_\w+|short_circuit_\w+|"
     r"allow_experimental_(analyzer|window_\w+|\w+_type)|do_not_merge_\w+|read_overflow_mode|result_overflow_mode|"
     r"sort_overflow_mode|distinct_overflow_mode|format_csv_\w+|format_tsv_\w+|format_display_\w+|send_logs_level|"
-    r"cancel_\w+|receive_timeout|send_timeout|connect_timeout|empty_result_\w+|describe_\w+|show_table_\w+"
+    r"cancel_\w+|network_compression_method|receive_timeout|send_timeout|connect_timeout|empty_result_\w+|describe_\w+|show_table_\w+"
 )
 """Settings that readers may give. Others can hold expressions, names of files, or another SQL dialect."""
 

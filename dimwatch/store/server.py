@@ -28,7 +28,7 @@ from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
 from dimwatch.settings import Settings
-from dimwatch.store import encoding, sqltext
+from dimwatch.store import encoding, native, sqltext
 from dimwatch.store.access import Access, Role
 from dimwatch.store.engine import Engine, EngineError, Result
 from dimwatch.store.guard import Guard
@@ -184,8 +184,9 @@ class StoreServer:
             return Answer(output_format, (result.data,), result)
         blocks = session.stream(sql, output_format, work.bound)
         held.callback(blocks.close)
-        first = next(blocks, b"")  # most errors come with the first block, while the status can still tell them
-        return Answer(output_format, chain((first,), blocks))
+        pieces = native.with_revision(blocks) if _wants_revision(output_format, work) else blocks
+        first = next(pieces, b"")  # most errors come with the first block, while the status can still tell them
+        return Answer(output_format, chain((first,), pieces))
 
 
 def _can_stream(sql: bytes, output_format: str, work: Work) -> bool:
@@ -195,6 +196,13 @@ def _can_stream(sql: bytes, output_format: str, work: Work) -> bool:
         and b"TOTALS" not in sql.upper()
         and not (work.flag("wait_end_of_query") and output_format != "Native")
         and not {"extremes", "output_format_json_array_of_rows"} & work.settings.keys()
+    )
+
+
+def _wants_revision(output_format: str, work: Work) -> bool:
+    revision = work.parameter("client_protocol_version", "0")
+    return (
+        output_format == "Native" and revision.isdecimal() and int(revision[:9]) >= native.CUSTOM_SERIALIZATION_REVISION
     )
 
 
