@@ -1,0 +1,110 @@
+"""What must be true after everything was drained: nothing lost, nothing twice, and the same findings as undisturbed."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+from benchmarks.oracle import Oracle
+from benchmarks.running import Running
+from dimwatch import records
+from dimwatch.app.pipeline import Output, Pipeline
+from dimwatch.eventlog import open_eventlog
+from dimwatch.settings import MIB
+from ingest.normalize import Request
+
+Finding = tuple[str, str, str, str]
+"""Rule, trace id, span id, tool."""
+_TRACE: Final = ("trace_id", "outcome", "complete", "spans", "steps", "tool_calls", "failed_tool_calls", "input_tokens")
+
+
+@dataclass(slots=True)
+class Proof:
+    """Everything empty and zero, but for the counts."""
+
+    spans: int = 0
+    findings: int = 0
+    traces: int = 0
+    lost: set[tuple[str, str]] = field(default_factory=set)
+    doubles: int = 0
+    strange: int = 0
+    """Visible, but never sent."""
+    missing: set[Finding] = field(default_factory=set)
+    """Found by an undisturbed run over the same eventlog, but not in the store."""
+    surplus: set[Finding] = field(default_factory=set)
+    other_traces: set[tuple[Any, ...]] = field(default_factory=set)
+    """Trace rows that differ from those of the undisturbed run."""
+    not_in_replay: set[Finding] = field(default_factory=set)
+    only_in_replay: set[Finding] = field(default_factory=set)
+
+
+def prove(running: Running, oracle: Oracle, sent: set[tuple[str, str]] | None = None) -> Proof:
+    """Compare the store with what was acknowledged and with an undisturbed run. Stops Dimwatch."""
+    visible = {(row[0], row[1]) for row in running.rows("SELECT trace_id, span_id FROM spans")}
+    rows, distinct = running.rows("SELECT count(), uniqExact((trace_id, span_id)) FROM spans")[0]
+    found = {tuple(row) for row in running.rows("SELECT rule, trace_id, span_id, tool FROM observations")}
+    traces = {tuple(row) for row in running.rows(f"SELECT {', '.join(_TRACE)} FROM traces")}
+    running.stop()
+    expected, expected_traces = undisturbed(running)
+    replayed = replay(running, oracle.folder)
+    return Proof(
+        spans=int(rows),
+        findings=len(found),
+        traces=len(traces),
+        lost=oracle.acknowledged - visible,
+        doubles=int(rows) - int(distinct),
+        strange=len(visible - sent) if sent is not None else 0,
+        missing=expected - found,
+        surplus=found - expected,
+        other_traces=set(traces ^ expected_traces),
+        not_in_replay=found - replayed,
+        only_in_replay=replayed - found,
+    )
+
+
+def undisturbed(running: Running) -> tuple[set[Finding], set[tuple[Any, ...]]]:
+    """What one process that is never killed makes of the records in the eventlog, in their order of arrival."""
+    settings = running.settings()
+    pipeline, found, traces = Pipeline(settings), set[Finding](), dict[str, tuple[Any, ...]]()
+
+    def take(output: Output) -> None:
+        for table in output.observations:
+            columns = table.select(["rule", "trace_id", "span_id", "tool"]).to_pydict().values()
+            found.update(zip(*columns, strict=True))
+        for table in output.traces:
+            for row in zip(*table.select(_TRACE).to_pydict().values(), strict=True):
+                traces[row[0]] = row  # later versions come later
+
+    eventlog = open_eventlog(settings)
+    try:
+        consumer = eventlog.consumer("proof", [records.OTLP_SPANS, records.OTLP_LOGS])
+        number = 0
+        while batch := consumer.poll(max_records=64, max_bytes=16 * MIB, timeout_s=0.0):
+            requests: dict[str, list[Request]] = {records.OTLP_SPANS: [], records.OTLP_LOGS: []}
+            for record in batch:
+                requests[record.topic].append(Request(record.value, record.timestamp_ns))
+            now_ns = max(record.timestamp_ns for record in batch)
+            take(pipeline.add(*requests.values(), now_ns=now_ns, record=number))
+            number += 1
+        consumer.close()
+    finally:
+        eventlog.close()
+    take(pipeline.flush())
+    return found, set(traces.values())
+
+
+def replay(running: Running, requests: Path) -> set[Finding]:
+    """What `dimwatch replay` finds in recorded requests, in their order of event time."""
+    command = [sys.executable, "-P", "-m", "dimwatch", "replay", str(requests)]
+    done = subprocess.run(command, capture_output=True, env=running.environment(), timeout=600)
+    assert done.returncode == 0, done.stderr.decode()[-2000:]
+    lines = [json.loads(line) for line in done.stdout.splitlines()]
+    return {
+        (line["rule"], line["trace_id"], line["span_id"], line["tool"])
+        for line in lines
+        if line["type"] == "observation"
+    }
