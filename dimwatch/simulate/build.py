@@ -153,7 +153,9 @@ class _Builder:
         answered = self.scenario.answered(model.name, start)
         if answered is not None:
             self.touched["model_change"] = None
-            if not re.fullmatch(re.escape(model.name) + r"(-20[\d-]+)?", answered):
+            version_of_it = re.fullmatch(re.escape(model.name) + r"(-20[\d-]+)?", answered)
+            hidden = "model_mismatch" in faults.HIDDEN.get(self.agent.convention, ())
+            if not version_of_it and not hidden:
                 self._happen("model_mismatch", answered)
         elif self.fault == "model_mismatch":
             answered = model.other_family
