@@ -219,6 +219,8 @@ class _Parser:
         following = self.text[end : end + 1]
         if not following:
             self.position = end
+            if word in _CONSTANTS:
+                return _CONSTANTS[word]
             self.cut = True
             return _NOTHING
         if following == "(":

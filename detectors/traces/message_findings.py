@@ -42,6 +42,8 @@ class Findings:
     """Position of the first call or result after what the user said last."""
     fresh_from = 0
     """Position of the first result after what the assistant said last."""
+    answers = 0
+    """Results so far, repeated ones included."""
     messages_open = 0
     """How deep in messages the walk is."""
 
@@ -119,6 +121,7 @@ class Findings:
     def result(self, node: dict[str, Any], word: str | None, *, chat: bool = False) -> None:
         result = read_result(node, word, chat=chat)
         id_ = result.call_id
+        self.answers += 1
         if id_ is not None:
             if id_ in self._closed and len(id_) >= _LONG_ID:
                 return

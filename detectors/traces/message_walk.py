@@ -160,7 +160,7 @@ class Walk(Findings):
         data = node.get("data")
         if type(data) is dict and "content" not in node:
             node = data  # LangChain's {"type": "ai", "data": {…}}
-        before, answers = self.last_role, len(self.results)
+        before, answers = self.last_role, self.answers
         self.enter(role)
         self.messages_open += 1
         if not TURN_KEYS.isdisjoint(node):
@@ -175,7 +175,7 @@ class Walk(Findings):
         if not _BESIDE_CONTENT.isdisjoint(node):
             self._beside_content(node, depth)
         self.messages_open -= 1
-        if role == USER and len(self.results) == answers:  # some put results into messages of the user
+        if role == USER and self.answers == answers:  # some put results into messages of the user
             self.begin_turn(after_answer=before == ASSISTANT)
 
     def _beside_content(self, node: dict[str, Any], depth: int) -> None:

@@ -39,7 +39,9 @@ _SAID_BELOW: Final = (
 )
 _SCREEN_SHORT: Final = rf"{SCREEN}|{_MAYBE_EMPTY}|{_EMPTY_WRAPPER}"
 _HEAD: Final = 400
-"""Characters; longer than an empty result in its wrapper, and than what a failure says before it says so."""
+"""Characters; longer than an empty result in most wrappers, and than what a failure says before it says so."""
+_WRAPPED: Final = 4000
+"""Bytes; longer than an empty result in what frameworks serialise around it."""
 
 
 class ResultVerdicts:
@@ -124,6 +126,8 @@ def _screen(column: pa.Array) -> npt.NDArray[np.bool_]:
     positions = np.flatnonzero(long)
     texts = column.take(pa.array(positions))
     suspicious[positions] = _matches(pc.utf8_slice_codeunits(texts, 0, _HEAD), SCREEN) | _matches(texts, _SAID_BELOW)
+    positions = positions[_mask(pc.less(pc.binary_length(texts), _WRAPPED)) & ~suspicious[positions]]
+    suspicious[positions] = _matches(column.take(pa.array(positions)), _EMPTY_WRAPPER)
     return suspicious
 
 

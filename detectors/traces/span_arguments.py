@@ -43,7 +43,7 @@ def _plain(node: Mapping[str, Any]) -> dict[str, Any] | None:
     """What a wrapper known by its keys holds: `{"args": [], "kwargs": {...}}`, `{"name": ..., "arguments": {...}}`."""
     if not node.keys() <= _WRAPPERS:
         return None
-    for key in ("kwargs", "arguments", "inputs", "input", "args", "value", "parameters"):
+    for key in ("arguments", "inputs", "input", "kwargs", "args", "value", "parameters"):
         inner = node.get(key)
         if isinstance(inner, str) and inner.startswith("{"):
             parsed = parse_loose(inner)

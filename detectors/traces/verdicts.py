@@ -74,7 +74,8 @@ _BOOKKEEPING: Final = frozenset((
     "error_code", "errorCode", "details", "hint", "help", "documentation_url", "retryable", "retry_after",
     "is_blocks", "exit_code", "warnings", "goto", "graph", "resume", "timed_out", "tool_call_error", CLASS,
     "input", "args", "arguments", "url", "method", "reason_phrase", "statusText", "headers", "extensions",
-    "param", "err", "Error", "__args__", "created_at", "metrics", "tool_kwargs", "tool_args", "tool_id", "return_direct",
+    "param", "err", "Error", "__args__", "kwargs", "tags", "config", "created_at", "metrics",
+    "tool_kwargs", "tool_args", "tool_id", "return_direct",
 ))  # fmt: skip
 _LOG_RECORD: Final = frozenset((
     "level", "severity", "logger", "log_level", "timestamp", "ts", "@timestamp", "time", "service", "host",
@@ -227,7 +228,7 @@ def _wrapped(node: dict[str, Any], level: int, *, cut: bool) -> Verdict:
         if len(data) == 1 and not full and type(data[0]) in (str, dict) and len(node) == 1:
             return _value(data[0], level + 1, cut=cut)
         return OK
-    if data and not cut:
+    if data and not cut and not (full and all(value is None for value in data)):
         return _empty(0.95 if not full else 0.85, node)
     if not full:
         return _empty(0.95, node) if payloads and not cut else OK

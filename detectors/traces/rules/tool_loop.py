@@ -11,12 +11,14 @@ import pyarrow.compute as pc
 
 from detectors.traces.context import Context
 from detectors.traces.rules.base import Finding, Rule, Severity
+from detectors.traces.span_arguments import as_written
 
 _REPEATS: Final = 3
 """Equal calls with equal results from which on a trace is looked at."""
 _CERTAIN: Final = 5
 _IDS: Final = r"\b(call|toolu|run|msg|tool)[_-]{1,2}[\w-]{4,}|\b[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f-]{22}\b|\b[0-9a-f]{24,}\b"
 """Ids that wrappers put around a result, new for every call."""
+_WRAPPER: Final = r"^\s*\{\s*\"(input_str|args|kwargs|inputs?|name|arguments|type|id|tool_call)\""
 _BLIND_REPEATS: Final = 5
 """The same where arguments are not captured: only the tool's name repeats."""
 
@@ -26,7 +28,7 @@ def find(context: Context) -> Iterator[Finding]:
     calls = context.turn_calls
     if len(calls) < _REPEATS:
         return
-    arguments = pc.fill_null(calls.arguments, "\x00")
+    arguments = _bare(pc.fill_null(calls.arguments, "\x00"))
     results = pc.replace_substring_regex(pc.fill_null(calls.result, "\x00"), _IDS, "")
     traces = pc.cast(pa.array(calls.trace), pa.string())
     call_keys = pc.binary_join_element_wise(traces, calls.name, arguments, "\x1f").dictionary_encode().indices
@@ -39,6 +41,15 @@ def find(context: Context) -> Iterator[Finding]:
     for code in np.flatnonzero(counts >= _REPEATS).tolist():
         positions = np.flatnonzero(codes == code)
         yield from _loop(context, positions, codes, bool(blind[positions[0]]))
+
+
+def _bare(arguments: pa.Array) -> pa.Array:
+    """Arguments without wrappers: these hold ids and step numbers, new for every call."""
+    wrapped = pc.match_substring_regex(arguments, _WRAPPER)
+    if not pc.any(wrapped).as_py():
+        return arguments
+    bare = [as_written(text, None) or text for text in arguments.filter(wrapped).to_pylist()]
+    return pc.replace_with_mask(arguments, wrapped, pa.array(bare, pa.string()))
 
 
 def _loop(
