@@ -10,6 +10,7 @@ from __future__ import annotations
 import threading
 from collections import Counter
 from dataclasses import dataclass
+from functools import cache
 from typing import Final
 
 import hyperscan
@@ -36,16 +37,10 @@ class Redacted:
 
 
 class Redactor:
-    """Finds and masks; safe to share between threads. Compiling takes about 0.1 s."""
+    """Finds and masks; safe to share between threads. The first one of a process takes about 0.1 s to make."""
 
     def __init__(self) -> None:
-        self._database = hyperscan.Database(mode=hyperscan.HS_MODE_BLOCK)
-        self._database.compile(
-            expressions=[rule.anchor.encode() for rule in RULES],
-            ids=list(range(len(RULES))),
-            elements=len(RULES),
-            flags=[hyperscan.HS_FLAG_DOTALL | (hyperscan.HS_FLAG_CASELESS if rule.caseless else 0) for rule in RULES],
-        )
+        self._database = _database()
         self._local = threading.local()
 
     def redact(self, body: bytes, shape: Shape) -> Redacted:
@@ -100,6 +95,18 @@ class Redactor:
         found.sort()
         rule_of = (1 << _RULE_BITS) - 1
         return [(hit >> _RULE_BITS, RULES[hit & rule_of]) for hit in found]
+
+
+@cache
+def _database() -> hyperscan.Database:
+    database = hyperscan.Database(mode=hyperscan.HS_MODE_BLOCK)
+    database.compile(
+        expressions=[rule.anchor.encode() for rule in RULES],
+        ids=list(range(len(RULES))),
+        elements=len(RULES),
+        flags=[hyperscan.HS_FLAG_DOTALL | (hyperscan.HS_FLAG_CASELESS if rule.caseless else 0) for rule in RULES],
+    )
+    return database
 
 
 def _key_value(shape: Shape) -> Shape:

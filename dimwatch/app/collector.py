@@ -8,7 +8,6 @@ import ipaddress
 import signal
 import socket
 from collections.abc import AsyncIterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Final
 
@@ -26,7 +25,6 @@ from ingest.otlp.receiver_http import HttpReceiver
 GRACE_S: Final = 6.0
 """How long requests in flight may take after SIGTERM."""
 
-_THREADS: Final = 16  # most of them wait for the disk, together
 _REPORT_S: Final = 10.0
 
 _log = structlog.get_logger()
@@ -66,8 +64,7 @@ async def serving(settings: Settings, eventlog: EventLog, clock: Clock) -> Async
     """Serve both doors while the block runs; on leaving, requests in flight are finished first."""
     receiver = settings.receiver
     intake = Intake(eventlog, settings, clock)
-    pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="intake")
-    http, grpc = HttpReceiver(intake, receiver, pool), GrpcReceiver(intake, receiver, pool)
+    http, grpc = HttpReceiver(intake, receiver), GrpcReceiver(intake, receiver)
     listener = _bind(receiver.host, receiver.http_port)
     reports: asyncio.Task[None] | None = None
     try:
@@ -81,8 +78,7 @@ async def serving(settings: Settings, eventlog: EventLog, clock: Clock) -> Async
             reports.cancel()
         await asyncio.gather(http.stop(GRACE_S), grpc.stop(GRACE_S))
         listener.close()
-        await asyncio.to_thread(pool.shutdown)
-        await asyncio.to_thread(intake.report_refused)
+        await asyncio.to_thread(intake.close)
 
 
 async def _report(intake: Intake) -> None:

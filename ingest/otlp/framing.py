@@ -24,13 +24,8 @@ MAX_SCALARS = 100_000
 """Most numbers in a row in one message; more is an attempt to keep the reader busy."""
 
 
-class Field(NamedTuple):
-    """One length-delimited field: its number, where its tag starts, and where its payload lies."""
-
-    number: int
-    tag: int
-    start: int
-    end: int
+Field = tuple[int, int, int, int]
+"""A length-delimited field: its number, where its tag starts, and where its payload starts and ends."""
 
 
 def encode_varint(value: int) -> bytes:
@@ -75,7 +70,7 @@ def delimited(body: Buffer, start: int, end: int) -> Iterator[Field]:
             stop = at + size
             if stop > end:
                 raise InvalidError(f"malformed protobuf: field at byte {tag_at} runs over its message")
-            yield Field(tag >> 3, tag_at, at, stop)
+            yield tag >> 3, tag_at, at, stop
             at = stop
             scalars = 0
             continue

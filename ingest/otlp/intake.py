@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import hmac
 import os
 import threading
 from collections import Counter
 from collections.abc import Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Final
 
@@ -14,7 +16,7 @@ import xxhash
 
 from dimwatch import records, telemetry
 from dimwatch.clock import Clock
-from dimwatch.errors import DimwatchError
+from dimwatch.errors import BackpressureError, DimwatchError
 from dimwatch.eventlog.base import EventLog, NewRecord
 from dimwatch.settings import MIB, Settings
 from ingest.otlp.admission import Admitted, Limits, Reason, admit
@@ -22,8 +24,7 @@ from ingest.otlp.compression import decompress
 from ingest.otlp.failures import Failure, failure_of
 from ingest.otlp.gate import Gate, Hold
 from ingest.otlp.json_codec import to_protobuf
-from ingest.otlp.outline import PIECE_BYTES
-from ingest.otlp.refusals import UnauthenticatedError
+from ingest.otlp.refusals import TooLargeError, UnauthenticatedError
 from ingest.otlp.signals import Signal
 from ingest.redaction import Redactor
 
@@ -32,6 +33,10 @@ REQUESTS: Final = "requests"
 """The `signal` of drops that are whole requests: what was in them is not known."""
 
 _MAX_REQUESTS: Final = 256
+_IN_FLIGHT_BYTES: Final = 128 * MIB
+_SMALL_BYTES: Final = 4 * MIB
+_APPEND_THREADS: Final = 16  # they wait for the disk, together
+_MAX_LARGE: Final = 16
 _JSON_SHARE: Final = 4
 """JSON takes several times the memory of protobuf, so it gets that part of the size."""
 
@@ -44,8 +49,21 @@ class Answer:
     message: str
 
 
+@dataclass(frozen=True, slots=True)
+class _Prepared:
+    """A request that is ready to be stored."""
+
+    signal: Signal
+    now_ns: int
+    admitted: Admitted
+
+
 class Intake:
-    """The way from a request's bytes into the eventlog. Safe to share between threads."""
+    """The way from a request's bytes into the eventlog.
+
+    There are two lanes, so that memory stays bounded and nobody starves: ordinary requests are appended by many
+    threads, which share the eventlog's commits; those of more than 4 MiB go one after the other.
+    """
 
     def __init__(self, eventlog: EventLog, settings: Settings, clock: Clock) -> None:
         self._eventlog = eventlog
@@ -53,10 +71,13 @@ class Intake:
         self._clock = clock
         self._redactor = Redactor() if settings.redaction.enabled else None
         self._limit = int(settings.receiver.max_decompressed)
-        self.gate = Gate(48 * MIB + int(settings.receiver.max_body) + 2 * self._limit, _MAX_REQUESTS)
-        # One request is parsed at a time: the interpreter would not run two at once anyway, and so only one
-        # of them is in memory as objects.
-        self._parsing = threading.Lock()
+        self.gate = Gate(max(_IN_FLIGHT_BYTES, 2 * int(settings.receiver.max_body)), _MAX_REQUESTS)
+        # One thread a lane: the interpreter would not run two at once anyway, so that only one request a lane is in
+        # memory as objects, and the memory allocator does not keep a heap for each of many threads.
+        self._small = ThreadPoolExecutor(1, thread_name_prefix="intake")
+        self._large = ThreadPoolExecutor(1, thread_name_prefix="intake-large")
+        self._appends = ThreadPoolExecutor(_APPEND_THREADS, thread_name_prefix="append")
+        self._in_large = 0
         self._refused: Counter[str] = Counter()
         self._refused_lock = threading.Lock()
 
@@ -72,27 +93,50 @@ class Intake:
                 "a valid token is needed: send the header 'Authorization: Bearer <receiver.token>'"
             )
 
-    def take(self, body: bytes, signal: Signal, *, coding: str, json: bool, hold: Hold) -> Answer:
-        """Store one request durably. Blocks; raises DimwatchError with what `failure_of` tells the sender."""
+    async def take(self, body: bytes, signal: Signal, *, coding: str, json: bool, hold: Hold) -> Answer:
+        """Store one request durably. Raises DimwatchError with what `failure_of` tells the sender."""
+        loop = asyncio.get_running_loop()
         limit = self._limit // _JSON_SHARE if json else self._limit
-        content = decompress(body, coding, limit, hold.reserve)
-        if len(content) > PIECE_BYTES:
-            hold.reserve(len(content))
+        small = min(limit, _SMALL_BYTES)
+
+        def prepare_if_small() -> _Prepared | None:
+            try:
+                content = decompress(body, coding, small, hold.reserve)
+            except TooLargeError:
+                if small == limit:
+                    raise
+                return None
+            return self._prepare(content, signal, json)
+
+        def store_large() -> Answer:
+            return self.store(decompress(body, coding, limit), signal, json=json)
+
+        if len(body) <= small:
+            prepared = await loop.run_in_executor(self._small, prepare_if_small)
+            if prepared is not None:
+                return await loop.run_in_executor(self._appends, self._append, prepared)
+        if self._in_large >= _MAX_LARGE:
+            raise BackpressureError(f"{_MAX_LARGE} requests of more than {_SMALL_BYTES} bytes are waiting")
+        self._in_large += 1
+        try:
+            return await loop.run_in_executor(self._large, store_large)
+        finally:
+            self._in_large -= 1
+
+    def store(self, content: bytes, signal: Signal, *, json: bool) -> Answer:
+        """Store one decompressed request durably. Blocks; raises DimwatchError."""
+        return self._append(self._prepare(content, signal, json))
+
+    def _prepare(self, content: bytes, signal: Signal, json: bool) -> _Prepared:
         now_ns = self._clock.now_ns()
-        with self._parsing, telemetry.STAGE_SECONDS.labels("receive").time():
+        with telemetry.STAGE_SECONDS.labels("receive").time():
             if json:
                 content = to_protobuf(content, signal)
-            limits = Limits.of(self._receiver, now_ns)
-            admitted = admit(content, signal, limits, self._redactor)
-        self._append(admitted, signal, now_ns)
-        size = sum(len(piece.body) for piece in admitted.pieces)
-        telemetry.RECEIVED_ITEMS.labels(signal.name).inc(admitted.items)
-        telemetry.RECEIVED_BYTES.labels(signal.name).inc(size)
-        for (what, reason), count in admitted.dropped.items():
-            telemetry.DROPPED.labels(STAGE, what, reason).inc(count)
-        return Answer(admitted.rejected, admitted.explanation())
+            admitted = admit(content, signal, Limits.of(self._receiver, now_ns), self._redactor)
+        return _Prepared(signal, now_ns, admitted)
 
-    def _append(self, admitted: Admitted, signal: Signal, now_ns: int) -> None:
+    def _append(self, prepared: _Prepared) -> Answer:
+        signal, now_ns, admitted = prepared.signal, prepared.now_ns, prepared.admitted
         headers = {records.HEADER_TENANT: ""}
         batch = {}
         if admitted.pieces:
@@ -103,6 +147,18 @@ class Intake:
             batch[records.DROPS] = [_drops(admitted.dropped, seed, now_ns)]
         if batch:
             self._eventlog.append(batch)
+        telemetry.RECEIVED_ITEMS.labels(signal.name).inc(admitted.items)
+        telemetry.RECEIVED_BYTES.labels(signal.name).inc(sum(len(piece.body) for piece in admitted.pieces))
+        for (what, reason), count in admitted.dropped.items():
+            telemetry.DROPPED.labels(STAGE, what, reason).inc(count)
+        return Answer(admitted.rejected, admitted.explanation())
+
+    def close(self) -> None:
+        """Wait for what is in flight, and report what was refused."""
+        self._small.shutdown()
+        self._large.shutdown()
+        self._appends.shutdown()
+        self.report_refused()
 
     def count(self, signal: Signal | None, transport: str, error: Exception | None) -> Failure | None:
         """Count the outcome of a request; return the failure if it is one."""
@@ -110,6 +166,8 @@ class Intake:
         name = "" if signal is None else signal.name
         code = "ok" if failure is None else failure.reason
         telemetry.RECEIVED_REQUESTS.labels(name, transport, code).inc()
+        if error is not None and failure is not None and failure.http != 500:
+            _let_go(error)
         if failure is not None and failure.retry_after_s is None:
             telemetry.DROPPED.labels(STAGE, REQUESTS, failure.reason).inc()
             with self._refused_lock:
@@ -129,6 +187,14 @@ class Intake:
         except DimwatchError:
             with self._refused_lock:
                 self._refused.update(refused)  # the eventlog is full: tell it later
+
+
+def _let_go(error: BaseException) -> None:
+    """Drop the tracebacks of a refusal: their frames hold the request, and servers keep errors for a while."""
+    linked: BaseException | None = error
+    while linked is not None:
+        linked.__traceback__ = None
+        linked = linked.__cause__ or linked.__context__
 
 
 def _drops(dropped: Mapping[Reason, int], seed: str, now_ns: int) -> NewRecord:

@@ -19,6 +19,7 @@ PIECE_BYTES: Final = 1 << 20
 MAX_MESSAGES: Final = 500_000
 """Most nested messages in one piece that is larger than that because a single item is."""
 
+_MAX_FIELDS: Final = 1_200_000
 _FIELDS_PER_ITEM: Final = 8
 _TAG_REQUEST: Final = b"\x0a"
 _TAG_CHILD: Final = b"\x12"
@@ -110,45 +111,56 @@ def pieces(body: bytes, shape: Shape, cut: AttributeCut | None) -> Iterator[byte
 
     Raises TooLargeError for a piece with more than `MAX_MESSAGES` nested messages.
     """
-    batch: list[bytes] = []
+    batch: list[_Parts] = []
     held = 0
     for fragment in _fragments(body, cut):
-        if batch and held + len(fragment) > PIECE_BYTES:
-            yield _checked(b"".join(batch), shape)
+        size = _size(fragment)
+        if batch and held + size > PIECE_BYTES:
+            yield _checked(batch, shape)
             batch, held = [], 0
         batch.append(fragment)  # requests one behind the other are one request, as protobuf merges
-        held += len(fragment)
+        held += size
     if batch:
-        yield _checked(b"".join(batch), shape)
+        yield _checked(batch, shape)
 
 
-def _fragments(body: bytes, cut: AttributeCut | None) -> Iterator[bytes]:
+_Parts = list[bytes | memoryview]
+"""A message as parts that are joined once, so that a large one is not copied at every level."""
+
+
+def _size(parts: _Parts) -> int:
+    return sum(map(len, parts))
+
+
+def _fragments(body: bytes, cut: AttributeCut | None) -> Iterator[_Parts]:
     """Requests that hold one resource each, cut between items where they would be larger than a piece.
 
     Resource and scope are repeated in each; where they are large, fragments grow with them.
     """
+    view = memoryview(body)
     for number, tag, low, high in delimited(body, 0, len(body)):
         if number != 1 or high - tag <= PIECE_BYTES:
-            yield body[tag:high]
+            yield [view[tag:high]]
             continue
         resource, scopes = _split(body, low, high)
         if not scopes:
-            yield body[tag:high]
+            yield [view[tag:high]]
         for scope_low, scope_high in scopes:
             scope, items = _split(body, scope_low, scope_high)
             room = max(PIECE_BYTES, 4 * (len(resource) + len(scope)))
-            batch: list[bytes] = []
+            batch: _Parts = []
             held = 0
             for item_low, item_high in items:
-                item = body[item_low:item_high]
-                if cut is not None and len(item) > PIECE_BYTES:
-                    item = _without_surplus(item, cut)
-                item = _TAG_CHILD + _sized(item)
-                if batch and held + len(item) > room:
+                size = item_high - item_low
+                item: _Parts = [view[item_low:item_high]]
+                if cut is not None and size > PIECE_BYTES:
+                    item = _without_surplus(body, item_low, item_high, cut)
+                    size = _size(item)
+                if batch and held + size > room:
                     yield _request(resource, scope, batch)
                     batch, held = [], 0
-                batch.append(item)
-                held += len(item)
+                batch += [_TAG_CHILD + encode_varint(size), *item]
+                held += size
             yield _request(resource, scope, batch)
 
 
@@ -159,40 +171,45 @@ def _split(body: bytes, low: int, high: int) -> tuple[bytes, list[tuple[int, int
     kept_from = low
     for number, tag, start, end in delimited(body, low, high):
         if number == 2:
-            rest.append(body[kept_from:tag])
+            if tag > kept_from:
+                rest.append(body[kept_from:tag])
             children.append((start, end))
             kept_from = end
     rest.append(body[kept_from:high])
     return b"".join(rest), children
 
 
-def _without_surplus(item: bytes, cut: AttributeCut) -> bytes:
-    kept: list[bytes] = []
-    kept_from = seen = 0
-    for number, tag, _, end in delimited(item, 0, len(item)):
+def _without_surplus(body: bytes, low: int, high: int, cut: AttributeCut) -> _Parts:
+    """An item without the attributes that are too many, and with a note of how many those were."""
+    view = memoryview(body)
+    kept: _Parts = []
+    kept_from, seen = low, 0
+    for steps, (number, tag, _, end) in enumerate(delimited(body, low, high)):
         if number == cut.field:
             seen += 1
             if seen > cut.most:
-                kept.append(item[kept_from:tag])
+                if tag > kept_from:
+                    kept.append(view[kept_from:tag])
                 kept_from = end
+        if steps > _MAX_FIELDS:
+            raise TooLargeError(f"one span or log record holds over {_MAX_FIELDS} attributes, events and links")
+    kept.append(view[kept_from:high])
     surplus = seen - cut.most
-    if surplus <= 0:
-        return item
-    cut.on_cut(surplus)
-    count = encode_varint(cut.count_field << 3 | VARINT) + encode_varint(surplus)
-    return b"".join((*kept, item[kept_from:], count))
+    if surplus > 0:
+        cut.on_cut(surplus)
+        kept.append(encode_varint(cut.count_field << 3 | VARINT) + encode_varint(surplus))
+    return kept
 
 
-def _request(resource: bytes, scope: bytes, items: list[bytes]) -> bytes:
-    inner = scope + b"".join(items)
-    return _TAG_REQUEST + _sized(resource + _TAG_CHILD + _sized(inner))
+def _request(resource: bytes, scope: bytes, items: _Parts) -> _Parts:
+    inner = len(scope) + _size(items)
+    scope_head = _TAG_CHILD + encode_varint(inner)
+    outer = len(resource) + len(scope_head) + inner
+    return [_TAG_REQUEST + encode_varint(outer), resource, scope_head, scope, *items]
 
 
-def _sized(payload: bytes) -> bytes:
-    return encode_varint(len(payload)) + payload
-
-
-def _checked(piece: bytes, shape: Shape) -> bytes:
+def _checked(fragments: list[_Parts], shape: Shape) -> bytes:
+    piece = b"".join(part for fragment in fragments for part in fragment)
     if len(piece) > 2 * PIECE_BYTES and _messages(piece, 0, len(piece), shape, 0) > MAX_MESSAGES:
         raise TooLargeError(f"one span, log record or metric holds over {MAX_MESSAGES} nested values")
     return piece

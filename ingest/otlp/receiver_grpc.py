@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from concurrent.futures import Executor
 from typing import Any, Final
 
 import grpc
@@ -33,10 +32,9 @@ _log = structlog.get_logger()
 class GrpcReceiver:
     """The gRPC door: `start`, then `stop`."""
 
-    def __init__(self, intake: Intake, receiver: Receiver, pool: Executor) -> None:
+    def __init__(self, intake: Intake, receiver: Receiver) -> None:
         self._intake = intake
         self._receiver = receiver
-        self._pool = pool
         self._reads = asyncio.Semaphore(_MAX_READS)
         self._server: grpc.aio.Server | None = None
         self.port = 0
@@ -86,11 +84,7 @@ class GrpcReceiver:
         with self._intake.gate.enter() as hold:
             message = await self._read(context)
             hold.reserve(len(message))
-
-            def take() -> Answer:
-                return self._intake.take(message, signal, coding=_coding(message), json=False, hold=hold)
-
-            return await asyncio.get_running_loop().run_in_executor(self._pool, take)
+            return await self._intake.take(message, signal, coding=_coding(message), json=False, hold=hold)
 
     async def _read(self, context: grpc.aio.ServicerContext[Any, Any]) -> bytes:
         try:

@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import socket
 from collections.abc import Iterator
-from concurrent.futures import Executor
 from typing import Any, Final
 
 import grpc
@@ -47,10 +46,9 @@ _log = structlog.get_logger()
 class HttpReceiver:
     """The HTTP door: `start`, then `stop`."""
 
-    def __init__(self, intake: Intake, receiver: Receiver, pool: Executor) -> None:
+    def __init__(self, intake: Intake, receiver: Receiver) -> None:
         self._intake = intake
         self._receiver = receiver
-        self._pool = pool
         self._server: _Server | None = None
         self._task: asyncio.Task[None] | None = None
 
@@ -112,11 +110,7 @@ class HttpReceiver:
         with self._intake.gate.enter() as hold:
             body = await self._read(request, hold)
             coding = request.headers.get("content-encoding", "identity")
-
-            def take() -> Answer:
-                return self._intake.take(body, signal, coding=coding, json=content_type == JSON, hold=hold)
-
-            return await asyncio.get_running_loop().run_in_executor(self._pool, take)
+            return await self._intake.take(body, signal, coding=coding, json=content_type == JSON, hold=hold)
 
     async def _read(self, request: Request, hold: Hold) -> bytes:
         """The body as sent. Raises TooLargeError, BackpressureError, TimeoutError."""
