@@ -41,8 +41,8 @@ def as_written(text: str, schema: ToolSchema | None) -> str | None:
 
 def _plain(node: Mapping[str, Any]) -> dict[str, Any] | None:
     """What a wrapper known by its keys holds: `{"args": [], "kwargs": {...}}`, `{"name": ..., "arguments": {...}}`."""
-    if not node.keys() <= _WRAPPERS:
-        return None
+    if not node.keys() <= _WRAPPERS or (isinstance(node.get("args"), list) and node["args"]):
+        return None  # something else, or arguments by position
     for key in ("arguments", "inputs", "input", "kwargs", "args", "value", "parameters"):
         inner = node.get(key)
         if isinstance(inner, str) and inner.startswith("{"):

@@ -87,7 +87,7 @@ def _vouched(context: Context, offered: _Offers) -> Mask:
 def _broken(offered: _Offers, call: int, name: str, asked: str | None, ran: str | None, failed: bool) -> str | None:
     """Why this call does not fit what was offered, None if it fits or nothing is known."""
     tools = offered.at(call)
-    if tools and name not in tools:
+    if tools and name not in tools and offered.is_certain(call):
         return f"{name} was not offered (offered: {', '.join(sorted(tools)[:8])})"
     if asked is not None and (asked.strip() or not ran):  # some leave out the arguments that were streamed
         return check_arguments(tools.get(name), asked)
@@ -150,6 +150,7 @@ class _Offers:
         codes = encoded.indices.to_numpy(zero_copy_only=False).astype(np.int64)
         self.documents = [unflattened(text) for text in encoded.dictionary.to_pylist()]
         """Distinct documents that offer tools."""
+        self._agents = np.bincount(batch.trace[batch.kind("agent")], minlength=batch.traces)
         self._code_of_row: Rows = np.full(len(batch), NONE, dtype=np.int64)
         self._code_of_row[rows] = codes
         pairs = np.unique(batch.trace[rows] * np.int64(len(self.documents) + 1) + codes)
@@ -189,6 +190,12 @@ class _Offers:
             name: str = self._calls.name[call].as_py()
             offered = {name: read_schema(own)}
         return offered
+
+    def is_certain(self, call: int) -> bool:
+        """Is it this call's own offer, and not that of another agent of the same trace?"""
+        row = int(self._calls.asked_row[call])
+        own = row in self._in_question or (row != NONE and self._code_of_row[row] != NONE)
+        return own or self._agents[self._calls.trace[call]] <= 1
 
 
 def _malformed_answers(context: Context) -> Iterator[Finding]:

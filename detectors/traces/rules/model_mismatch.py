@@ -41,7 +41,19 @@ _SNAPSHOTS: Final[dict[str, frozenset[str]]] = {
     "claude-opus-4": frozenset({"20250514"}),
 }
 """Dates of the published snapshots of models that are asked for by alias, from the providers' model pages."""
-_CONFIDENCE: Final = {"family": 0.9, "version": 0.8, "snapshot": 0.6}
+_CONFIDENCE: Final = {"family": 0.9, "version": 0.8, "variant": 0.7, "snapshot": 0.6}
+_SAME: Final = re.compile(
+    r"([-@:_./ ]?(\d[\dbkx.]*|v\d+|[0-9a-f]{6,}|latest|preview|exp|experimental|stable|default|beta|alpha|rc|free|online"
+    r"|instruct|instant|chat|it|hf|base|text|vision|tools?|thinking|versatile|extended|standard|fast|maas|tee|turbo|global"
+    r"|us|eu|apac|fp\d+|bf\d+|int\d|q\d\w*|k|m|s|l|xl|awq|gptq|gguf|mlx|nvfp4|nim|onnx|distill|date|datazone|east|west"
+    r"|north|south|central|provisioned|batch|flex|priority|nitro|floor|exacto))*"
+)
+"""What may follow a model's name in an answer without making it another model: versions, dates, formats, regions."""
+_FAMILY: Final = re.compile(
+    r"gpt|o[1345]($|-)|claude|gemini|gemma|llama|mi[sx]tral|codestral|ministral|command|qwen|deepseek|grok|nova|titan|phi"
+    r"|jamba|kimi|glm|minimax|granite|nemotron|dbrx|yi-|falcon|sonar|davinci|embed|palm|bison|solar|ernie|doubao|hermes"
+)
+"""Words by which published models are known."""
 
 
 @lru_cache(maxsize=4096)
@@ -68,7 +80,9 @@ def differs(asked: str, answered: str) -> str:
         rest = second.replace(first, "", 1) if first in second else first.replace(second, "", 1)
         if re.search(r"-(mini|nano|lite|flash|small|haiku|turbo|pro|max|large|micro|8b|tiny)\b", rest):
             return "family"
-        return ""
+        return "variant" if second.startswith(first) and not _SAME.fullmatch(rest) else ""
+    if not _FAMILY.search(first):
+        return ""  # the name of a deployment or an alias of a gateway: it says nothing about the model behind it
     left, right = essence(asked), essence(answered)
     if left == right:
         dates = _DATE.findall(first), _DATE.findall(second)
