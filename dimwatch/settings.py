@@ -58,27 +58,21 @@ class Store(BaseModel):
     user: str = Field("default", description="User that Dimwatch writes as.")
     password: SecretStr = Field(SecretStr(""), description="Password of that user.")
     database: str = Field("dimwatch", description="Database of all tables.")
-    keep_days: int = Field(
-        30, description="Days that spans are kept; traces and observations three times as long."
-    )
+    keep_days: int = Field(30, description="Days that spans are kept; traces and observations three times as long.")
 
 
 class Assembly(BaseModel):
     """How spans become traces."""
 
     linger_s: float = Field(6.0, description="Wait for more spans after the last one, once the root is there.")
-    idle_s: float = Field(
-        60.0, description="Wait for more spans while the root is missing; learned per service."
-    )
+    idle_s: float = Field(180.0, description="Wait for more spans while the root is missing; learned per service.")
     max_idle_s: float = Field(1800.0, description="Longest wait that is learned.")
     max_open_traces: int = Field(200_000, description="Most open traces; the stalest are closed beyond that.")
     max_open_bytes: ByteSize = Field(
         ByteSize(384 * MIB),
         description="Most bytes of spans in open traces; the stalest are closed beyond that.",
     )
-    max_trace_spans: int = Field(
-        20_000, description="Most spans of one trace; the rest is dropped and counted."
-    )
+    max_trace_spans: int = Field(20_000, description="Most spans of one trace; the rest is dropped and counted.")
 
 
 class Dashboard(BaseModel):
@@ -99,18 +93,14 @@ class SelfTelemetry(BaseModel):
 
     log_level: str = Field("info", description="debug, info, warning or error.")
     log_format: str = Field("auto", description="json, console, or auto: console on a terminal.")
-    metrics_port: int = Field(
-        9464, description="Prometheus metrics of the supervisor and, merged, of every process."
-    )
+    metrics_port: int = Field(9464, description="Prometheus metrics of the supervisor and, merged, of every process.")
     otlp_endpoint: str | None = Field(None, description="Where to send traces of Dimwatch itself, if anywhere.")
 
 
 class Settings(BaseSettings):
     """Everything that can be set."""
 
-    model_config = SettingsConfigDict(
-        env_prefix="DIMWATCH_", env_nested_delimiter="__", extra="forbid", toml_file=None
-    )
+    model_config = SettingsConfigDict(env_prefix="DIMWATCH_", env_nested_delimiter="__", extra="forbid", toml_file=None)
 
     data: Path = Field(Path("data"), description="Folder that holds everything Dimwatch keeps.")
     receiver: Receiver = Receiver()
