@@ -87,7 +87,7 @@ def summarize(
         "duration_ns": duration,
         "start_time": batch.start[first],
         "outcome": outcome_array,
-        "effective_status": pa.array([_STATUS[word] for word in outcome], pa.string()),
+        "effective_status": pa.array([STATUS[word] for word in outcome], pa.string()),
         "complete": batch.any_by_trace(batch.is_root),
         "spans": np.diff(batch.first),
         "steps": _count(batch, models),
@@ -116,7 +116,7 @@ def summarize(
     return pa.Table.from_arrays(arrays, schema=TRACE)
 
 
-_STATUS: Final = {OK: "ok", RESCUED: "ok", FAILED: "error", DEGRADED: "error", INCOMPLETE: "unknown"}
+STATUS: Final = {OK: "ok", RESCUED: "ok", FAILED: "error", DEGRADED: "error", INCOMPLETE: "unknown"}
 
 
 def _array(values: object) -> pa.Array:

@@ -15,6 +15,7 @@ import pyarrow as pa
 
 from detectors.traces.assembly import Assembler, Closed
 from detectors.traces.batch import TraceBatch
+from detectors.traces.late import RecentTraces
 from detectors.traces.stage import judge_traces
 from detectors.traces.status import with_first_look
 from dimwatch.settings import Settings
@@ -44,6 +45,7 @@ class Pipeline:
 
     def __init__(self, settings: Settings) -> None:
         self._prices = Prices.load(settings.prices.file)
+        self._recent = RecentTraces()
         self.assembler = Assembler(settings.assembly)
 
     def add(self, traces: Sequence[Request], logs: Sequence[Request], *, now_ns: int, record: int) -> Output:
@@ -89,7 +91,7 @@ class Pipeline:
             judged = judge_traces(TraceBatch(spans, rows, closed.trace, closed.late, closed.forced), closed.due_ns)
             output.closed += closed.cause
             output.observations.append(judged.observations)
-            output.traces.append(judged.traces)
+            output.traces.append(self._recent.complete(judged.traces, closed.late))
             if judged.corrected_spans.num_rows:
                 output.spans.append(judged.corrected_spans)
         for reason, count in self.assembler.dropped.items():

@@ -1,0 +1,89 @@
+"""Trace rows that late spans add to: the row of the whole, not of the late part alone."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Mapping
+from typing import Any, Final
+
+import numpy as np
+import pyarrow as pa
+
+from detectors.traces.batch import Mask
+from detectors.traces.summary import DEGRADED, FAILED, INCOMPLETE, OK, RESCUED, STATUS
+from dimwatch.records import TRACE
+
+_ADDED: Final = (
+    "spans", "steps", "tool_calls", "failed_tool_calls", "input_tokens", "output_tokens", "reasoning_tokens",
+    "model_ns", "tool_ns",
+)  # fmt: skip
+_UNITED: Final = ("providers", "models", "rules")
+_WORSE: Final = (OK, INCOMPLETE, RESCUED, DEGRADED, FAILED)
+_MAX_TABLES: Final = 2_000
+_MAX_ROWS: Final = 100_000
+
+
+class RecentTraces:
+    """Rows of traces that were judged lately, by trace id, so that what comes late can be added to them."""
+
+    def __init__(self) -> None:
+        self._tables: OrderedDict[int, pa.Table] = OrderedDict()
+        self._place: dict[str, tuple[int, int]] = {}
+        self._rows = 0
+        self._next = 0
+
+    def complete(self, traces: pa.Table, late: Mask) -> pa.Table:
+        """Replace the rows of late parts by rows of the whole. A late part of a trace that is not remembered any
+        more is left out: its spans and findings stand for themselves."""
+        if late.any():
+            whole = [self._merged(row) for row in traces.filter(pa.array(late)).to_pylist()]
+            rows = [row for row in whole if row is not None]
+            traces = pa.concat_tables([traces.filter(pa.array(~late)), pa.Table.from_pylist(rows, schema=TRACE)])
+        self._remember(traces)
+        return traces
+
+    def _merged(self, part: Mapping[str, Any]) -> dict[str, Any] | None:
+        place = self._place.get(part["trace_id"])
+        if place is None or place[0] not in self._tables:
+            return None
+        row: dict[str, Any] = self._tables[place[0]].slice(place[1], 1).to_pylist()[0]
+        end = max(_end_ns(row), _end_ns(part))
+        merged = dict(row)
+        for name in _ADDED:
+            merged[name] = row[name] + part[name]
+        for name in _UNITED:
+            merged[name] = sorted({*row[name], *part[name]})
+        merged["start_time"] = min(row["start_time"], part["start_time"])
+        merged["duration_ns"] = end - _ns(merged["start_time"])
+        merged["waiting_ns"] = max(merged["duration_ns"] - (row["duration_ns"] - row["waiting_ns"]), 0)
+        costs = [cost for cost in (row["cost_usd"], part["cost_usd"]) if cost is not None]
+        merged["cost_usd"] = sum(costs) if costs else None
+        merged["complete"] = row["complete"] or part["complete"]
+        # What made the trace incomplete may have come now; what made it bad has not gone away.
+        known = OK if row["outcome"] == INCOMPLETE and merged["complete"] else row["outcome"]
+        merged["outcome"] = max(known, part["outcome"], key=_WORSE.index)
+        merged["effective_status"] = STATUS[merged["outcome"]]
+        merged["version"] = max(part["version"], row["version"] + 1)
+        return merged
+
+    def _remember(self, traces: pa.Table) -> None:
+        if not traces.num_rows:
+            return
+        number, self._next = self._next, self._next + 1
+        self._tables[number] = traces
+        self._rows += traces.num_rows
+        self._place.update((trace_id, (number, row)) for row, trace_id in enumerate(traces["trace_id"].to_pylist()))
+        while len(self._tables) > _MAX_TABLES or (self._rows > _MAX_ROWS and len(self._tables) > 1):
+            old, table = self._tables.popitem(last=False)
+            self._rows -= table.num_rows
+            for trace_id in table["trace_id"].to_pylist():
+                if self._place.get(trace_id, (old, 0))[0] == old:
+                    self._place.pop(trace_id, None)
+
+
+def _ns(time: Any) -> int:
+    return int(np.datetime64(time.to_datetime64() if hasattr(time, "to_datetime64") else time, "ns").astype(np.int64))
+
+
+def _end_ns(row: Mapping[str, Any]) -> int:
+    return _ns(row["start_time"]) + int(row["duration_ns"])
