@@ -89,7 +89,7 @@ FRAMEWORKS: Final = frozenset(
         "strands-agents", "autogen", "langgraph", "langchain", "crewai", "agno", "llama_index", "llamaindex",
         "haystack", "smolagents", "dspy", "openai_agents", "openai-agents", "microsoft.agent_framework",
         "agent_framework", "pydantic-ai", "pydantic_ai", "semantic_kernel", "litellm", "mastra", "vercel",
-        "google_adk", "beeai", "camel", "instructor", "unknown", "custom", "mcp", "none", "_other",
+        "google_adk", "beeai", "camel", "instructor", "spring_ai", "genkit", "livekit", "ag2", "dspy", "unknown", "custom", "mcp", "none", "_other",
     }
 )  # fmt: skip
 """Frameworks that instrumentations write where a provider belongs."""
@@ -138,7 +138,7 @@ def finish_reason(raw: str) -> str:
 
 def model(raw: str) -> str:
     """A model name without the router's prefix (`openai/gpt-4o` and `models/gemini-pro` lose it)."""
-    name = raw.strip()
+    name = raw.strip().strip('"')
     while "/" in name and name.split("/", 1)[0].lower() in _PREFIXES:
         name = name.split("/", 1)[1]
     return name
@@ -146,7 +146,7 @@ def model(raw: str) -> str:
 
 def provider(raw: str) -> str:
     """The provider in the words of the OpenTelemetry registry; "" for names of frameworks."""
-    name = raw.strip().lower()
+    name = raw.strip().strip('"').lower()
     if name not in _KNOWN and "." in name and name.split(".", 1)[0] in {"openai", "anthropic", "google", "azure"}:
         # `openai.chat` (Vercel): the API after the dot is not the provider.
         name = name.split(".", 1)[0]

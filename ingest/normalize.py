@@ -22,6 +22,7 @@ from ingest.message_events import messages_of_span_events
 from ingest.otlp.attributes import Attributes
 from ingest.otlp.columns import RawSpans, decode_spans
 from ingest.otlp.ids import hex_ids
+from ingest.payloads import asked_model, choose_answers, offered_tools, without_opaque
 
 _OTEL_KINDS: Final = pa.array(["unspecified", "internal", "server", "client", "producer", "consumer"])
 _STATUSES: Final = pa.array(["unset", "ok", "error"])
@@ -35,6 +36,7 @@ _SERVICE: Final = {
     "service_version": ("service.version",),
     "environment": ("deployment.environment.name", "deployment.environment"),
 }
+_ANSWERING_MODEL: Final = ("gen_ai.response.model", "llm.response.model_name", "ai.response.model")
 _MAX_NS: Final = np.iinfo(np.int64).max
 
 
@@ -200,6 +202,11 @@ class _Canonical:
         found["tool_definitions"] = pc.coalesce(
             found["tool_definitions"], pc.if_else(tool_like, found.pop("tool_schema"), None)
         )
+        model_like = pa.array(np.isin(kinds, _MODEL_LIKE))
+        choose_answers(found, outputs, model_like, pc.is_valid(reader.text(_ANSWERING_MODEL)))
+        found["request_model"] = asked_model(found["request_model"], found["response_model"], inputs, model_like)
+        found["tool_definitions"] = offered_tools(found["tool_definitions"], inputs, model_like)
+        found["tool_result"] = without_opaque(found["tool_result"])
         bare = pc.replace_substring_regex(raw.name, _NAME_PREFIX, "")
         found["tool"] = pc.coalesce(found["tool"], pc.if_else(tool_like, bare, None))
         found["tool"] = pc.if_else(pc.or_(tool_like, is_tool), found["tool"], None)
@@ -213,7 +220,6 @@ class _Canonical:
         found["finish_reason"] = vocabulary.translate(found["finish_reason"], vocabulary.finish_reason)
         found["request_model"] = vocabulary.translate(found["request_model"], vocabulary.model)
         found["response_model"] = vocabulary.translate(found["response_model"], vocabulary.model)
-        model_like = pa.array(np.isin(kinds, _MODEL_LIKE))
         named = vocabulary.translate(found["provider"], vocabulary.provider)
         models = pc.if_else(pc.equal(found["response_model"], ""), found["request_model"], found["response_model"])
         guessed = vocabulary.translate(models, vocabulary.provider_of_model)

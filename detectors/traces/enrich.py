@@ -23,13 +23,13 @@ _TOKENS: Final = (
     "cache_write_tokens",
     "reasoning_tokens",
 )
-_SPEAKS: Final = r"(?i)finish_?reason|stop_?reason|usage|_tokens|\"status\"|done_reason"
+_SPEAKS: Final = r"(?i)finish_?reason|stop_?reason|usage|_tokens|\"status\"|done_reason|\"model"
 """What an answer document that tells more than its text contains."""
 
 
 def enrich(batch: TraceBatch, documents: Documents, version: Rows) -> None:
     """Fill the batch's model spans from their answer documents; rows that gain something get `version`."""
-    lacking = ~batch.present("finish_reason") | ~batch.present("output_tokens")
+    lacking = ~batch.present("finish_reason") | ~batch.present("output_tokens") | ~batch.present("response_model")
     candidates = np.flatnonzero(batch.kind("llm") & lacking & batch.present("output_messages"))
     if not len(candidates):
         return
@@ -48,8 +48,10 @@ def enrich(batch: TraceBatch, documents: Documents, version: Rows) -> None:
 
 
 def _finish_reason(facts: MessageFacts) -> str | None:
-    words = [vocabulary.finish_reason(reason) for reason in facts.finish_reasons]
-    return next((word for word in reversed(words) if word), None)
+    words = [(reason, vocabulary.finish_reason(reason)) for reason in reversed(facts.finish_reasons)]
+    # The status of a response ("incomplete", "completed") says less than the reason beside it.
+    words.sort(key=lambda word: word[0].lower() in {"incomplete", "completed"})
+    return next((word for _, word in words if word), None)
 
 
 def _model(facts: MessageFacts) -> str | None:

@@ -154,6 +154,7 @@ class Findings:
                 self.usage = read_usage(node) or self.usage
             elif key == "object":
                 if value == "response":  # OpenAI's Responses
+                    self.said = True if type(node.get("output")) is list else self.said
                     self.finish(node.get("status"))
             elif self.response_id is None and type(value) is str:
                 self.response_id = value

@@ -27,6 +27,8 @@ _MAX_NESTED: Final = 1 << 20
 _MAX_NODES: Final = 20_000
 _MAX_DEPTH: Final = 40
 _MAX_JSON_LEVELS: Final = 6
+_FINISH: Final = frozenset(("finish_reason", "stop_reason", "finishReason", "stopReason"))
+_RAW_KEYS: Final = ("raw", "raw_response", "rawResponse", "original_response")
 _CLASS_NAME: Final = 48
 
 _SKIPPED: Final = frozenset((
@@ -121,6 +123,8 @@ class Walk(Findings):
                 self.node(kwargs, depth + 1)
         elif "_role" in node:  # Haystack's fields, serialised as they are
             self._mapping({key.lstrip("_"): value for key, value in node.items()}, depth)
+        elif role is None and "content" in node and not _FINISH.isdisjoint(node):
+            self._message(node, ASSISTANT, depth)  # AutoGen's answers
         elif "message.role" in node:
             self._mapping(without_prefixes(node), depth)
         elif not self._part(node, depth, ASSISTANT):
@@ -174,9 +178,23 @@ class Walk(Findings):
             self._content(content, role, depth)
         if not _BESIDE_CONTENT.isdisjoint(node):
             self._beside_content(node, depth)
+        if role == ASSISTANT and not self.finish_reasons:
+            self._of_raw(node, depth)
         self.messages_open -= 1
         if role == USER and self.answers == answers:  # some put results into messages of the user
             self.begin_turn(after_answer=before == ASSISTANT)
+
+    def _of_raw(self, node: dict[str, Any], depth: int) -> None:
+        """Why the answer ended, and which model gave it, from the response that a message was made of."""
+        raw = next((node[key] for key in _RAW_KEYS if node.get(key)), None)
+        if raw is None or depth > _MAX_JSON_LEVELS:
+            return
+        walk = Walk()
+        walk.node(raw, depth + 1)
+        for reason in walk.finish_reasons:
+            self.finish(reason)
+        self.models += [model for model in walk.models if model not in self.models]
+        self.usage = self.usage or walk.usage
 
     def _beside_content(self, node: dict[str, Any], depth: int) -> None:
         for key in shapes.CALL_LIST_KEYS:

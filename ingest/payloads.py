@@ -1,0 +1,96 @@
+"""Which of several payloads of a span to keep: what conventions write twice, once as messages and once whole."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, Final
+
+import orjson
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from dimwatch import vocabulary
+
+_MODEL: Final = r'"(?:model|model_name|modelVersion|model_version)\\*"\s*:\s*\\*"(?P<model>[^"\\]{1,120})'
+_REASON: Final = r"""(?i)(?:finish_?reason|stop_?reason|incomplete_details|done_reason)['"\\]*\s*[:=]\s*['"\\{<]"""
+_OFFER: Final = r'"tools\\*"\s*:\s*\\*"?\['
+_OPAQUE: Final = r"^[\[(\s]*<[\w.]+( object)? at 0x[0-9a-f]+>[\])\s,]*$"
+_REQUEST_KEYS: Final = ("kwargs", "options", "params", "input", "inputs", "body", "request", "arguments", "config")
+_MAX_SEARCHED: Final = 1 << 20
+
+
+def choose_answers(found: dict[str, pa.Array], outputs: pa.Array, is_model: pa.Array, sure: pa.Array) -> None:
+    """Keep a model call's whole response instead of the messages made of it, where it alone tells why the answer ended
+    or which model gave it. `sure`: rows whose answering model is named for certain."""
+    said = pc.if_else(is_model, outputs, None)
+    said = pc.if_else(pc.match_substring_regex(said, r"^\s*[\[{A-Z]"), said, None)
+    if said.null_count == len(said):
+        return
+    model = pc.struct_field(pc.extract_regex(said, _MODEL), "model")
+    named = vocabulary.translate(model, vocabulary.model)
+    known = vocabulary.translate(found["response_model"], vocabulary.model)
+    other = pc.and_(pc.not_equal(named, ""), pc.not_equal(named, known))
+    other = pc.and_(pc.and_(other, is_model), pc.invert(sure))
+    unsaid = pc.equal(vocabulary.translate(found["finish_reason"], vocabulary.finish_reason), "")
+    tells = pc.and_(unsaid, pc.fill_null(pc.match_substring_regex(said, _REASON), False))
+    found["output_messages"] = pc.if_else(pc.or_(other, tells), said, found["output_messages"])
+    # The name that the span gives is the one that was asked for; the response is read with its whole structure later.
+    asked = pc.if_else(other, found["response_model"], None)
+    found["request_model"] = pc.coalesce(found["request_model"], asked)
+    found["response_model"] = pc.if_else(other, None, found["response_model"])
+
+
+def asked_model(requested: pa.Array, answered: pa.Array, inputs: pa.Array, is_model: pa.Array) -> pa.Array:
+    """`requested`, and for model calls without it the model that their request names."""
+    lacking = pc.if_else(pc.and_(is_model, pc.is_null(requested)), inputs, None)
+    if lacking.null_count == len(lacking):
+        return requested
+    named = pc.struct_field(pc.extract_regex(lacking, _MODEL), "model")
+    doubtful = pc.fill_null(pc.not_equal(named, pc.fill_null(answered, "")), False)
+    if pc.any(doubtful).as_py():
+        # A tool's arguments may hold a "model", too: the request's own is at the top.
+        checked = pa.array([_top_model(text) for text in lacking.filter(doubtful).to_pylist()], pa.string())
+        named = pc.replace_with_mask(named, doubtful, checked)
+    return pc.coalesce(requested, named)
+
+
+def _top_model(text: str) -> str | None:
+    for node in _requests(text):
+        for key in ("model", "model_name", "modelId", "model_id"):
+            model = node.get(key)
+            if isinstance(model, str) and model:
+                return model
+    return None
+
+
+def _requests(text: str) -> Iterator[dict[str, Any]]:
+    """The request that a document is, or the one that it wraps."""
+    try:
+        node = orjson.loads(text) if len(text) <= _MAX_SEARCHED else None
+    except orjson.JSONDecodeError:
+        return
+    if isinstance(node, dict):
+        yield node
+        yield from (node[key] for key in _REQUEST_KEYS if isinstance(node.get(key), dict))
+
+
+def offered_tools(definitions: pa.Array, inputs: pa.Array, is_model: pa.Array) -> pa.Array:
+    """`definitions`, and for model calls without them the tools that their request lists."""
+    lacking = pc.if_else(pc.and_(is_model, pc.is_null(definitions)), inputs, None)
+    lists = pc.fill_null(pc.match_substring_regex(lacking, _OFFER), False)
+    if not pc.any(lists).as_py():
+        return definitions
+    encoded = inputs.filter(lists).dictionary_encode()
+    tools = pa.array([_tools(text) for text in encoded.dictionary.to_pylist()], pa.string())
+    return pc.replace_with_mask(definitions, lists, tools.take(encoded.indices))
+
+
+def _tools(text: str) -> str | None:
+    tools = next((node["tools"] for node in _requests(text) if node.get("tools")), None)
+    return orjson.dumps(tools).decode() if tools else None
+
+
+def without_opaque(results: pa.Array) -> pa.Array:
+    """Results without those that are only the address of an object: what it held was not captured."""
+    opaque = pc.match_substring_regex(results, _OPAQUE)
+    return pc.if_else(opaque, None, results) if pc.any(opaque).as_py() else results
