@@ -86,7 +86,7 @@ class Replay:
             traces: list[Request] = []
             logs: list[Request] = []
             for entry in batch:
-                # A request is taken to have arrived when its last span ended, and never before the one before it.
+                # A request is taken to have arrived when its last span ended.
                 now_ns = max(now_ns, entry.last_ns)
                 for body in self._bodies(entry):
                     if entry.signal is not METRICS:
@@ -127,7 +127,7 @@ class Replay:
 def _batches(entries: Iterable[Entry]) -> Iterator[list[Entry]]:
     batch: list[Entry] = []
     for entry in entries:
-        if batch and (len(batch) >= _BATCH_REQUESTS or entry.first_ns - batch[0].first_ns > _BATCH_NS):
+        if batch and (len(batch) >= _BATCH_REQUESTS or entry.last_ns - batch[0].last_ns > _BATCH_NS):
             yield batch
             batch = []
         batch.append(entry)

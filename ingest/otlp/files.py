@@ -94,7 +94,8 @@ class Recordings:
             if on_file is not None:
                 on_file(path)
             self._index_file(path, index)
-        index.entries.sort(key=lambda entry: entry.first_ns)
+        # The order in which they were sent: an exporter sends a span when it has ended.
+        index.entries.sort(key=lambda entry: entry.last_ns)
         return index
 
     def read(self, entry: Entry) -> Admitted:
