@@ -10,6 +10,7 @@ import pyarrow.compute as pc
 
 from detectors.traces.batch import NONE, Mask, Rows, TraceBatch
 from detectors.traces.calls import Calls, calls_of
+from detectors.traces.dependencies import Failures, failed_dependencies
 from detectors.traces.documents import Documents
 from detectors.traces.results import ResultVerdicts, judge
 
@@ -56,24 +57,12 @@ class Context:
         return pc.binary_join_element_wise(pc.fill_null(kind, ""), pc.fill_null(message, ""), ": ")
 
     @cached_property
-    def failing_child(self) -> Rows:
-        """By span: a failed dependency (HTTP, retrieval or inner tool) directly under it, or under its inner span,
-        that no later sibling of the same name made good; NONE if there is none."""
-        batch = self.batch
-        result = np.full(len(batch), NONE, dtype=np.int64)
-        dependency = batch.kind("http", "retriever", "tool", "mcp", "other", "embedding", "memory")
-        bad_http = pc.fill_null(pc.greater_equal(batch.column("http_status"), 400), False)
-        failed = dependency & (batch.failed | bad_http.to_numpy(zero_copy_only=False))
-        rows = np.flatnonzero(failed)
-        rows = rows[batch.parent[rows] != NONE]
-        names = batch.texts("name", rows)
-        for row, name in zip(rows.tolist(), names, strict=True):
-            parent = int(batch.parent[row])
-            after = np.arange(row + 1, batch.first[batch.trace[row] + 1])
-            siblings = after[(batch.parent[after] == parent) & ~failed[after]]
-            if name not in batch.texts("name", siblings):
-                result[parent] = row
-        return result
+    def failures(self) -> Failures:
+        """Failed dependencies, by the tool that swallowed them."""
+        tools = np.zeros(len(self.batch), dtype=np.bool_)
+        rows = self.turn_calls.tool_row
+        tools[rows[rows != NONE]] = True
+        return failed_dependencies(self.batch, tools)
 
     @cached_property
     def later_model_call(self) -> Rows:

@@ -1,0 +1,83 @@
+"""Failed dependencies: HTTP requests and other spans that a tool, or an agent between two model calls, sat on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from detectors.traces.batch import NONE, Mask, Rows, TraceBatch
+
+_DEPTH: Final = 8
+_MODEL_URL: Final = (
+    r"(?i)/chat/completions|/completions|/v\d+/messages|/responses|generateContent|/embeddings|/converse|/invoke"
+    r"|/api/(chat|generate|embed)|/v\d+/chat|/rerank|openai|anthropic"
+)
+_URLS: Final = ("http.url", "url.full", "http.target", "url.path", "uri", "server.address", "net.peer.name")
+_AGENT_KINDS: Final = ("agent", "workflow", "chain")
+
+
+@dataclass(slots=True)
+class Failures:
+    """Failed dependencies that no later one of the same name, under the same parent, made good."""
+
+    by_tool: Rows
+    """By span: for a tool span the row of a failed dependency below it, NONE if there is none."""
+    stray: Rows
+    """Rows of failed HTTP requests that no tool span and no model call was the reason of."""
+    above: Rows
+    """The agent, step or workflow that each of `stray` was sent by."""
+
+
+def failed_dependencies(batch: TraceBatch, tools: Mask) -> Failures:
+    """Attribute failed dependencies to the spans of `tools` (each call's outermost) that swallowed them."""
+    by_tool = np.full(len(batch), NONE, dtype=np.int64)
+    nothing = np.empty(0, dtype=np.int64)
+    http = batch.kind("http")
+    dependency = http | batch.kind("retriever", "tool", "mcp", "other", "embedding", "memory")
+    bad_http = pc.fill_null(pc.greater_equal(batch.column("http_status"), 400), False)
+    failed = dependency & (batch.failed | bad_http.to_numpy(zero_copy_only=False))
+    rows = np.flatnonzero(failed)
+    rows = rows[batch.parent[rows] != NONE]
+    if not len(rows):
+        return Failures(by_tool, nothing, nothing)
+    rows = rows[~_made_good(batch, rows, failed)]
+    speakers = batch.kind("llm", "embedding", "tool", "agent")
+    nearest = batch.ancestor(rows, speakers, depth=_DEPTH)
+    known = np.maximum(nearest, 0)
+    below_tool = (nearest != NONE) & batch.kind("tool")[known]
+    outer = batch.ancestor(rows, tools, depth=_DEPTH)
+    owner = np.where(below_tool, np.where(tools[known], nearest, outer), NONE)
+    owned = owner != NONE
+    by_tool[owner[owned]] = rows[owned]
+    alone = rows[http[rows] & ((nearest == NONE) | batch.kind("agent")[known])]
+    above = batch.ancestor(alone, batch.kind(*_AGENT_KINDS), depth=_DEPTH)
+    kept = (above != NONE) & ~_of_models(batch, alone)
+    return Failures(by_tool, alone[kept], above[kept])
+
+
+def is_refusal(status: int | None) -> bool:
+    """An HTTP status by which a healthy service answers a question: not found, conflict, invalid."""
+    return status is not None and 400 <= status < 500 and status not in (401, 403, 407, 408, 423, 429)
+
+
+def _made_good(batch: TraceBatch, rows: Rows, failed: Mask) -> Mask:
+    good = np.zeros(len(rows), dtype=np.bool_)
+    for position, (row, name) in enumerate(zip(rows.tolist(), batch.texts("name", rows), strict=True)):
+        after = np.arange(row + 1, batch.first[batch.trace[row] + 1])
+        siblings = after[(batch.parent[after] == batch.parent[row]) & ~failed[after]]
+        good[position] = bool(len(siblings)) and name in batch.texts("name", siblings)
+    return good
+
+
+def _of_models(batch: TraceBatch, rows: Rows) -> Mask:
+    """Requests whose address says that they are a model call that is not traced itself."""
+    model = np.zeros(len(rows), dtype=np.bool_)
+    attributes = batch.column("attributes").take(pa.array(rows)).to_pylist()
+    for position, pairs in enumerate(attributes):
+        told = " ".join(value for key, value in pairs if key in _URLS)
+        model[position] = bool(pc.match_substring_regex(pa.scalar(told), _MODEL_URL).as_py())
+    return model
