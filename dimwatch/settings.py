@@ -65,7 +65,7 @@ class Assembly(BaseModel):
     """How spans become traces."""
 
     linger_s: float = Field(6.0, description="Wait for more spans after the last one, once the root is there.")
-    idle_s: float = Field(180.0, description="Wait for more spans while the root is missing; learned per service.")
+    idle_s: float = Field(600.0, description="Wait for more spans while the root is missing; learned per service.")
     max_idle_s: float = Field(1800.0, description="Longest wait that is learned.")
     max_open_traces: int = Field(200_000, description="Most open traces; the stalest are closed beyond that.")
     max_open_bytes: ByteSize = Field(

@@ -100,8 +100,8 @@ class Assembler:
         self._chunks: list[_Chunk] = []
         self._content: list[_Chunk] = []
         self._gap_ns: dict[str, float] = {}
-        self._closed: OrderedDict[str, tuple[int, int]] = OrderedDict()
-        """Traces that were handed out, oldest first: their first and last record."""
+        self._closed: OrderedDict[str, tuple[int, int, int]] = OrderedDict()
+        """Traces that were handed out, oldest first: their first and last record, and when they were last heard of."""
         self._last_record = np.empty(0, dtype=np.int64)
         self._judged_before: set[str] = set()
         self._forced: set[int] = set()
@@ -130,7 +130,7 @@ class Assembler:
         old = np.zeros(len(self._last), dtype=np.bool_)
         old[slots] = True
         judged = []
-        for trace_id, (first, last) in reversed(self._closed.items()):
+        for trace_id, (first, last, _) in reversed(self._closed.items()):
             if first < base <= last:
                 judged.append(trace_id)
         content = _copied(self._content, old, base)
@@ -165,7 +165,7 @@ class Assembler:
                     self._spans += np.bincount(slots, minlength=len(self._spans))
         self._gap_ns.update(state.gap_ns)
         self._judged_before = set(state.judged)
-        self._closed.update(dict.fromkeys(state.judged, (before, before)))
+        self._closed.update(dict.fromkeys(state.judged, (before, before, 0)))
 
     def catch_up(self, spans: pa.Table) -> pa.Table:
         """Of spans that are read a second time, those whose trace was not judged before the restart."""
@@ -254,7 +254,10 @@ class Assembler:
         self._first_record[slot] = record
         self._rooted[slot] = False
         self._spans[slot] = 0
-        self._late[slot] = self._closed.pop(trace_id, None) is not None
+        closed = self._closed.pop(trace_id, None)
+        self._late[slot] = closed is not None
+        if closed is not None and closed[2]:
+            self._last[slot] = closed[2]  # the pause since then teaches how long to wait
         return slot
 
     def _grow(self, size: int) -> None:
@@ -357,7 +360,11 @@ class Assembler:
         for slot in slots.tolist():
             trace_id = self._id_of[slot]
             del self._slot_of[trace_id]
-            self._closed[trace_id] = int(self._first_record[slot]), int(self._last_record[slot])
+            self._closed[trace_id] = (
+                int(self._first_record[slot]),
+                int(self._last_record[slot]),
+                int(self._last[slot]),
+            )
         while len(self._closed) > _REMEMBERED_CLOSED:
             self._closed.popitem(last=False)
         self._forced.difference_update(slots.tolist())
