@@ -7,6 +7,7 @@ where there is none by tool name and order within the trace.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -23,6 +24,7 @@ _CALL_MARK: Final = (
     r'|tool_call\.function\.name"|tool_calls\.\d+\.name"'
 )
 """What an answer document has once for each call in it, in most dialects."""
+_NAME_WORDS: Final = re.compile(r"[A-Za-z_][\w-]*")
 _UNSPECIFIED_IDS: Final = pa.array(["", "<not specified>", "None", "null"])
 
 
@@ -103,7 +105,37 @@ def calls_of(batch: TraceBatch, documents: Documents) -> Calls:
     tools = np.flatnonzero(outermost_tools(batch))
     asked = _asked(batch, documents, tools)
     results = _results(batch, documents, tools, asked)
-    return _merge(batch, tools, asked, results)
+    names = batch.take("tool", tools)
+    called = _called_like_tools(batch, tools, asked)
+    if called:
+        tools = np.concatenate([tools, np.array(list(called), dtype=np.int64)])
+        names = pa.concat_arrays([names, _strings(list(called.values()))])
+        order = np.argsort(tools)
+        tools, names = tools[order], names.take(pa.array(order))
+    return _merge(batch, tools, names, asked, results)
+
+
+def _called_like_tools(batch: TraceBatch, tools: Rows, asked: _Rows) -> dict[int, str]:
+    """Spans of no known kind that are called like a tool that was asked for before, in traces without tool spans: the
+    functions behind the tools, traced as any function is. Row to tool."""
+    with_tools = set(batch.trace[tools].tolist())
+    wanted: dict[int, dict[str, int]] = {}
+    for trace, name, row in zip(asked.trace, asked.name, asked.row, strict=True):
+        if name and trace not in with_tools:
+            ends = wanted.setdefault(trace, {})
+            ends[name] = min(ends.get(name, int(batch.end[row])), int(batch.end[row]))
+    if not wanted:
+        return {}
+    wanting = np.zeros(batch.traces, dtype=np.bool_)
+    wanting[list(wanted)] = True
+    rows = np.flatnonzero(batch.kind("other", "chain") & wanting[batch.trace])
+    found: dict[int, str] = {}
+    for row, name in zip(rows.tolist(), batch.texts("name", rows), strict=True):
+        ends = wanted[int(batch.trace[row])]
+        tool = next((word for word in (name, *_NAME_WORDS.findall(name or "")) if word in ends), None)
+        if tool is not None and batch.start[row] >= ends[tool] and int(batch.parent[row]) not in found:
+            found[row] = tool
+    return found
 
 
 def outermost_tools(batch: TraceBatch) -> Mask:
@@ -267,9 +299,8 @@ def _strings(values: list[str | None]) -> pa.Array:
     return pa.array(values, pa.string())
 
 
-def _merge(batch: TraceBatch, tools: Rows, asked: _Rows, results: _Rows) -> Calls:
-    tool_rows = pa.array(tools)
-    tool_name, tool_id = batch.take("tool", tool_rows), batch.take("tool_call_id", tool_rows)
+def _merge(batch: TraceBatch, tools: Rows, tool_name: pa.Array, asked: _Rows, results: _Rows) -> Calls:
+    tool_id = batch.take("tool_call_id", tools)
     asked_trace, asked_row = np.array(asked.trace, dtype=np.int64), np.array(asked.row, dtype=np.int64)
     result_trace, result_row = np.array(results.trace, dtype=np.int64), np.array(results.row, dtype=np.int64)
     asked_name, asked_id = _strings(asked.name), _strings(asked.call_id)
@@ -303,8 +334,10 @@ def _merge(batch: TraceBatch, tools: Rows, asked: _Rows, results: _Rows) -> Call
     def first(*columns: pa.Array) -> pa.Array:
         return pc.coalesce(*columns) if len(columns[0]) else columns[0]
 
-    def tool_text(name: str) -> pa.Array:
-        column = batch.take(name, picked_tool)
+    tool_position = np.arange(len(tool_number))
+    picked_name = pa.array(tool_position, mask=tool_number == NONE)  # tool spans come first
+
+    def of_tool(column: pa.Array) -> pa.Array:
         return pc.if_else(pc.is_in(pc.fill_null(column, ""), _UNSPECIFIED_IDS), None, column)
 
     asked_row_of = _rows(asked_row, asked_number)
@@ -320,12 +353,16 @@ def _merge(batch: TraceBatch, tools: Rows, asked: _Rows, results: _Rows) -> Call
         asked_row=asked_row_of,
         result_row=result_row_of,
         name=pc.fill_null(
-            first(tool_text("tool"), asked_name.take(picked_asked), _strings(results.name).take(picked_result)),
+            first(
+                of_tool(tool_name.take(picked_name)),
+                asked_name.take(picked_asked),
+                _strings(results.name).take(picked_result),
+            ),
             "",
         ),
         call_id=pc.fill_null(
             first(
-                tool_text("tool_call_id"),
+                of_tool(batch.take("tool_call_id", picked_tool)),
                 asked_id.take(picked_asked),
                 _strings(results.call_id).take(picked_result),
             ),

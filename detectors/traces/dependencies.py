@@ -51,12 +51,25 @@ def failed_dependencies(batch: TraceBatch, tools: Mask) -> Failures:
     below_tool = (nearest != NONE) & batch.kind("tool")[known]
     outer = batch.ancestor(rows, tools, depth=_DEPTH)
     owner = np.where(below_tool, np.where(tools[known], nearest, outer), NONE)
+    lost = http[rows] & (owner == NONE) & ((nearest == NONE) | batch.kind("agent")[known])
+    owner[lost] = _around(batch, rows[lost], tools)  # its context was not passed on
     owned = owner != NONE
     by_tool[owner[owned]] = rows[owned]
-    alone = rows[http[rows] & ((nearest == NONE) | batch.kind("agent")[known])]
+    alone = rows[~owned & http[rows] & ((nearest == NONE) | batch.kind("agent")[known])]
     above = batch.ancestor(alone, batch.kind(*_AGENT_KINDS), depth=_DEPTH)
     kept = (above != NONE) & ~_of_models(batch, alone)
     return Failures(by_tool, alone[kept], above[kept])
+
+
+def _around(batch: TraceBatch, rows: Rows, tools: Mask) -> Rows:
+    """For each row the one tool span of its trace that was open all the time, NONE if there is none or several."""
+    found = np.full(len(rows), NONE, dtype=np.int64)
+    for position, row in enumerate(rows.tolist()):
+        trace = slice(int(batch.first[batch.trace[row]]), int(batch.first[batch.trace[row] + 1]))
+        open_ = tools[trace] & (batch.start[trace] <= batch.start[row]) & (batch.end[trace] >= batch.end[row])
+        if open_.sum() == 1:
+            found[position] = trace.start + int(np.flatnonzero(open_)[0])
+    return found
 
 
 def is_refusal(status: int | None) -> bool:

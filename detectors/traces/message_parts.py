@@ -182,7 +182,9 @@ def is_call(node: dict[str, Any]) -> bool:
 
 def is_result(node: dict[str, Any]) -> bool:
     """Recognise a result without a type: something that names the call that it answers."""
-    return not _LINK_KEYS.isdisjoint(node) and not _RESULT_KEYS.isdisjoint(node)
+    if _LINK_KEYS.isdisjoint(node) and not ("origin" in node and "result" in node):  # Haystack
+        return False
+    return not _RESULT_KEYS.isdisjoint(node)
 
 
 def is_call_of_function(node: dict[str, Any]) -> bool:
