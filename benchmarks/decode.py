@@ -49,5 +49,5 @@ def run() -> Iterator[Figure]:
         observations += sum(table.num_rows for table in output.observations)
     seconds = time.process_time() - started
     yield Figure("decode_to_observations_spans_per_s_core", spans / seconds, "spans/s")
-    yield Figure("decode_bytes_per_span", load.bytes_per_span(), "B")
+    yield Figure("decode_bytes_per_span", load.bytes_per_span, "B")
     yield Figure("decode_resident_memory", resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, "MiB")
