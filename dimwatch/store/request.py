@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -20,8 +21,13 @@ BODY_LIMIT: Final = {Role.READER: 4 * MIB, Role.WRITER: 256 * MIB}
 """Longest body, compressed or not, as sent."""
 DECOMPRESSED_LIMIT: Final = {Role.READER: 4 * MIB, Role.WRITER: 1024 * MIB}
 BODY_TIMEOUT_S: Final = 60.0
-READER_SECONDS: Final = 60
-READER_MEMORY: Final = 1024 * MIB
+_READER_LIMITS: Final = {
+    "max_execution_time": 60,
+    "max_memory_usage": 1024 * MIB,
+    "max_threads": os.cpu_count() or 1,
+    "max_parser_backtracks": 20_000,  # the parser is not under max_execution_time: nested CASE took it 10 s
+}
+"""Engine settings that readers may lower and not raise."""
 READER_RESULT: Final = 256 * MIB
 """Largest result of a reader in formats that cannot be streamed."""
 
@@ -138,8 +144,8 @@ def _settings(parameters: Mapping[str, str], role: Role, method: str) -> dict[st
             raise EngineError.refusal(164, "READONLY", f"Cannot modify '{name}' setting in readonly mode.")
         settings[name] = value
     if role is Role.READER:
-        settings["max_execution_time"] = _at_most(settings, "max_execution_time", READER_SECONDS)
-        settings["max_memory_usage"] = _at_most(settings, "max_memory_usage", READER_MEMORY)
+        for name, most in _READER_LIMITS.items():
+            settings[name] = _at_most(settings, name, most)
     if role is Role.READER or method == "GET":
         settings["implicit_select"] = "0"
         # The last one: it locks what can be written. Not 1, with which clients take every setting, compression

@@ -41,7 +41,7 @@ def drops(*ids: str) -> pa.Table:
     return records.table_from_rows(
         records.DROP,
         [
-            {"id": i, "time": 0, "tenant": "", "stage": "decode", "signal": "x", "reason": "r", "count": 1, "version": 1}
+            {"id": i, "time": 0, "tenant": "", "stage": "d", "signal": "x", "reason": "r", "count": 1, "version": 1}
             for i in ids
         ],
     )  # fmt: skip
