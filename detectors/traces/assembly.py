@@ -21,16 +21,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from detectors.traces.checkpoint import AssemblerState, OpenTrace
-from dimwatch.clock import NS_PER_SECOND
+from detectors.traces.patience import Patience
 from dimwatch.records import SPAN
 from dimwatch.settings import Assembly
 
 Slots = npt.NDArray[np.int64]
 
 GONE: Final = -1
-_GAP_FACTOR: Final = 3.0
-"""How many times the longest recent gap a service's traces may pause before they count as over."""
-_GAP_DECAY: Final = 0.998
 _COMPACT_BELOW: Final = 0.25
 _SHARE_IN_PLACE: Final = 0.2
 """Rows that are a larger share of their chunk are pointed at instead of being copied out of it."""
@@ -99,7 +96,8 @@ class Assembler:
         self._spans = np.empty(0, dtype=np.int64)
         self._chunks: list[_Chunk] = []
         self._content: list[_Chunk] = []
-        self._gap_ns: dict[str, float] = {}
+        self._patience = Patience(settings)
+        self._service = np.empty(0, dtype=np.int64)
         self._closed: OrderedDict[str, tuple[int, int, int]] = OrderedDict()
         """Traces that were handed out, oldest first: their first and last record, and when they were last heard of."""
         self._last_record = np.empty(0, dtype=np.int64)
@@ -148,7 +146,7 @@ class Assembler:
             spans=_copied(self._chunks, old, base) or SPAN.empty_table(),
             content=content,
             judged=judged,
-            gap_ns=dict(self._gap_ns),
+            learned=self._patience.state(),
         )
 
     def restore(self, state: AssemblerState) -> None:
@@ -163,7 +161,7 @@ class Assembler:
                 chunks.append(_Chunk(table, slots, len(slots), table.nbytes, before))
                 if chunks is self._chunks:
                     self._spans += np.bincount(slots, minlength=len(self._spans))
-        self._gap_ns.update(state.gap_ns)
+        self._patience.restore(state.learned)
         self._judged_before = set(state.judged)
         self._closed.update(dict.fromkeys(state.judged, (before, before, 0)))
 
@@ -212,7 +210,7 @@ class Assembler:
         received = _received(content)
         slots = self._slots(content["trace_id"], received, record)
         np.maximum.at(self._last, slots, received)
-        wait = np.where(self._spans[slots] > 0, self._ns(self._settings.linger_s), self._ns(self._settings.idle_s))
+        wait = np.where(self._spans[slots] > 0, self._patience.linger_ns, self._patience.idle_ns)
         np.maximum.at(self._due, slots, received + wait)
         self._content.append(_Chunk(content, slots, len(slots), content.nbytes, record))
 
@@ -261,7 +259,7 @@ class Assembler:
         return slot
 
     def _grow(self, size: int) -> None:
-        for name in ("_last", "_due", "_first_record", "_last_record", "_rooted", "_late", "_spans"):
+        for name in ("_last", "_due", "_first_record", "_last_record", "_rooted", "_late", "_spans", "_service"):
             old = getattr(self, name)
             new = np.zeros(size, dtype=old.dtype)
             new[: len(old)] = old
@@ -297,9 +295,10 @@ class Assembler:
         before_trace: Slots = (seen_roots[started] - roots[order][started])[group]
         rooted = (seen_roots > before_trace) | self._rooted[slot] | self._late[slot]
         before = np.where(first, self._last[slot], np.append(0, at[:-1]))
-        codes = services.indices.to_numpy(zero_copy_only=False)[order]
-        idle = self._idle_ns(services.dictionary.to_pylist(), codes, np.maximum(at - before, 0))
-        due = at + np.where(rooted, self._ns(self._settings.linger_s), idle)
+        codes = self._patience.codes(services.dictionary.to_pylist())[services.indices.to_numpy()][order]
+        self._service[slot] = codes
+        idle = self._patience.waits_ns(codes, np.maximum(at - before, 0))
+        due = at + np.where(rooted, self._patience.linger_ns, idle)
         over = np.where(first, self._due[slot], np.append(0, due[:-1]))
         broken = at > over
         # Once a trace is over, all that comes after is later.
@@ -313,18 +312,6 @@ class Assembler:
         later = np.zeros(len(slots), dtype=np.bool_)
         later[order] = is_later
         return later
-
-    def _idle_ns(self, services: list[str], codes: Slots, gaps: Slots) -> npt.NDArray[np.int64]:
-        """By row: how long to wait for more while the root is missing, learned from the gaps of the service."""
-        base, longest = self._ns(self._settings.idle_s), self._ns(self._settings.max_idle_s)
-        waits = np.empty(len(services), dtype=np.int64)
-        for code, service in enumerate(services):
-            own = gaps[codes == code]
-            gap = max(self._gap_ns.get(service, 0.0) * _GAP_DECAY, float(own.max()) if len(own) else 0.0)
-            self._gap_ns[service] = min(gap, float(longest))
-            waits[code] = int(min(max(base, _GAP_FACTOR * gap), longest))
-        rows: npt.NDArray[np.int64] = waits[codes]
-        return rows
 
     def _make_room(self) -> None:
         """Close the stalest traces while there are too many, or too many bytes."""
@@ -357,6 +344,8 @@ class Assembler:
             root=int((self._rooted[slots] & ~late & ~forced).sum()),
             idle=int((~self._rooted[slots] & ~late & ~forced).sum()),
         )
+        ended = slots[~late & ~forced]
+        self._patience.learn_roots(self._service[ended], self._rooted[ended])
         for slot in slots.tolist():
             trace_id = self._id_of[slot]
             del self._slot_of[trace_id]
@@ -377,10 +366,6 @@ class Assembler:
         if content is not None:
             content = content.take(pa.array(content_rows))
         return Closed(spans, rows, number[span_slots], content, late, forced, self._due[slots].copy(), +cause)
-
-    @staticmethod
-    def _ns(seconds: float) -> int:
-        return int(seconds * NS_PER_SECOND)
 
 
 def _received(table: pa.Table) -> Slots:

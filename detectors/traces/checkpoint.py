@@ -39,7 +39,7 @@ class AssemblerState:
     spans: pa.Table = field(default_factory=SPAN.empty_table)
     content: pa.Table | None = None
     judged: list[str] = field(default_factory=list)
-    gap_ns: dict[str, float] = field(default_factory=dict)
+    learned: dict[str, tuple[float, float]] = field(default_factory=dict)
 
 
 def encode(state: AssemblerState, read_until: dict[str, int]) -> bytes:
@@ -51,7 +51,7 @@ def encode(state: AssemblerState, read_until: dict[str, int]) -> bytes:
             "version": _VERSION,
             "open": [[trace.trace_id, trace.last_ns, trace.due_ns, trace.rooted, trace.late] for trace in state.open],
             "judged": state.judged,
-            "gap_ns": state.gap_ns,
+            "learned": state.learned,
             "lengths": [len(spans), len(content)],
             "read_until": read_until,
         }
@@ -72,7 +72,7 @@ def read(value: bytes) -> tuple[AssemblerState, dict[str, int]]:
             spans=decode(value[start : start + spans]),
             content=decode(value[start + spans : start + spans + content]) if content else None,
             judged=head["judged"],
-            gap_ns=head["gap_ns"],
+            learned={service: (gap, rootless) for service, (gap, rootless) in head["learned"].items()},
         ), head["read_until"]
     except (orjson.JSONDecodeError, KeyError, TypeError, ValueError) as error:
         raise InvalidError(f"unreadable checkpoint: {error}") from error
