@@ -13,8 +13,8 @@ import pyarrow.compute as pc
 
 from dimwatch import vocabulary
 from dimwatch.records import SPAN
-from ingest.fields import FieldReader, sources
-from ingest.message_events import INPUT_EVENTS, grouped, is_message_event
+from ingest.fields import FieldReader, sources, whole_numbers
+from ingest.message_events import INPUT_EVENTS, OUTPUT_EVENT, grouped, is_message_event
 from ingest.normalize import Request, decoded
 from ingest.otlp.attributes import Indices as Rows
 from ingest.otlp.columns import RawLogs, decode_logs
@@ -95,7 +95,7 @@ def _details(raw: RawLogs, received: Rows) -> pa.Table:
     exception = reader.text(("exception.type",)).take(rows)
     columns["error_type"] = pc.if_else(failed, pc.coalesce(columns["error_type"], exception), None)
     for name in _NUMBERS:
-        columns[name] = pc.cast(pc.round(reader.number(known.numbers[name])), pa.int64()).take(rows)
+        columns[name] = whole_numbers(reader.number(known.numbers[name]), pa.int64()).take(rows)
     return _table(raw, received, rows, columns)
 
 
@@ -107,6 +107,7 @@ def _messages(raw: RawLogs, received: Rows) -> pa.Table:
         return CONTENT.empty_table()
     names = raw.event_name.take(pa.array(rows)).to_pylist()
     bodies = [_body(text) for text in raw.body.text(rows).to_pylist()]
+    _say_what_is_empty(bodies, names, raw.resource[rows].tolist())
     keys = pc.binary_join_element_wise(
         raw.trace_id.take(pa.array(rows)), raw.span_id.take(pa.array(rows)), b""
     ).dictionary_encode()
@@ -128,6 +129,16 @@ def _messages(raw: RawLogs, received: Rows) -> pa.Table:
         reasons[int(spans[position])] = vocabulary.finish_reason(reason) if isinstance(reason, str) else None
     columns["finish_reason"] = pa.array(reasons, pa.string())
     return _table(raw, received, pa.array(list(first.values())), columns)
+
+
+def _say_what_is_empty(bodies: list[dict[str, object]], names: list[str], resources: list[int]) -> None:
+    """An answer without content is empty where content is captured: where some message of the sender has it."""
+    captured = {resource for resource, body in zip(resources, bodies, strict=True) if body.get("content")}
+    for name, body, resource in zip(names, bodies, resources, strict=True):
+        if name == OUTPUT_EVENT and resource in captured:
+            message = body.get("message", body)
+            if isinstance(message, dict) and not message.keys() & {"content", "tool_calls"}:
+                message["content"] = ""
 
 
 def _body(text: str | None) -> dict[str, object]:
