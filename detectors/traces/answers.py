@@ -17,7 +17,8 @@ _BROKEN: Final = (
     r"(?i)incomplete chunked read|peer closed connection|connection (reset|aborted|closed|lost)|RemoteProtocolError"
     r"|IncompleteRead|stream (was |has been )?(interrupted|cut|closed|ended|aborted|terminated)|prematurely"
     r"|ChunkedEncodingError|broken pipe|socket hang up|ECONNRESET|unexpected (eof|end of)|AbortError"
-    r"|ResponseStreamError|StreamError|ServerDisconnected"
+    r"|ResponseStreamError|StreamError|ServerDisconnected|missing finish_reason|without (a )?finish.?reason"
+    r"|stream (ended|finished|closed) (without|before)|terminated unexpectedly|Premature close|stream.{0,20}timed? ?out"
 )
 _SHORT: Final = 40
 """Bytes up to which every answer document is read; a longer one only if it shows a sign of being empty."""
@@ -44,6 +45,16 @@ def broken_streams(context: Context) -> Mask:
     )
     began = batch.present("time_to_first_token_ns") & ~batch.present("finish_reason")
     return broken | (failed & began)
+
+
+def begun_answers(context: Context, rows: Rows) -> list[bool]:
+    """By model call: did its answer bring text or a tool call, or begin to stream?"""
+    streamed = context.batch.present("time_to_first_token_ns")
+    answers = context.documents.read("output_messages", rows)
+    return [
+        bool((facts.text or "").strip() or facts.calls or streamed[row])
+        for row, facts in zip(rows, answers, strict=True)
+    ]
 
 
 @dataclass(slots=True)

@@ -20,6 +20,14 @@ PROVIDER_FAILURE: Final = (
 )
 
 
+PROVIDER_SAYS: Final = (
+    r"(?i)^\W{0,3}(rate limit|too many requests|request timed out|the server had an error|internal server error"
+    r"|service unavailable|error code: \d|connection error|overloaded|(the )?(engine|model) is (currently )?overloaded"
+    r"|you exceeded your current quota|bad gateway|gateway time-?out|\d{3} \W?\w+ (error|unavailable|limit))"
+)
+"""How a provider's error begins when an agent puts it out as its answer."""
+
+
 def failed_model_calls(batch: TraceBatch) -> Rows:
     """One row a failed model call: the innermost failed model span, or, where a trace shows its failure on agents
     and steps only, the innermost of these that names a provider's error."""

@@ -14,6 +14,7 @@ from detectors.traces.answers import short_answers
 from detectors.traces.batch import Mask
 from detectors.traces.context import Context
 from detectors.traces.rules.base import Finding, Rule, Severity
+from detectors.traces.told import last_answers, reason_of, traces_without_answers
 
 _FEW: Final = 2
 _EMPTY_ANSWER: Final = (
@@ -26,7 +27,8 @@ def find(context: Context) -> Iterator[Finding]:
     """Successful answers without text and without a tool call."""
     batch = context.batch
     ended = ~batch.mask("finish_reason", "content_filter") & ~batch.mask("finish_reason", "tool_call")
-    calls = batch.model_calls & ~batch.failed & ended
+    calls = batch.model_calls & ~batch.failed & ended & ~batch.mask("finish_reason", "error")
+    calls &= ~_followed_by_a_tool(context)
     found: set[int] = set()
     for answer in short_answers(context, calls):
         facts = answer.facts
@@ -44,6 +46,21 @@ def find(context: Context) -> Iterator[Finding]:
         yield Finding(row, 0.8, "The model answered with no tokens", {"output_tokens": 0})
     yield from _left_out(context, unsaid & ~silent & batch.present("input_messages"))
     yield from _told_by_agents(context)
+    yield from _agents_answers(context)
+
+
+def _followed_by_a_tool(context: Context) -> Mask:
+    """Model calls after which a tool ran, in the same trace and before the next model call: the answer asked for it,
+    whatever was captured of the answer."""
+    batch = context.batch
+    steps = np.flatnonzero(batch.model_calls | batch.kind("tool"))
+    rows = steps[np.lexsort((batch.start[steps], batch.trace[steps]))]
+    followed = np.zeros(len(batch), dtype=np.bool_)
+    if len(rows) > 1:
+        tool = batch.kind("tool")[rows]
+        next_is_tool = tool[1:] & ~tool[:-1] & (batch.trace[rows[1:]] == batch.trace[rows[:-1]])
+        followed[rows[:-1][next_is_tool]] = True
+    return followed
 
 
 def _left_out(context: Context, rows: Mask) -> Iterator[Finding]:
@@ -79,6 +96,24 @@ def _told_by_agents(context: Context) -> Iterator[Finding]:
     for row in np.setdiff1d(failed, outer).tolist():
         message = batch.texts("status_message", [row])[0] or ""
         yield Finding(row, 0.85, f"The model answered with nothing: {message[:160]}", {"error": message[:300]})
+
+
+def _agents_answers(context: Context) -> Iterator[Finding]:
+    """Agents whose last message is empty, where no model's answer is captured; and agents that put out an empty text."""
+    batch, silent = context.batch, traces_without_answers(context)
+    said: set[int] = set()
+    for answer in last_answers(context, silent):
+        said.add(int(batch.trace[answer.row]))
+        if answer.facts.text is not None and not answer.facts.text.strip() and not answer.facts.calls:
+            if reason_of(answer) not in ("error", "content_filter", "tool_call"):
+                yield Finding(answer.row, 0.8, "The agent answered with nothing", {"finish_reason": reason_of(answer)})
+    blank = pc.fill_null(pc.equal(pc.utf8_trim_whitespace(batch.column("output_messages")), ""), False)
+    agents = batch.kind("agent") & blank.to_numpy(zero_copy_only=False) & ~batch.failed & silent[batch.trace]
+    inner = batch.ancestor(np.flatnonzero(agents), agents)
+    for row, outer in zip(np.flatnonzero(agents).tolist(), inner.tolist(), strict=True):
+        if outer < 0 and int(batch.trace[row]) not in said:
+            # Agents that act and say nothing look the same.
+            yield Finding(row, 0.5, "The agent put out an empty text", {}, severity=Severity.INFO)
 
 
 def _reason(context: Context, row: int) -> str:

@@ -9,6 +9,7 @@ import numpy as np
 from detectors.traces.answers import short_answers
 from detectors.traces.context import Context
 from detectors.traces.rules.base import Finding, Rule, Severity
+from detectors.traces.told import last_answers, reason_of, traces_without_reasons
 
 
 def find(context: Context) -> Iterator[Finding]:
@@ -22,6 +23,11 @@ def find(context: Context) -> Iterator[Finding]:
     for answer in short_answers(context, batch.model_calls & ~filtered & ~batch.failed):
         if answer.facts.refusal:
             yield Finding(answer.row, 0.85, "The model refused to answer", {"refusal": (answer.facts.text or "")[:200]})
+    for answer in last_answers(context, traces_without_reasons(context)):
+        if reason_of(answer) == "content_filter":
+            yield Finding(
+                answer.row, 0.85, "A content filter stopped the agent's answer", {"finish_reason": "content_filter"}
+            )
 
 
 RULE = Rule(

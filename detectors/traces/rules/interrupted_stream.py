@@ -9,7 +9,7 @@ from typing import Final
 import numpy as np
 import pyarrow.compute as pc
 
-from detectors.traces.answers import broken_streams
+from detectors.traces.answers import begun_answers, broken_streams
 from detectors.traces.context import Context
 from detectors.traces.rules.base import Finding, Rule, Severity
 
@@ -25,14 +25,17 @@ def find(context: Context) -> Iterator[Finding]:
     broken = broken_streams(context)
     inner = batch.ancestor(np.flatnonzero(broken), broken, depth=3)
     broken[inner[inner >= 0]] = False
-    columns = zip(batch.texts("error_type", rows := np.flatnonzero(broken)), batch.texts("status_message", rows), strict=True)
+    columns = zip(
+        batch.texts("error_type", rows := np.flatnonzero(broken)), batch.texts("status_message", rows), strict=True
+    )
     for row, (kind, message) in zip(rows.tolist(), columns, strict=True):
         error = ": ".join(part for part in (kind, message) if part)
         yield Finding(row, 0.95, f"The stream broke off: {error[:160]}", {"error": error[:300]})
 
-    ended_in_error = calls & batch.mask("finish_reason", "error") & ~broken
-    for row in np.flatnonzero(ended_in_error).tolist():
-        yield Finding(row, 0.85, "The answer ended with an error", {"finish_reason": "error"})
+    ended_in_error = np.flatnonzero(calls & batch.mask("finish_reason", "error") & ~broken)
+    for row, begun in zip(ended_in_error.tolist(), begun_answers(context, ended_in_error), strict=True):
+        if begun:
+            yield Finding(row, 0.85, "The answer ended with an error", {"finish_reason": "error"})
 
     without_end = calls & ~batch.failed & ~batch.present("finish_reason")
     without_end |= calls & ~batch.failed & batch.mask("finish_reason", "unknown")

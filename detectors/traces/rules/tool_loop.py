@@ -16,7 +16,9 @@ from detectors.traces.span_arguments import as_written
 _REPEATS: Final = 3
 """Equal calls with equal results from which on a trace is looked at."""
 _CERTAIN: Final = 5
-_IDS: Final = r"\b(call|toolu|run|msg|tool)[_-]{1,2}[\w-]{4,}|\b[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f-]{22}\b|\b[0-9a-f]{24,}\b"
+_IDS: Final = (
+    r"\b(call|toolu|run|msg|tool)[_-]{1,2}[\w-]{4,}|\b[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f-]{22}\b|\b[0-9a-f]{24,}\b"
+)
 """Ids that wrappers put around a result, new for every call."""
 _WRAPPER: Final = r"^\s*\{\s*\"(input_str|args|kwargs|inputs?|name|arguments|type|id|tool_call)\""
 _BLIND_REPEATS: Final = 5

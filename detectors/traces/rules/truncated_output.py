@@ -8,6 +8,7 @@ import numpy as np
 
 from detectors.traces.context import Context
 from detectors.traces.rules.base import Finding, Rule, Severity
+from detectors.traces.told import last_answers, reason_of, traces_without_reasons
 
 
 def find(context: Context) -> Iterator[Finding]:
@@ -23,6 +24,11 @@ def find(context: Context) -> Iterator[Finding]:
             summary="The answer was cut off at the token limit" + (f" after {count} tokens" if count else ""),
             evidence={"finish_reason": "length", "output_tokens": count},
         )
+    for answer in last_answers(context, traces_without_reasons(context)):
+        if reason_of(answer) == "length":
+            yield Finding(
+                answer.row, 0.85, "The agent's answer was cut off at the token limit", {"finish_reason": "length"}
+            )
 
 
 RULE = Rule(
