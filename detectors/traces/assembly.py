@@ -12,6 +12,7 @@ their chunks with one `take` per chunk.
 from __future__ import annotations
 
 from collections import Counter, OrderedDict
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -78,6 +79,21 @@ class Closed:
     def traces(self) -> int:
         """How many traces there are."""
         return len(self.late)
+
+    def halves(self) -> Iterator[Closed]:
+        """The same traces in two batches."""
+        middle = self.traces // 2
+        for first, last in ((0, middle), (middle, self.traces)):
+            here = (self.trace >= first) & (self.trace < last)
+            yield Closed(
+                self.spans,
+                self.rows[here],
+                self.trace[here] - first,
+                self.content,
+                self.late[first:last],
+                self.forced[first:last],
+                self.due_ns[first:last],
+            )
 
 
 class Assembler:

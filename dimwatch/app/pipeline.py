@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import pyarrow as pa
+import structlog
 
 from detectors.traces.assembly import Assembler, Closed
 from detectors.traces.batch import TraceBatch
@@ -19,9 +20,11 @@ from detectors.traces.late import RecentTraces
 from detectors.traces.stage import judge_traces
 from detectors.traces.status import with_first_look
 from dimwatch.settings import Settings
-from ingest.normalize import Request, normalize_spans
-from ingest.normalize_logs import join_content, normalize_logs
+from ingest.normalize import Request, empty_spans, normalize_spans
+from ingest.normalize_logs import CONTENT, join_content, normalize_logs
 from ingest.prices import Prices
+
+_log = structlog.get_logger()
 
 
 @dataclass(slots=True)
@@ -56,15 +59,9 @@ class Pipeline:
         output = Output()
         rest: pa.Table | None = None
         if logs:
-            content, malformed = normalize_logs(logs)
-            output.malformed += malformed
-            self.assembler.add_content(content, record=record)
+            self.assembler.add_content(self._content(logs, output), record=record)
         if traces:
-            normalized = normalize_spans(traces)
-            output.malformed += normalized.malformed
-            for reason, count in normalized.dropped.items():
-                output.dropped["spans", reason] += count
-            rest = with_first_look(self._prices.with_cost(normalized.spans))
+            rest = self._arrived(traces, output)
             output.arrived = rest.num_rows
             if rest.num_rows:
                 output.spans.append(rest)
@@ -82,21 +79,67 @@ class Pipeline:
         self._judge(self.assembler.flush(), output)
         return output
 
+    def _arrived(self, requests: Sequence[Request], output: Output) -> pa.Table:
+        """Canonical spans of requests. A request that nothing can be made of is put aside, not the ones with it."""
+        try:
+            normalized = normalize_spans(requests)
+            spans = with_first_look(self._prices.with_cost(normalized.spans))
+        except Exception as error:  # whatever telemetry does to us, the next request goes on
+            if len(requests) == 1:
+                _log.exception("request can not be processed")
+                output.malformed.append((requests[0], f"can not be processed: {error!r}"))
+                return empty_spans()
+            middle = len(requests) // 2
+            parts = (requests[:middle], requests[middle:])
+            return pa.concat_tables([self._arrived(part, output) for part in parts])
+        output.malformed += normalized.malformed
+        for reason, count in normalized.dropped.items():
+            output.dropped["spans", reason] += count
+        return spans
+
+    def _content(self, requests: Sequence[Request], output: Output) -> pa.Table:
+        """Content rows of log requests, with the same care."""
+        try:
+            content, malformed = normalize_logs(requests)
+        except Exception as error:  # as above
+            if len(requests) == 1:
+                _log.exception("request can not be processed")
+                output.malformed.append((requests[0], f"can not be processed: {error!r}"))
+                return CONTENT.empty_table()
+            middle = len(requests) // 2
+            parts = (requests[:middle], requests[middle:])
+            return pa.concat_tables([self._content(part, output) for part in parts])
+        output.malformed += malformed
+        return content
+
     def _judge(self, closed: Closed | None, output: Output) -> None:
         if closed is not None:
+            output.closed += closed.cause
+            self._judge_part(closed, output)
+        for reason, count in self.assembler.dropped.items():
+            output.dropped["logs" if reason == "content_without_span" else "spans", reason] += count
+        self.assembler.dropped.clear()
+
+    def _judge_part(self, closed: Closed, output: Output) -> None:
+        """Judge traces. One that nothing can be made of is counted and left out, not the ones with it."""
+        try:
             spans, rows = closed.spans, closed.rows
             if closed.content is not None:
                 spans = self._joined(spans.take(pa.array(rows)), closed.content, int(closed.due_ns.max()))
                 rows = np.arange(len(rows))
             judged = judge_traces(TraceBatch(spans, rows, closed.trace, closed.late, closed.forced), closed.due_ns)
-            output.closed += closed.cause
-            output.observations.append(judged.observations)
-            output.traces.append(self._recent.complete(judged.traces, closed.late))
-            if judged.corrected_spans.num_rows:
-                output.spans.append(judged.corrected_spans)
-        for reason, count in self.assembler.dropped.items():
-            output.dropped["logs" if reason == "content_without_span" else "spans", reason] += count
-        self.assembler.dropped.clear()
+        except Exception:  # whatever telemetry does to us, the next trace goes on
+            if closed.traces == 1:
+                _log.exception("trace can not be judged", spans=len(closed.rows))
+                output.dropped["traces", "can_not_be_judged"] += 1
+                return
+            for part in closed.halves():
+                self._judge_part(part, output)
+            return
+        output.observations.append(judged.observations)
+        output.traces.append(self._recent.complete(judged.traces, closed.late))
+        if judged.corrected_spans.num_rows:
+            output.spans.append(judged.corrected_spans)
 
     def _joined(self, spans: pa.Table, content: pa.Table, now_ns: int) -> pa.Table:
         """Spans with what log events say of them, looked at and priced anew."""

@@ -25,6 +25,7 @@ from dimwatch.clock import NS_PER_SECOND, Clock, SystemClock
 from dimwatch.eventlog import open_eventlog
 from dimwatch.eventlog.base import EventLog, NewRecord, Record, TopicPartition
 from dimwatch.settings import MIB, Settings
+from dimwatch.tracing import span
 from ingest.normalize import Request
 
 GROUP: Final = "worker"
@@ -141,7 +142,7 @@ class Worker:
                 Request(record.value, record.timestamp_ns, record.headers.get(records.HEADER_TENANT, ""))
             )
             self._next[TopicPartition(record.topic, record.partition)] = record.offset + 1
-        with telemetry.STAGE_SECONDS.labels("worker").time():
+        with telemetry.STAGE_SECONDS.labels("worker").time(), span("worker.batch"):
             output = self._pipeline.add(
                 requests[records.OTLP_SPANS], requests[records.OTLP_LOGS], now_ns=now_ns, record=self._sequence
             )
@@ -169,7 +170,9 @@ class Worker:
         self._drops.update(output.dropped)
         self._dirty = self._dirty or bool(output.closed)
         if batch:
-            self._log.append(batch)
+            # Through the group, and not as any producer: a worker that was taken over can not write any more, and a
+            # full log can not keep the worker from the work that empties it.
+            self._consumer.commit({}, batch)
         _count(output)
 
     def _drop_rows(self, now_ns: int) -> list[NewRecord]:
