@@ -184,6 +184,12 @@ def attribute_map(count: int, attributes: Attributes, groups: list[Indices]) -> 
     return pa.MapArray.from_arrays(pa.array(offsets), attributes.key.take(rows), values)
 
 
+def whole_numbers(values: pa.Array, type_: pa.DataType) -> pa.Array:
+    """Doubles rounded to an integer type; null where they are negative, no number, or too large for it."""
+    fits = pc.and_(pc.greater_equal(values, 0.0), pc.less(values, 2.0 ** (type_.bit_width - 1)))
+    return pc.cast(pc.if_else(fits, pc.round(values), None), type_)
+
+
 def _indices(pick: Indices) -> pa.Array:
     return pa.array(pick, mask=pick < 0)
 

@@ -62,8 +62,16 @@ def grouped(count: int, owners: Indices, names: Iterable[str], bodies: Iterable[
         messages[owner].append(_message(name, body))
     documents: list[str | None] = [None] * count
     for owner, found in messages.items():
-        documents[owner] = orjson.dumps(found).decode()
+        documents[owner] = _document(found)
     return pa.array(documents, pa.string())
+
+
+def _document(messages: list[dict[str, object]]) -> str:
+    try:
+        return orjson.dumps(messages).decode()
+    except orjson.JSONEncodeError:  # nested deeper than JSON is written: keep what is not nested
+        flat = [{key: value for key, value in message.items() if isinstance(value, str)} for message in messages]
+        return orjson.dumps(flat).decode()
 
 
 def _message(name: str, body: dict[str, object]) -> dict[str, object]:

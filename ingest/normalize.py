@@ -13,10 +13,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from dimwatch import vocabulary
+from dimwatch.clock import NS_PER_SECOND
 from dimwatch.errors import InvalidError
 from dimwatch.records import SPAN
 from ingest.fallback import Fallback
-from ingest.fields import FieldReader, attribute_map, json_strings, sources
+from ingest.fields import FieldReader, attribute_map, json_strings, sources, whole_numbers
 from ingest.kinds import KIND_CODE, Codes, kinds_of
 from ingest.message_events import messages_of_span_events
 from ingest.otlp.attributes import Attributes
@@ -28,9 +29,7 @@ _OTEL_KINDS: Final = pa.array(["unspecified", "internal", "server", "client", "p
 _STATUSES: Final = pa.array(["unset", "ok", "error"])
 _TOOL_LIKE: Final = tuple(KIND_CODE[kind] for kind in ("tool", "retriever", "reranker", "memory"))
 _MODEL_LIKE: Final = tuple(KIND_CODE[kind] for kind in ("llm", "embedding"))
-_NAME_PREFIX: Final = (
-    r"(?i)^(execute_tool|running tool:|tools/call|tool call:?|tool:|tool\.|tool |invoke_agent|agent run|call_tool)\s*"
-)
+_NAME_PREFIX: Final = r"(?i)^(execute_tool|running tool:|tools/call|(client_|mcp_)?tool[_ ]call:?|tool:|tool\.|tool |invoke_agent|agent run|call_tool)\s*"
 _SERVICE: Final = {
     "service": ("service.name",),
     "service_version": ("service.version",),
@@ -38,6 +37,7 @@ _SERVICE: Final = {
 }
 _ANSWERING_MODEL: Final = ("gen_ai.response.model", "llm.response.model_name", "ai.response.model")
 _MAX_NS: Final = np.iinfo(np.int64).max
+_RFC3339: Final = r"^(?P<second>(?:19[789]|20\d)\d-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.(?P<fraction>\d{1,9}))?(?:Z|\+00:00)$"
 
 
 _Raw = TypeVar("_Raw")
@@ -246,17 +246,22 @@ class _Canonical:
             first = pc.coalesce(first, self._since_start(reader.text(names)))
         found["time_to_first_token_ns"] = pc.coalesce(first, self._first_token_event())
         for column, values in found.items():
-            # A negative count is nobody's word for anything.
-            found[column] = pc.if_else(pc.greater_equal(values, 0.0), values, None)
+            # A negative or endless count is nobody's word for anything.
+            sensible = pc.and_(pc.greater_equal(values, 0.0), pc.is_finite(values))
+            found[column] = pc.if_else(sensible, values, None)
         return found
 
     def _since_start(self, texts: pa.Array) -> pa.Array:
         if texts.null_count == len(texts):
             return pa.nulls(len(texts), pa.float64())
         clean = pc.replace_substring(texts, '"', "")
-        shaped = pc.match_substring_regex(clean, r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,9})?(Z|\+00:00)$")
-        clean = pc.replace_substring_regex(pc.if_else(shaped, clean, None), r"(Z|\+00:00)$", "")
-        at = pc.cast(pc.cast(clean, pa.timestamp("ns")), pa.int64())
+        parts = pc.extract_regex(clean, _RFC3339)
+        seconds = pc.strptime(pc.struct_field(parts, "second"), "%Y-%m-%dT%H:%M:%S", unit="s", error_is_null=True)
+        digits = pc.utf8_rpad(pc.struct_field(parts, "fraction"), 9, "0")
+        at = pc.add(
+            pc.multiply(pc.cast(seconds, pa.int64()), NS_PER_SECOND),
+            pc.cast(digits, pa.int64()),
+        )
         return pc.cast(pc.subtract(at, pa.array(self._start)), pa.float64())
 
     def _first_token_event(self) -> pa.Array:
@@ -339,7 +344,7 @@ def _cast(values: object, column: pa.Field) -> pa.Array:
     array = values if isinstance(values, pa.Array) else pa.array(values)
     if array.type != column.type:
         if pa.types.is_floating(array.type) and pa.types.is_integer(column.type):
-            array = pc.if_else(pc.less(array, 2.0 ** (column.type.bit_width - 1)), pc.round(array), None)
+            array = whole_numbers(array, column.type)
         array = pc.cast(array, column.type)
     if not column.nullable and array.null_count:
         array = pc.fill_null(array, "")

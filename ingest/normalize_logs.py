@@ -61,6 +61,12 @@ def normalize_logs(requests: Sequence[Request]) -> tuple[pa.Table, list[tuple[Re
     return (pa.concat_tables(tables) if tables else CONTENT.empty_table()), malformed
 
 
+def _event_names(raw: RawLogs) -> pa.Array:
+    """The names of events: a field of the record, and before that an attribute."""
+    named = pc.if_else(pc.equal(raw.event_name, ""), None, raw.event_name)
+    return pc.fill_null(pc.coalesce(named, FieldReader(len(raw), raw.attributes).text(("event.name",))), "")
+
+
 def _with_ids(raw: RawLogs) -> pa.Array:
     trace = pc.equal(pc.binary_length(raw.trace_id), 16)
     return pc.and_(trace, pc.equal(pc.binary_length(raw.span_id), 8))
@@ -80,9 +86,7 @@ def _table(raw: RawLogs, received: Rows, rows: pa.Array, columns: dict[str, pa.A
 
 def _details(raw: RawLogs, received: Rows) -> pa.Table:
     """Events that carry whole message lists as attributes, and exception events."""
-    named = pc.or_(
-        pc.starts_with(raw.event_name, "gen_ai.client."), pc.starts_with(raw.event_name, "gen_ai.evaluation.")
-    )
+    named = pc.or_(pc.starts_with(event_name, "gen_ai.client."), pc.starts_with(event_name, "gen_ai.evaluation."))
     rows = pa.array(np.flatnonzero(pc.and_(named, _with_ids(raw)).to_numpy(zero_copy_only=False)))
     if not len(rows):
         return CONTENT.empty_table()
@@ -91,7 +95,7 @@ def _details(raw: RawLogs, received: Rows) -> pa.Table:
     for name, word in _WORDS.items():
         translated = vocabulary.translate(columns[name], word)
         columns[name] = pc.if_else(pc.equal(translated, ""), None, translated)
-    failed = pc.equal(raw.event_name.take(rows), _EXCEPTION_EVENT)
+    failed = pc.equal(event_name.take(rows), _EXCEPTION_EVENT)
     exception = reader.text(("exception.type",)).take(rows)
     columns["error_type"] = pc.if_else(failed, pc.coalesce(columns["error_type"], exception), None)
     for name in _NUMBERS:
@@ -101,11 +105,11 @@ def _details(raw: RawLogs, received: Rows) -> pa.Table:
 
 def _messages(raw: RawLogs, received: Rows) -> pa.Table:
     """Events of one message each, collected into message lists."""
-    wanted = pc.and_(is_message_event(raw.event_name), _with_ids(raw)).to_numpy(zero_copy_only=False)
+    wanted = pc.and_(is_message_event(event_name), _with_ids(raw)).to_numpy(zero_copy_only=False)
     rows = np.flatnonzero(wanted)
     if not len(rows):
         return CONTENT.empty_table()
-    names = raw.event_name.take(pa.array(rows)).to_pylist()
+    names = event_name.take(pa.array(rows)).to_pylist()
     bodies = [_body(text) for text in raw.body.text(rows).to_pylist()]
     _say_what_is_empty(bodies, names, raw.resource[rows].tolist())
     keys = pc.binary_join_element_wise(

@@ -11,7 +11,9 @@ import pyarrow.compute as pc
 
 from dimwatch import vocabulary
 
-_MODEL: Final = r'"(?:model|model_name|modelVersion|model_version)\\*"\s*:\s*\\*"(?P<model>[^"\\]{1,120})'
+_MODEL: Final = (
+    r'(?:"(?:model|model_name|modelVersion|model_version)\\*"\s*:\s*\\*"|\bmodel=\\*["\'])(?P<model>[^"\'\\]{1,120})'
+)
 _REASON: Final = r"""(?i)(?:finish_?reason|stop_?reason|incomplete_details|done_reason)['"\\]*\s*[:=]\s*['"\\{<]"""
 _OFFER: Final = r'"tools\\*"\s*:\s*\\*"?\['
 _OPAQUE: Final = r"^[\[(\s]*<[\w.]+( object)? at 0x[0-9a-f]+>[\])\s,]*$"
@@ -87,7 +89,10 @@ def offered_tools(definitions: pa.Array, inputs: pa.Array, is_model: pa.Array) -
 
 def _tools(text: str) -> str | None:
     tools = next((node["tools"] for node in _requests(text) if node.get("tools")), None)
-    return orjson.dumps(tools).decode() if tools else None
+    try:
+        return orjson.dumps(tools).decode() if tools else None
+    except orjson.JSONEncodeError:  # nested deeper than any schema
+        return None
 
 
 def without_opaque(results: pa.Array) -> pa.Array:

@@ -12,6 +12,8 @@ import pyarrow.compute as pc
 from detectors.traces.batch import Mask, Rows, TraceBatch
 from detectors.traces.messages import NOTHING, MessageFacts, read_messages
 
+_MAX_DEPTH: Final = 48
+_MAX_DIGITS: Final = 9
 _FLAT: Final = re.compile(r'\{"\d+\.')
 _TOOL_TALK: Final = (
     r"(?i)tool|function[_C]?call|functionresponse|function_response|\"arguments\"|\"args\"|call_id|tooluse"
@@ -53,7 +55,7 @@ def unflattened(document: str) -> str:
     root: dict[str, object] = {}
     for key, value in flat.items():
         node = root
-        *path, leaf = key.split(".")
+        *path, leaf = key.split(".", _MAX_DEPTH)
         for step in path:
             child = node.setdefault(step, {})
             if not isinstance(child, dict):
@@ -66,7 +68,7 @@ def unflattened(document: str) -> str:
 def _lists(node: object) -> object:
     if not isinstance(node, dict):
         return node
-    if node and all(key.isdigit() for key in node):
+    if node and all(key.isdecimal() and len(key) <= _MAX_DIGITS for key in node):
         return [_lists(node[key]) for key in sorted(node, key=int)]
     nested = {key: _lists(child) for key, child in node.items()}
     message = nested.get("message")
