@@ -41,7 +41,7 @@ class Fallback:
         agentic = tools | speakers
         for columns, rows in (
             (_ANYWHERE, agentic), (_OF_SPEAKERS, speakers), (_OF_MODELS, models),
-            (("tool", "tool_call_id"), tools), (("status_message",), agentic),
+            (("tool", "tool_call_id", "tool_schema"), tools), (("status_message",), agentic),
         ):  # fmt: skip
             for column in columns:
                 self._add(found, column, self._text(column), rows)

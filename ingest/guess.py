@@ -52,6 +52,7 @@ _MEANINGS: Final = _table({
     "output_messages": "output.messages response.messages",
     "output_calls": "tool.calls",
     "tool_definitions": "tools tool.definitions available.tools tool.schemas",
+    "tool_schema": "definition.schema tool.schema input.schema",
     "request_model": "model model.name model.id request.model",
     "response_model": "response.model",
     "response_id": "response.id",
@@ -83,7 +84,8 @@ KINDS: Final[Mapping[str, str]] = {
     for kind, words in {
         "llm": "llm llm_call llm_request model chat_model chat_completion chat generation model_generation completion "
         "text_completion generate_content language_model",
-        "tool": "tool tool_call toolcall tool_execution tool_invocation execute_tool tool_use mcp_tool_call",
+        "tool": "tool tool_call toolcall tool_execution tool_invocation execute_tool tool_use mcp_tool_call "
+        "function_tool mcp_tool",
         "agent": "agent agent_run agent_call invoke_agent",
         "workflow": "workflow flow graph pipeline crew",
         "chain": "chain step task workflow_step runnable",

@@ -57,7 +57,8 @@ def normalize_logs(requests: Sequence[Request]) -> tuple[pa.Table, list[tuple[Re
     """
     raw, good, malformed = decoded(requests, decode_logs)
     received = np.array([request.received_ns for request in good], dtype=np.int64)[raw.request]
-    tables = [table for table in (_details(raw, received), _messages(raw, received)) if table.num_rows]
+    names = _event_names(raw)
+    tables = [table for table in (_details(raw, names, received), _messages(raw, names, received)) if table.num_rows]
     return (pa.concat_tables(tables) if tables else CONTENT.empty_table()), malformed
 
 
@@ -84,7 +85,7 @@ def _table(raw: RawLogs, received: Rows, rows: pa.Array, columns: dict[str, pa.A
     return pa.Table.from_arrays(arrays, schema=CONTENT)
 
 
-def _details(raw: RawLogs, received: Rows) -> pa.Table:
+def _details(raw: RawLogs, event_name: pa.Array, received: Rows) -> pa.Table:
     """Events that carry whole message lists as attributes, and exception events."""
     named = pc.or_(pc.starts_with(event_name, "gen_ai.client."), pc.starts_with(event_name, "gen_ai.evaluation."))
     rows = pa.array(np.flatnonzero(pc.and_(named, _with_ids(raw)).to_numpy(zero_copy_only=False)))
@@ -103,7 +104,7 @@ def _details(raw: RawLogs, received: Rows) -> pa.Table:
     return _table(raw, received, rows, columns)
 
 
-def _messages(raw: RawLogs, received: Rows) -> pa.Table:
+def _messages(raw: RawLogs, event_name: pa.Array, received: Rows) -> pa.Table:
     """Events of one message each, collected into message lists."""
     wanted = pc.and_(is_message_event(event_name), _with_ids(raw)).to_numpy(zero_copy_only=False)
     rows = np.flatnonzero(wanted)

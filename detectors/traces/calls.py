@@ -24,6 +24,7 @@ _CALL_MARK: Final = (
     r'|tool_call\.function\.name"|tool_calls\.\d+\.name"'
 )
 """What an answer document has once for each call in it, in most dialects."""
+_BROKEN_ARGUMENTS: Final = r'"(?:arguments|args|input)"\s*:\s*"\s*\{(?:[^"\\]|\\.)*(?:[^}"\\\s]|\\")\s*"'
 _NAME_WORDS: Final = re.compile(r"[A-Za-z_][\w-]*")
 _UNSPECIFIED_IDS: Final = pa.array(["", "<not specified>", "None", "null"])
 
@@ -173,6 +174,9 @@ def _not_told_by_spans(batch: TraceBatch, tools: Rows, rows: Rows) -> Rows:
     objects = pc.starts_with(batch.take("tool_arguments", tools), "{")
     told = np.bincount(batch.trace[tools[mask_of(objects)]], minlength=batch.traces)
     complete = (asked == ran) & (ran == told)
+    # Arguments that were cut or do not parse are mended before the tool runs: then its span tells less.
+    broken = pc.match_substring_regex(batch.take("output_messages", rows), _BROKEN_ARGUMENTS)
+    complete[batch.trace[rows[pc.fill_null(broken, False).to_numpy(zero_copy_only=False).astype(np.bool_)]]] = False
     left: Rows = rows[~complete[batch.trace[rows]]]
     return left
 

@@ -9,14 +9,16 @@ import pyarrow.compute as pc
 
 from detectors.traces.batch import NONE, Mask, Rows, TraceBatch
 from detectors.traces.context import Context
+from detectors.traces.lookup import first_row_from
 
 PROVIDER_FAILURE: Final = (
     r"(?i)rate.?limit|too many requests|overloaded|insufficient.?quota|quota exceeded|service.?unavailable"
     r"|internal ?server ?error|bad gateway|gateway time-?out|APITimeout|APIConnection|APIStatus|APIError|API_?CallError"
     r"|Error code: [45]\d\d|status(_| )?code:? [45]\d\d|ModelHTTPError|ModelRateLimit|ModelServer|ModelTimeout"
     r"|ThrottlingException|ModelThrottled|ReadTimeout|context.?length.?exceeded|maximum context length"
+    r"|(OpenAI|Anthropic|Gemini|Bedrock|Mistral|Cohere|LLM|model|completion)\b.{0,40}tim(ed|e) ?-?out"
     r"|LLM (call|request) failed|litellm\.\w+Error|openai\.\w+Error|anthropic\.\w+Error|ResourceExhausted"
-    r"|Request timed out|ServerError|PermissionDeniedError|AuthenticationError|Connection error|ConnectionError"
+    r"|Request timed out|The server had an error|^\W{0,3}(429|5\d\d) [A-Z]|ServerError|PermissionDeniedError|AuthenticationError|Connection error|ConnectionError"
 )
 
 
@@ -26,6 +28,9 @@ PROVIDER_SAYS: Final = (
     r"|you exceeded your current quota|bad gateway|gateway time-?out|\d{3} \W?\w+ (error|unavailable|limit))"
 )
 """How a provider's error begins when an agent puts it out as its answer."""
+
+_CLOCK_NS: Final = 1_000_000
+"""By how much the retry may seem to begin before the failed call ends."""
 
 
 def failed_model_calls(batch: TraceBatch) -> Rows:
@@ -66,24 +71,25 @@ def rescue_of(context: Context, rows: Rows) -> Rows:
     The same step: under the same parent, or, when the failed call's parent failed too, under the same grandparent.
     """
     batch = context.batch
-    result = np.full(len(rows), NONE, dtype=np.int64)
-    models = batch.kind("llm") & ~batch.failed
-    for position, row in enumerate(rows.tolist()):
-        parent = int(batch.parent[row])
-        if parent == NONE:
-            continue
-        after = np.arange(row + 1, batch.first[batch.trace[row] + 1])
-        good = after[models[after] & (batch.start[after] >= batch.end[row] - 1_000_000)]
-        siblings = good[batch.parent[good] == parent]
-        if not len(siblings) and batch.failed[parent] and batch.parent[parent] != NONE:
-            uncles = good[batch.ancestor(good, _only(len(batch), int(batch.parent[parent])), depth=3) != NONE]
-            siblings = uncles
-        if len(siblings):
-            result[position] = siblings[0]
+    good = np.flatnonzero(batch.kind("llm") & ~batch.failed)
+    parent = batch.parent[rows]
+    least = np.maximum(_first_started(batch, rows, batch.end[rows] - _CLOCK_NS), rows + 1)
+    result = first_row_from(batch.parent[good], good, parent, least)
+
+    failed_step = (result == NONE) & (parent != NONE) & batch.failed[np.maximum(parent, 0)]
+    if failed_step.any():
+        grandparent = batch.parent[parent[failed_step]]
+        levels = [batch.parent[good]]
+        for _ in range(2):
+            levels.append(np.where(levels[-1] != NONE, batch.parent[np.maximum(levels[-1], 0)], NONE))
+        owners, below = np.concatenate(levels), np.tile(good, len(levels))
+        result[failed_step] = first_row_from(owners, below, grandparent, least[failed_step])
     return result
 
 
-def _only(count: int, row: int) -> Mask:
-    mask = np.zeros(count, dtype=np.bool_)
-    mask[row] = True
-    return mask
+def _first_started(batch: TraceBatch, rows: Rows, not_before: Rows) -> Rows:
+    """For each of `rows` the first row of its trace that starts at `not_before` (ns) or later."""
+    trace = batch.trace[rows]
+    spans = zip(batch.first[trace].tolist(), batch.first[trace + 1].tolist(), not_before.tolist(), strict=True)
+    found = [first + int(np.searchsorted(batch.start[first:end], at)) for first, end, at in spans]
+    return np.array(found, dtype=np.int64)

@@ -22,7 +22,7 @@ _MAYBE_EMPTY: Final = (
     r"|redact|\*\*\*|masked|hidden|elided|filtered|omitted|removed|scrubbed|not (?:specified|captured|recorded)"
     r"|見つかりません)"
 )
-_EMPTY: Final = r"(?:[nN]ull|None|\"\"|''|\"null\"|\"None\"|\"\[\]\"|\"\{\}\"|\[\s*\]|\{\s*\})"
+_EMPTY: Final = r"(?:[nN]ull|None|'null'|'None'|\"\"|''|\"null\"|\"None\"|\"\[\]\"|\"\{\}\"|\[\s*\]|\{\s*\})"
 _EMPTY_WRAPPER: Final = (
     r"(?:results?|outputs?|content|response|text|message|value|body|observation|answer|payload|data|items|records|rows"
     r"|documents|matches|hits|entries|list|values|files|events|objects|messages|parts|blocks|json|resources|nodes"

@@ -21,7 +21,7 @@ CONVENTION = Convention(
         "rerank": "reranker",
         "execute_tool": "tool",
         "tool": "tool",
-        "tool_call": "tool",
+        "*tool_call": "tool",
         "invoke_agent": "agent",
         "agent": "agent",
         "agent_step": "chain",

@@ -14,6 +14,7 @@ from detectors.traces.answers import short_answers
 from detectors.traces.batch import Mask
 from detectors.traces.context import Context
 from detectors.traces.rules.base import Finding, Rule, Severity
+from detectors.traces.shapes import ASSISTANT
 from detectors.traces.told import last_answers, reason_of, traces_without_answers
 
 _FEW: Final = 2
@@ -29,21 +30,31 @@ def find(context: Context) -> Iterator[Finding]:
     ended = ~batch.mask("finish_reason", "content_filter") & ~batch.mask("finish_reason", "tool_call")
     calls = batch.model_calls & ~batch.failed & ended & ~batch.mask("finish_reason", "error")
     calls &= ~_followed_by_a_tool(context)
-    found: set[int] = set()
+    why = batch.present("finish_reason")
+    bare = []
     for answer in short_answers(context, calls):
         facts = answer.facts
+        if facts.text is None and facts.last_role == ASSISTANT and not facts.calls and not facts.truncated:
+            bare.append(answer.row)  # a role without a content
         if facts.text is not None and not facts.text.strip() and not facts.calls and not facts.truncated:
-            found.add(answer.row)
+            known = bool(why[answer.row])
             yield Finding(
                 answer.row,
-                0.9,
+                0.9 if known else 0.5,
                 "The model answered with nothing",
                 {"finish_reason": _reason(context, answer.row)},
+                # Without a reason the answer may have been left out.
+                severity=None if known else Severity.INFO,
             )
     silent = pc.fill_null(pc.equal(batch.column("output_tokens"), 0), False).to_numpy(zero_copy_only=False)
     unsaid = calls & batch.mask("finish_reason", "stop") & ~batch.present("output_messages")
-    for row in np.flatnonzero(unsaid & silent).tolist():
+    spent = pc.fill_null(pc.greater(batch.column("input_tokens"), 0), True).to_numpy(zero_copy_only=False)
+    for row in np.flatnonzero(unsaid & silent & spent).tolist():
         yield Finding(row, 0.8, "The model answered with no tokens", {"output_tokens": 0})
+    unsaid |= (
+        calls & ~batch.present("finish_reason") & batch.present("output_tokens") & ~batch.present("output_messages")
+    )
+    unsaid[bare] = True
     yield from _left_out(context, unsaid & ~silent & batch.present("input_messages"))
     yield from _told_by_agents(context)
     yield from _agents_answers(context)

@@ -12,6 +12,7 @@ import pyarrow.compute as pc
 from detectors.traces.answers import begun_answers, broken_streams
 from detectors.traces.context import Context
 from detectors.traces.rules.base import Finding, Rule, Severity
+from dimwatch import vocabulary
 
 _DANGLING: Final = r"(?i)(\s|\b(the|a|an|in|of|to|and|or|with|for|is|are|was|at|by|from|that|on|der|die|das|und))$"
 """How no answer ends, but a cut one may."""
@@ -44,7 +45,8 @@ def find(context: Context) -> Iterator[Finding]:
     streamed = batch.present("time_to_first_token_ns")
     for row, facts in zip(suspects.tolist(), context.documents.read("output_messages", suspects), strict=True):
         spent = facts.usage.output_tokens if facts.usage is not None else None
-        if facts.finish_reasons or spent or facts.calls:
+        reasons = [vocabulary.finish_reason(reason) for reason in facts.finish_reasons]
+        if any(reason not in ("", "unknown") for reason in reasons) or spent or facts.calls:
             continue
         text = (facts.text or "").rstrip("\n")
         if not text.strip() and not streamed[row]:

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Final
 
 import numpy as np
 import pyarrow.compute as pc
 
 from detectors.traces.batch import NONE
 from detectors.traces.context import Context
+from detectors.traces.lookup import groups_of, members, next_in_group
 from detectors.traces.recovery import failed_model_calls, rescue_of
 from detectors.traces.results import State
 from detectors.traces.rules.base import Finding, Rule, Severity
+
+_STATUSES: Final = 20
 
 
 def find(context: Context) -> Iterator[Finding]:
@@ -52,18 +56,25 @@ def _resent(context: Context) -> Iterator[Finding]:
     for row in np.flatnonzero(calls & resent).tolist():
         count = batch.take("retries", [row])[0].as_py()
         yield Finding(row, 0.95, f"Model call was sent again {count} time(s)", {"by": "retry", "retries": count})
+    below = np.flatnonzero(resent & ~calls)
+    above = batch.ancestor(below, calls, depth=3)
+    for row, call in zip(below.tolist(), above.tolist(), strict=True):
+        if call != NONE:
+            count = batch.column("retries")[row].as_py()
+            yield Finding(call, 0.95, f"Model call was sent again {count} time(s)", {"by": "retry", "retries": count})
     http = batch.kind("http")
     bad = pc.fill_null(pc.greater_equal(batch.column("http_status"), 400), False).to_numpy(zero_copy_only=False)
     failed = np.flatnonzero(http & (batch.failed | bad))
     above = batch.ancestor(failed, calls, depth=3)
-    for row in np.unique(above[above != NONE]).tolist():
-        below = failed[above == row]
+    failed, above = failed[above != NONE], above[above != NONE]
+    for row, positions in members(above):
+        below = failed[positions]
         statuses = batch.take("http_status", below).to_pylist()
         yield Finding(
             row,
             0.9,
-            f"Model call worked only after {len(below)} failed HTTP request(s): {statuses}",
-            {"by": "retry", "http_statuses": statuses},
+            f"Model call worked only after {len(below)} failed HTTP request(s): {statuses[:_STATUSES]}",
+            {"by": "retry", "requests": len(below), "http_statuses": statuses[:_STATUSES]},
         )
 
 
@@ -72,12 +83,13 @@ def _tools(context: Context) -> Iterator[Finding]:
     calls = context.calls
     failed = context.call_failed | (context.verdicts.state == State.ERROR)
     good = (context.verdicts.state == State.OK) & ~context.call_failed
-    names = calls.name.to_pylist() if failed.any() else []
-    for call in np.flatnonzero(failed).tolist():
-        later = np.flatnonzero((calls.trace == calls.trace[call]) & good)
-        saviour = next((other for other in later.tolist() if other > call and names[other] == names[call]), None)
-        if saviour is None or calls.time[saviour] <= calls.time[call]:
-            continue
+    if not failed.any():
+        return
+    names = calls.name.to_pylist()
+    saviours = next_in_group(groups_of(calls.trace, calls.name), good)
+    later = (saviours != NONE) & (calls.time[np.maximum(saviours, 0)] > calls.time)
+    for call in np.flatnonzero(failed & later).tolist():
+        saviour = int(saviours[call])
         row = int(calls.tool_row[call] if calls.tool_row[call] != NONE else calls.row[call])
         same = calls.arguments[call] == calls.arguments[saviour]
         yield Finding(

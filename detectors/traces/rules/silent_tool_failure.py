@@ -60,7 +60,9 @@ def _strays(context: Context) -> Iterator[Finding]:
     batch, calls, failures = context.batch, context.calls, context.failures
     told = batch.any_by_trace(batch.kind("llm"))
     for row, above in zip(failures.stray.tolist(), failures.above.tolist(), strict=True):
-        asked = (calls.trace == batch.trace[row]) & (calls.tool_row == NONE) & (calls.time <= batch.start[row])
+        asked = (calls.trace == batch.trace[row]) & (calls.tool_row == NONE)
+        # Calls that only an agent's output tells of have the time at which the agent ended.
+        asked &= (calls.time <= batch.start[row]) | ~batch.kind("llm")[np.maximum(calls.asked_row, 0)]
         status, name = batch.take("http_status", [row])[0].as_py(), batch.texts("name", [row])[0]
         reason = f"{name} below it failed" + (f" with {status}" if status else "")
         evidence = {"kind": "swallowed_child", "child": name, "http_status": status}

@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from detectors.traces.context import Context
+from detectors.traces.lookup import members
 from detectors.traces.rules.base import Finding, Rule, Severity
 from detectors.traces.span_arguments import as_written
 
@@ -36,13 +37,12 @@ def find(context: Context) -> Iterator[Finding]:
     call_keys = pc.binary_join_element_wise(traces, calls.name, arguments, "\x1f").dictionary_encode().indices
     keys = pc.binary_join_element_wise(pc.cast(call_keys, pa.string()), results, "\x1f").dictionary_encode().indices
     codes = keys.to_numpy(zero_copy_only=False).astype(np.int64)
-    counts = np.bincount(codes)
     blind = (~calls.arguments.is_valid().to_numpy(zero_copy_only=False)) & (
         ~calls.result.is_valid().to_numpy(zero_copy_only=False)
     )
-    for code in np.flatnonzero(counts >= _REPEATS).tolist():
-        positions = np.flatnonzero(codes == code)
-        yield from _loop(context, positions, codes, bool(blind[positions[0]]))
+    names = calls.name.to_pylist()
+    for _, positions in members(codes, least=_REPEATS):
+        yield from _loop(context, positions, names, bool(blind[positions[0]]))
 
 
 def _bare(arguments: pa.Array) -> pa.Array:
@@ -57,7 +57,7 @@ def _bare(arguments: pa.Array) -> pa.Array:
 def _loop(
     context: Context,
     positions: np.ndarray[tuple[int], np.dtype[np.int64]],
-    codes: np.ndarray[tuple[int], np.dtype[np.int64]],
+    names: Sequence[str],
     blind: bool,
 ) -> Iterator[Finding]:
     calls = context.turn_calls
@@ -68,7 +68,7 @@ def _loop(
         return
     name = calls.name[int(positions[0])].as_py() or "a tool"
     last = int(positions[-1])
-    shape, members = _shape(calls.name.to_pylist(), positions, codes)
+    shape, members = _shape(names, positions)
     if shape == "cycle" and members[0] != name:
         return  # said once, at the first tool of the cycle
     confidence = min(0.95, 0.6 + 0.1 * (repeats - _REPEATS)) if not blind else 0.5
@@ -93,7 +93,6 @@ def _loop(
 def _shape(
     names: Sequence[str],
     positions: np.ndarray[tuple[int], np.dtype[np.int64]],
-    codes: np.ndarray[tuple[int], np.dtype[np.int64]],
 ) -> tuple[str, list[str]]:
     steps = np.diff(positions)
     period = int(np.median(steps))
