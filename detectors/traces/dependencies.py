@@ -9,7 +9,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from detectors.traces.batch import NONE, Mask, Rows, TraceBatch
+from detectors.traces.batch import NONE, Mask, Rows, TraceBatch, mask_of
+from detectors.traces.lookup import groups_of, next_in_group
 
 _DEPTH: Final = 8
 _MODEL_URL: Final = (
@@ -64,11 +65,14 @@ def failed_dependencies(batch: TraceBatch, tools: Mask) -> Failures:
 def _around(batch: TraceBatch, rows: Rows, tools: Mask) -> Rows:
     """For each row the one tool span of its trace that was open all the time, NONE if there is none or several."""
     found = np.full(len(rows), NONE, dtype=np.int64)
-    for position, row in enumerate(rows.tolist()):
-        trace = slice(int(batch.first[batch.trace[row]]), int(batch.first[batch.trace[row] + 1]))
-        open_ = tools[trace] & (batch.start[trace] <= batch.start[row]) & (batch.end[trace] >= batch.end[row])
-        if open_.sum() == 1:
-            found[position] = trace.start + int(np.flatnonzero(open_)[0])
+    tool_rows = np.flatnonzero(tools)
+    first = np.searchsorted(batch.trace[tool_rows], batch.trace[rows])
+    end = np.searchsorted(batch.trace[tool_rows], batch.trace[rows], side="right")
+    for position in np.flatnonzero(end > first).tolist():
+        row, near = rows[position], tool_rows[first[position] : end[position]]
+        open_ = near[(batch.start[near] <= batch.start[row]) & (batch.end[near] >= batch.end[row])]
+        if len(open_) == 1:
+            found[position] = open_[0]
     return found
 
 
@@ -78,19 +82,15 @@ def is_refusal(status: int | None) -> bool:
 
 
 def _made_good(batch: TraceBatch, rows: Rows, failed: Mask) -> Mask:
-    good = np.zeros(len(rows), dtype=np.bool_)
-    for position, (row, name) in enumerate(zip(rows.tolist(), batch.texts("name", rows), strict=True)):
-        after = np.arange(row + 1, batch.first[batch.trace[row] + 1])
-        siblings = after[(batch.parent[after] == batch.parent[row]) & ~failed[after]]
-        good[position] = bool(len(siblings)) and name in batch.texts("name", siblings)
-    return good
+    """Which of `rows` a later sibling of the same name made good."""
+    siblings = np.flatnonzero(np.isin(batch.parent, batch.parent[rows]))
+    group = groups_of(batch.parent[siblings], batch.take("name", siblings))
+    good: Mask = next_in_group(group, ~failed[siblings]) != NONE
+    return good[np.searchsorted(siblings, rows)]
 
 
 def _of_models(batch: TraceBatch, rows: Rows) -> Mask:
     """Requests whose address says that they are a model call that is not traced itself."""
-    model = np.zeros(len(rows), dtype=np.bool_)
-    attributes = batch.column("attributes").take(pa.array(rows)).to_pylist()
-    for position, pairs in enumerate(attributes):
-        told = " ".join(value for key, value in pairs if key in _URLS)
-        model[position] = bool(pc.match_substring_regex(pa.scalar(told), _MODEL_URL).as_py())
-    return model
+    attributes = batch.take("attributes", rows).to_pylist()
+    told = [" ".join(value for key, value in pairs if key in _URLS) for pairs in attributes]
+    return mask_of(pc.match_substring_regex(pa.array(told, pa.string()), _MODEL_URL))
