@@ -100,13 +100,14 @@ class Sink:
         try:
             while not self._stop.is_set():
                 started = time.monotonic()
-                if self.step(consumer, timeout_s=0.2):
+                moved = self.step(consumer, timeout_s=0.2)
+                if 0 < moved < self._limits.batch_bytes // 2:
                     self._stop.wait(max(0.0, self._limits.linger_s - (time.monotonic() - started)))
         finally:
             consumer.close()
 
-    def step(self, consumer: Consumer, *, timeout_s: float) -> bool:
-        """Move one batch, if there is one, and say whether there was. Waits as long as the store is away."""
+    def step(self, consumer: Consumer, *, timeout_s: float) -> int:
+        """Move one batch, if there is one, and return its bytes. Waits as long as the store is away."""
         polled = self._retrying(
             lambda: consumer.poll(
                 max_records=self._limits.batch_records,
@@ -116,7 +117,7 @@ class Sink:
             "eventlog",
         )
         if not polled:
-            return False
+            return 0
         with telemetry.STAGE_SECONDS.labels(stage="sink").time():
             batch = self._read(polled)
             for topic, parts in batch.tables.items():
@@ -125,7 +126,7 @@ class Sink:
             outputs = self._outputs(batch.refused)
             self._retrying(lambda: consumer.commit(batch.offsets, outputs), "eventlog")
         self._report(consumer, batch.refused)
-        return True
+        return sum(len(record.value) for record in polled) or 1
 
     def _read(self, polled: Sequence[Record]) -> _Batch:
         batch = _Batch()

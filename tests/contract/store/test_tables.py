@@ -14,6 +14,7 @@ from dimwatch.settings import Settings, Store
 from dimwatch.store.client import StoreClient
 from dimwatch.store.migrate import KEPT_TIMES, migrate, migrations
 from dimwatch.store.sink import TABLES
+from dimwatch.store.target import EngineTarget
 from tests.contract.store.conftest import RunningStore
 
 _CLICKHOUSE = {
@@ -208,3 +209,20 @@ def test_the_client_tells_errors_that_pass_from_those_that_stay(store: RunningSt
     with pytest.raises(RetryableError, match="MEMORY_LIMIT_EXCEEDED"):
         reader.rows("SELECT groupArray(number) FROM numbers({n:UInt64})", {"n": 10**10})
     reader.close()
+
+
+def test_made_up_times_do_not_scatter_an_insert(store: RunningStore) -> None:
+    clean(store)
+    days = [-(2**62), -1, *(day * 86_400_000_000_000 for day in range(0, 20_000, 20)), 2**63 - 1]
+    row = sample(records.SPANS)
+    spans = pa.concat_tables([row] * len(days))
+    for name, values in (
+        ("start_time", pa.array(days).cast(pa.timestamp("ns", tz="UTC"))),
+        ("span_id", pa.array([str(number) for number in range(len(days))])),
+    ):
+        spans = spans.set_column(spans.column_names.index(name), records.SPAN.field(name), values)
+    EngineTarget(store.engine, "dimwatch").insert("span_versions", spans)
+    partitions = run(store, "SELECT uniqExact(partition) FROM system.parts WHERE table = 'span_versions' AND active")
+    assert int(partitions) == 1, "all before 2025 or after 2100"
+    assert run(store, "SELECT count(), uniqExact(start_time) FROM spans") == f"{len(days)}\t{len(days)}\n"
+    clean(store)
