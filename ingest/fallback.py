@@ -79,8 +79,10 @@ class Fallback:
     def _answer(self) -> pa.Array | None:
         """A model's text and its tool calls, where they are two attributes."""
         calls, text = self._text("output_calls"), self._text("output")
-        if calls is None or text is None:
-            return calls
+        if calls is None:
+            return None
+        if text is None:
+            text = pa.nulls(self._count, pa.string())
         listed = pc.starts_with(pc.utf8_ltrim_whitespace(pc.fill_null(calls, "")), "[")
         content = pc.fill_null(json_strings(text), "null")
         document = pc.binary_join_element_wise(

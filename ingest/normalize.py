@@ -305,11 +305,15 @@ class _Canonical:
         return _STATUSES.take(pa.array(codes))
 
     def _counted(self, kinds: Codes) -> npt.NDArray[np.bool_]:
-        """Model calls that are not a wrapper around another model call of this batch."""
-        counted = np.isin(kinds, _MODEL_LIKE)
-        parents = self._raw.parent_span_id.filter(pa.array(counted))
-        wrapper = pc.is_in(self._raw.span_id, parents).to_numpy(zero_copy_only=False)
-        result: npt.NDArray[np.bool_] = counted & ~wrapper
+        """Model calls that are not a wrapper around another one, as far as can be told before the trace is whole."""
+        raw, counted = self._raw, np.isin(kinds, _MODEL_LIKE)
+        calls = pa.array(counted)
+        wrapper = pc.and_(calls, pc.is_in(raw.span_id, raw.parent_span_id.filter(calls)))
+        if pc.any(wrapper).as_py():
+            own = pc.binary_join_element_wise(raw.trace_id, raw.span_id, b"")
+            above = pc.binary_join_element_wise(raw.trace_id, raw.parent_span_id, b"")
+            wrapper = pc.and_(wrapper, pc.is_in(own, above.filter(calls)))
+        result: npt.NDArray[np.bool_] = counted & ~wrapper.to_numpy(zero_copy_only=False)
         return result
 
     def _links(self) -> pa.ListArray:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
@@ -71,10 +72,11 @@ class Prices:
         )
 
     def with_cost(self, spans: pa.Table) -> pa.Table:
-        """Fill `cost_usd` of counted model calls that do not report their own cost."""
+        """Fill `cost_usd` of model calls that do not report their own cost. Which of them count, `counted` says."""
         answered, asked = spans["response_model"], spans["request_model"]
         model = pc.if_else(pc.equal(answered, ""), asked, answered).combine_chunks()
-        wanted = pc.and_(spans["counted"], pc.is_null(spans["cost_usd"])).to_numpy()
+        priced = pc.is_in(spans["kind"], _PRICED_KINDS)
+        wanted = pc.and_(priced, pc.is_null(spans["cost_usd"])).to_numpy()
         if not wanted.any():
             return spans
         encoded = model.dictionary_encode()
@@ -90,6 +92,9 @@ class Prices:
         filled = np.where(wanted, cost, own)
         column = pa.array(filled, mask=np.isnan(filled))
         return spans.set_column(spans.schema.get_field_index("cost_usd"), SPAN.field("cost_usd"), column)
+
+
+_PRICED_KINDS: Final = pa.array(["llm", "embedding"])
 
 
 @cache

@@ -195,6 +195,14 @@ class TraceBatch:
         return result
 
     @cached_property
+    def counted(self) -> Mask:
+        """Rows whose tokens and cost count: model calls, each once, and embeddings that are not around others."""
+        embeddings = self.kind("embedding")
+        outer = self.ancestor(np.flatnonzero(embeddings), embeddings, depth=3)
+        embeddings[outer[outer != NONE]] = False
+        return self.model_calls | embeddings
+
+    @cached_property
     def nested_failure(self) -> Mask:
         """Model calls that failed by their own word or by that of a model span nested with them."""
         calls = self.kind("llm")

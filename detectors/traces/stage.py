@@ -104,7 +104,7 @@ def _evidence(finding: Finding) -> str:
 
 
 def _corrected(context: Context, findings: list[tuple[Rule, Finding]], version: Rows) -> pa.Table:
-    """Rows whose effective status the whole trace changes, and rows that log events have added to."""
+    """Rows whose effective status or share in the sums the whole trace changes, and rows that have been added to."""
     batch = context.batch
     status = batch.column("effective_status")
     rows: dict[int, str] = {}
@@ -114,7 +114,8 @@ def _corrected(context: Context, findings: list[tuple[Rule, Finding]], version: 
     worse = {row: rule for row, rule in rows.items() if status[row].as_py() != ERROR}
     received = pc.cast(batch.column("received_time"), pa.int64())
     enriched = pc.not_equal(batch.column("version"), received).to_numpy(zero_copy_only=False)
-    changed = sorted(worse.keys() | set(np.flatnonzero(enriched).tolist()))
+    recounted = batch.counted != batch.column("counted").to_numpy(zero_copy_only=False)
+    changed = sorted(worse.keys() | set(np.flatnonzero(enriched | recounted).tolist()))
     spans = batch.whole_rows(np.array(changed, dtype=np.int64))
     if not changed:
         return spans
@@ -122,4 +123,5 @@ def _corrected(context: Context, findings: list[tuple[Rule, Finding]], version: 
     reason = pa.array([worse.get(row, "") for row in changed])
     spans = replace(spans, "effective_status", pc.if_else(is_worse, ERROR, spans["effective_status"]))
     spans = replace(spans, "effective_reason", pc.if_else(is_worse, reason, spans["effective_reason"]))
+    spans = replace(spans, "counted", pa.array(batch.counted[changed]))
     return replace(spans, "version", pa.array(version[changed]))

@@ -74,8 +74,7 @@ def summarize(
     last_end = np.zeros(batch.traces, dtype=np.int64)
     np.maximum.at(last_end, batch.trace, batch.end)
     duration = last_end - batch.start[first]
-    counted = batch.column("counted").to_numpy(zero_copy_only=False) & batch.model_calls | batch.kind("embedding")
-    models, tools = batch.model_calls, _distinct_tool_calls(context)
+    counted, models, tools = batch.counted, batch.model_calls, _distinct_tool_calls(context)
     failed_calls = _failed_calls(context, findings)
     rules: list[set[str]] = [set() for _ in range(batch.traces)]
     for rule, finding in findings:

@@ -81,20 +81,26 @@ class Replay:
         yield self.tally.line()
 
     def _feed(self, index: Index, progress: Progress | None) -> Iterator[Output]:
-        now_ns = done = 0
-        for number, batch in enumerate(_batches(index.entries)):
-            traces: list[Request] = []
-            logs: list[Request] = []
-            for entry in batch:
-                # A request is taken to have arrived when its last span ended.
-                now_ns = max(now_ns, entry.last_ns)
-                for body in self._bodies(entry):
-                    if entry.signal is not METRICS:
-                        (traces if entry.signal is TRACES else logs).append(Request(body, now_ns))
-            yield self._pipeline.add(traces, logs, now_ns=now_ns, record=number)
-            done += len(batch)
-            if progress is not None:
-                progress(done, len(index.entries))
+        now_ns = number = size = begun_ns = held = 0
+        traces: list[Request] = []
+        logs: list[Request] = []
+        for done, entry in enumerate(index.entries):
+            if held >= _BATCH_REQUESTS or size >= _BATCH_BYTES or (held and entry.last_ns - begun_ns > _BATCH_NS):
+                yield self._pipeline.add(traces, logs, now_ns=now_ns, record=number)
+                traces, logs, held, size, number = [], [], 0, 0, number + 1
+                if progress is not None:
+                    progress(done, len(index.entries))
+            begun_ns = begun_ns if held else entry.last_ns
+            # A request is taken to have arrived when its last span ended.
+            now_ns = max(now_ns, entry.last_ns)
+            for body in self._bodies(entry):
+                size += len(body)
+                if entry.signal is not METRICS:
+                    (traces if entry.signal is TRACES else logs).append(Request(body, now_ns))
+            held += 1
+        yield self._pipeline.add(traces, logs, now_ns=now_ns, record=number)
+        if progress is not None and index.entries:
+            progress(len(index.entries), len(index.entries))
         yield self._pipeline.flush()
 
     def _bodies(self, entry: Entry) -> Iterator[bytes]:
@@ -122,17 +128,6 @@ class Replay:
             for table in output.observations:
                 self.tally.observations.update(table["rule"].to_pylist())
                 yield from observation_lines(table)
-
-
-def _batches(entries: Iterable[Entry]) -> Iterator[list[Entry]]:
-    batch: list[Entry] = []
-    for entry in entries:
-        if batch and (len(batch) >= _BATCH_REQUESTS or entry.last_ns - batch[0].last_ns > _BATCH_NS):
-            yield batch
-            batch = []
-        batch.append(entry)
-    if batch:
-        yield batch
 
 
 _COPIED: Final = (

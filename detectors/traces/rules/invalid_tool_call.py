@@ -14,17 +14,26 @@ from detectors.traces.argument_screen import surely_fit
 from detectors.traces.batch import NONE, Mask, Rows
 from detectors.traces.context import Context
 from detectors.traces.documents import unflattened
+from detectors.traces.lookup import members
+from detectors.traces.failed_steps import steps_that_say
 from detectors.traces.loose_json import parse_loose
 from detectors.traces.rules.base import Finding, Rule, Severity
 from detectors.traces.span_arguments import as_written
 from detectors.traces.tools import ToolSchema, check_arguments, read_schema, read_tools
 
 SEVERAL: Final = -2
+_STEPS: Final = ("llm", "agent", "chain", "workflow", "other")
+_UNREADABLE: Final = (
+    r"(?i)JSONDecodeError|unterminated string|(unexpected|bad) (token|end|control character|character).{0,30}JSON"
+    r"|(invalid|malformed) JSON|Expecting (property name|value|',' delimiter|':' delimiter)|ToolCallError|ToolCallParse"
+    r"|(fail\w*|could not|unable) (to )?parse.{0,40}(tool|function|argument|field|action|call)|Code parsing failed"
+    r"|AdapterParseError|OutputParser|not valid JSON"
+)
 _UNKNOWN_TOOL: Final = (
     r"(?i)(unknown|unrecognized|invalid|nonexistent|no such|undefined|unavailable) (tool|function)"
     r"|(tool|function)\W{0,3}[\w.-]{0,64}\W{0,3}(is |was |does |could )?(not|n't) "
     r"(found|exist|available|registered|a valid|be found|known)"
-    r"|(tool|function) not found|NoSuchTool|ToolNotFound|not a valid tool|tool_not_found"
+    r"|(tool|function) not found|NoSuchTool|ToolNotFound|not among the (explicitly )?(allowed|available|known) tools|not a valid tool|tool_not_found"
     r"|no \w{0,20}(tool|function)\w{0,20} (was |were )?found|does not have (a |an )?(tool|function)|no (tool|function) (with|named|called)"
 )
 _BAD_ARGUMENTS: Final = (
@@ -62,8 +71,10 @@ def find(context: Context) -> Iterator[Finding]:
             reason, confidence = (broken, 0.95) if broken else (reason, confidence)
         if reason is not None:
             yield _finding(context, call, reason, confidence)
+    told = {int(context.batch.trace[calls.row[call]]) for call in refused}
     yield from _malformed_answers(context)
     yield from _never_run(context)
+    yield from _told_by_failures(context, told)
 
 
 def _vouched(context: Context, offered: _Offers) -> Mask:
@@ -73,13 +84,12 @@ def _vouched(context: Context, offered: _Offers) -> Mask:
     names = calls.name.dictionary_encode()
     pairs = offered.of_trace[calls.trace] * np.int64(len(names.dictionary) + 1) + names.indices.to_numpy()
     arguments = pc.coalesce(calls.asked, calls.arguments)
-    for pair in np.unique(pairs).tolist():
+    for pair, rows in members(pairs):
         document, name = divmod(pair, len(names.dictionary) + 1)
         tools = read_tools(offered.documents[document]) if document >= 0 else {}
         tool = names.dictionary[name].as_py()
         if document == SEVERAL or not tool or (tools and tool not in tools):
             continue
-        rows = np.flatnonzero(pairs == pair)
         vouched[rows] = surely_fit(tools.get(tool), arguments.take(pa.array(rows)))
     return vouched
 
@@ -196,6 +206,30 @@ class _Offers:
         row = int(self._calls.asked_row[call])
         own = row in self._in_question or (row != NONE and self._code_of_row[row] != NONE)
         return own or self._agents[self._calls.trace[call]] <= 1
+
+
+def _told_by_failures(context: Context, told: set[int]) -> Iterator[Finding]:
+    """Failed steps whose error says that the model's call could not be read, or names a tool that is not there."""
+    batch = context.batch
+    with_tools = batch.any_by_trace(batch.present("tool_definitions") | batch.kind("tool"))
+    for pattern, sure in ((_UNKNOWN_TOOL, True), (_UNREADABLE, False)):
+        for row, text in steps_that_say(context, pattern, *_STEPS):
+            trace = int(batch.trace[row])
+            if trace not in told and (sure or with_tools[trace]):
+                told.add(trace)
+                reason = (
+                    "the model asked for a tool that is not there" if sure else "what the model wrote does not parse"
+                )
+                yield Finding(
+                    row, 0.85 if sure else 0.65, f"Invalid tool call, {reason}: {text[:160]}", {"error": text}
+                )
+    for row, text in steps_that_say(context, r"^KeyError: ", "llm", "agent", "chain"):
+        # Clients that run tools by themselves look them up by the name that the model wrote.
+        name = text.removeprefix("KeyError: ").strip(" '\"")
+        trace = int(batch.trace[row])
+        offered = batch.texts("tool_definitions", [row])[0]
+        if offered and name not in read_tools(unflattened(offered)) and trace not in told and name.isidentifier():
+            yield Finding(row, 0.7, f"Invalid tool call: {name} was not offered", {"error": text}, tool=name)
 
 
 def _malformed_answers(context: Context) -> Iterator[Finding]:
