@@ -80,6 +80,14 @@ def _dangling(context: Context) -> Iterator[Finding]:
             continue
         said.add(trace)
         yield Finding(row, 0.5, "The answer stops in mid-sentence", {"text": text[-200:]}, severity=Severity.INFO)
+    # What is handed on between agents carries the answer and its usage: text for no tokens was cut before the count.
+    handed = np.flatnonzero(agents & ~batch.present("output_messages") & batch.present("input_messages"))
+    for row, facts in zip(handed[::-1].tolist(), context.documents.read("input_messages", handed[::-1]), strict=True):
+        trace, text = int(batch.trace[row]), (facts.text or "").strip()
+        spent = facts.usage.output_tokens if facts.usage is not None else None
+        if spent == 0 and text and facts.last_role == "assistant" and trace not in said and not facts.finish_reasons:
+            said.add(trace)
+            yield Finding(row, 0.5, "An answer has text and no tokens", {"text": text[-200:]}, severity=Severity.INFO)
 
 
 RULE = Rule(
