@@ -17,7 +17,7 @@ _BROKEN: Final = (
     r"(?i)incomplete chunked read|peer closed connection|connection (reset|aborted|closed|lost)|RemoteProtocolError"
     r"|IncompleteRead|stream (was |has been )?(interrupted|cut|closed|ended|aborted|terminated)|prematurely"
     r"|ChunkedEncodingError|broken pipe|socket hang up|ECONNRESET|unexpected (eof|end of)|AbortError"
-    r"|ResponseStreamError|StreamError|ServerDisconnected|missing finish_reason|without (a )?finish.?reason"
+    r"|ResponseStreamError|StreamError|ServerDisconnected|missing finish_reason|finish_reason\W+input should be|without (a )?finish.?reason"
     r"|stream (ended|finished|closed) (without|before)|terminated unexpectedly|Premature close|stream.{0,20}timed? ?out"
 )
 _SHORT: Final = 40
@@ -37,14 +37,27 @@ def broken_streams(context: Context) -> Mask:
     """Failed model calls that had begun to answer, or whose error says that the connection broke."""
     batch = context.batch
     failed = batch.kind("llm") & batch.failed
-    rows = np.flatnonzero(failed)
-    said = pc.binary_join_element_wise(batch.column("error_type"), batch.column("status_message"), " ").take(rows)
-    broken = np.zeros(len(batch), dtype=np.bool_)
-    broken[rows] = pc.match_substring_regex(pc.utf8_slice_codeunits(said, 0, 2000), _BROKEN).to_numpy(
-        zero_copy_only=False
-    )
+    broken = _names_a_break(context, failed)
     began = batch.present("time_to_first_token_ns") & ~batch.present("finish_reason")
-    return broken | (failed & began)
+    broken |= failed & began
+    # Where no model call is traced, the agent above tells.
+    told = batch.any_by_trace(batch.kind("llm"))
+    steps = batch.kind("agent", "chain", "workflow") & batch.failed & ~told[batch.trace]
+    if steps.any():
+        named = _names_a_break(context, steps)
+        outer = batch.ancestor(np.flatnonzero(named), named)
+        named[outer[outer >= 0]] = False
+        broken |= named
+    return broken
+
+
+def _names_a_break(context: Context, rows: Mask) -> Mask:
+    batch, at = context.batch, np.flatnonzero(rows)
+    said = pc.binary_join_element_wise(batch.take("error_type", at), batch.take("status_message", at), " ")
+    named = rows.copy()
+    matched = pc.match_substring_regex(pc.utf8_slice_codeunits(said, 0, 2000), _BROKEN)
+    named[at] = matched.to_numpy(zero_copy_only=False)
+    return named
 
 
 def begun_answers(context: Context, rows: Rows) -> list[bool]:

@@ -76,7 +76,8 @@ class ToolSchema:
     @property
     def properties(self) -> frozenset[str]:
         """The names of the arguments that the schema knows."""
-        known = self._validator.schema.get("properties") if self._validator is not None else None
+        schema = self._validator.schema if self._validator is not None else None
+        known = schema.get("properties") if isinstance(schema, Mapping) else None
         return frozenset(known) if type(known) is dict else frozenset()
 
     def complaint(self, arguments: Any) -> str | None:

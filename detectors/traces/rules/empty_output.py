@@ -54,7 +54,7 @@ def find(context: Context) -> Iterator[Finding]:
     unsaid |= (
         calls & ~batch.present("finish_reason") & batch.present("output_tokens") & ~batch.present("output_messages")
     )
-    unsaid[bare] = True
+    unsaid[bare] |= batch.mask("finish_reason", "stop")[bare]
     yield from _left_out(context, unsaid & ~silent & batch.present("input_messages"))
     yield from _told_by_agents(context)
     yield from _agents_answers(context)

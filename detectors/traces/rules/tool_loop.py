@@ -11,6 +11,7 @@ import pyarrow.compute as pc
 
 from detectors.traces.context import Context
 from detectors.traces.lookup import members
+from detectors.traces.failed_steps import steps_that_say
 from detectors.traces.rules.base import Finding, Rule, Severity
 from detectors.traces.span_arguments import as_written
 
@@ -22,12 +23,31 @@ _IDS: Final = (
 )
 """Ids that wrappers put around a result, new for every call."""
 _WRAPPER: Final = r"^\s*\{\s*\"(input_str|args|kwargs|inputs?|name|arguments|type|id|tool_call)\""
+_GAVE_UP: Final = (
+    r"(?i)same (arguments?|input|parameters).{0,60}times|loop detect|(stuck|caught) in a loop|infinite loop"
+    r"|(max(imum)?|too many|exceeded).{0,24}(iterations?|turns|steps|rounds|recursions?|tool calls)\b"
+    r"|(iterations?|recursion|turns?|steps?) limit|MaxTurnsExceeded|GraphRecursionError|MaxIterations|StepLimit"
+)
+"""How frameworks say that they stopped a run that did not come to an end."""
 _BLIND_REPEATS: Final = 5
 """The same where arguments are not captured: only the tool's name repeats."""
 
 
 def find(context: Context) -> Iterator[Finding]:
     """Calls that repeat with the same arguments and bring nothing new: identical, alternating or in longer cycles."""
+    looping = set()
+    for finding in _repeated(context):
+        looping.add(int(context.batch.trace[finding.row]))
+        yield finding
+    for row, text in steps_that_say(context, _GAVE_UP, "agent", "workflow", "chain", "other"):
+        if int(context.batch.trace[row]) not in looping:
+            sure = "same" in text.lower() or "loop" in text.lower()
+            yield Finding(
+                row, 0.85 if sure else 0.6, f"The run was stopped for going round: {text[:160]}", {"error": text}
+            )
+
+
+def _repeated(context: Context) -> Iterator[Finding]:
     calls = context.turn_calls
     if len(calls) < _REPEATS:
         return
@@ -114,7 +134,7 @@ RULE = Rule(
     severity=Severity.WARNING,
     find=find,
     detects="The same tool called with the same arguments and the same result several times in one run: at once, "
-    "alternating with another, or in longer cycles.",
+    "alternating with another, or in longer cycles; and a run that its framework stopped for going round.",
     needs=("tool_arguments",),
     kinds=("tool",),
     blind_spots="Loops whose arguments change a little each time; without captured arguments only long runs of one "
