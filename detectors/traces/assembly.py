@@ -349,23 +349,24 @@ class Assembler:
         due = np.zeros(len(self._last), dtype=np.bool_)
         due[slots] = True
         number = np.full(len(self._last), GONE, dtype=np.int64)
-        number[slots] = np.arange(len(slots))
+        traces = slots[self._spans[slots] > 0]
+        number[traces] = np.arange(len(traces))
         spans, rows, span_slots = _taken(self._chunks, due)
-        content, content_rows, _ = _taken(self._content, due)
-        forced = np.array([slot in self._forced for slot in slots.tolist()], dtype=np.bool_)
-        late = self._late[slots].copy()
+        content = self._content_of(number, due)
+        forced = np.array([slot in self._forced for slot in traces.tolist()], dtype=np.bool_)
+        late = self._late[traces].copy()
         cause = Counter(
             evicted=int(forced.sum()),
             late=int((late & ~forced).sum()),
-            root=int((self._rooted[slots] & ~late & ~forced).sum()),
-            idle=int((~self._rooted[slots] & ~late & ~forced).sum()),
+            root=int((self._rooted[traces] & ~late & ~forced).sum()),
+            idle=int((~self._rooted[traces] & ~late & ~forced).sum()),
         )
-        ended = slots[~late & ~forced]
+        ended = traces[~late & ~forced]
         self._patience.learn_roots(self._service[ended], self._rooted[ended])
         for slot in slots.tolist():
-            trace_id = self._id_of[slot]
-            del self._slot_of[trace_id]
-            self._closed[trace_id] = (
+            del self._slot_of[self._id_of[slot]]
+        for slot in traces.tolist():
+            self._closed[self._id_of[slot]] = (
                 int(self._first_record[slot]),
                 int(self._last_record[slot]),
                 int(self._last[slot]),
@@ -377,11 +378,16 @@ class Assembler:
         self._chunks = [chunk for chunk in self._chunks if chunk.left]
         self._content = [chunk for chunk in self._content if chunk.left]
         if spans is None:
-            self.dropped["content_without_span"] += len(content_rows)
             return None
-        if content is not None:
-            content = content.take(pa.array(content_rows))
-        return Closed(spans, rows, number[span_slots], content, late, forced, self._due[slots].copy(), +cause)
+        return Closed(spans, rows, number[span_slots], content, late, forced, self._due[traces].copy(), +cause)
+
+    def _content_of(self, number: Slots, due: npt.NDArray[np.bool_]) -> pa.Table | None:
+        """The due content of traces that have a number; that of the others, which have no spans, is counted."""
+        content, rows, slots = _taken(self._content, due)
+        known = number[slots] != GONE
+        if not known.all():
+            self.dropped["content_without_span"] += int((~known).sum())
+        return None if content is None or not known.any() else content.take(pa.array(rows[known]))
 
 
 def _received(table: pa.Table) -> Slots:

@@ -21,10 +21,12 @@ def groups_of(owner: Rows, texts: pa.Array) -> Rows:
 def next_in_group(group: Rows, wanted: Mask) -> Rows:
     """For each element the next one of the same group that is `wanted`, NONE if there is none after it."""
     count = len(group)
+    if not count:
+        return group
     order = np.argsort(group, kind="stable")
     at_or_after = np.minimum.accumulate(np.where(wanted[order], np.arange(count), count)[::-1])[::-1]
     following = np.append(at_or_after[1:], count)
-    known = np.minimum(following, max(count - 1, 0))
+    known = np.minimum(following, count - 1)
     right = (following < count) & (group[order[known]] == group[order])
     result = np.full(count, NONE, dtype=np.int64)
     result[order] = np.where(right, order[known], NONE)
