@@ -42,7 +42,7 @@ _WORDS_OF_MODELS: Final = (
 @cache
 def _kind_of(convention: Convention, value: str) -> int | None:
     """The code that `value` of the convention's kind attribute means, None if it says nothing."""
-    word = value.strip().lower()
+    word = value.strip(' "').lower()
     kind = convention.kinds.get(word)
     if kind is None:
         matches = [

@@ -29,7 +29,11 @@ _OTEL_KINDS: Final = pa.array(["unspecified", "internal", "server", "client", "p
 _STATUSES: Final = pa.array(["unset", "ok", "error"])
 _TOOL_LIKE: Final = tuple(KIND_CODE[kind] for kind in ("tool", "retriever", "reranker", "memory"))
 _MODEL_LIKE: Final = tuple(KIND_CODE[kind] for kind in ("llm", "embedding"))
-_NAME_PREFIX: Final = r"(?i)^(execute_tool|running tool:|tools/call|(client_|mcp_)?tool[_ ]call:?|tool:|tool\.|tool |invoke_agent|agent run|call_tool)\s*"
+_NAME_PREFIX: Final = (
+    r"(?i)^(execute_tool|running tool:|tools/call|(client_|mcp_)?tool[_ ]call:?|langchain4j\.tools\.|tool:|tool\.|tool |"
+    r"invoke_agent|agent run|call_tool)\s*"
+)
+_NAME_SUFFIX: Final = r"\.tool$"
 _SERVICE: Final = {
     "service": ("service.name",),
     "service_version": ("service.version",),
@@ -207,7 +211,7 @@ class _Canonical:
         found["request_model"] = asked_model(found["request_model"], found["response_model"], inputs, model_like)
         found["tool_definitions"] = offered_tools(found["tool_definitions"], inputs, model_like)
         found["tool_result"] = without_opaque(found["tool_result"])
-        bare = pc.replace_substring_regex(raw.name, _NAME_PREFIX, "")
+        bare = pc.replace_substring_regex(pc.replace_substring_regex(raw.name, _NAME_PREFIX, ""), _NAME_SUFFIX, "")
         found["tool"] = pc.coalesce(found["tool"], pc.if_else(tool_like, bare, None))
         found["tool"] = pc.if_else(pc.or_(tool_like, is_tool), found["tool"], None)
         found["agent"] = pc.coalesce(found["agent"], pc.if_else(is_agent, bare, None))
@@ -217,6 +221,8 @@ class _Canonical:
         said = pc.if_else(pc.equal(raw.status_message, ""), None, raw.status_message)
         found["status_message"] = pc.coalesce(said, found.get("status_message"), message)
 
+        for column in ("request_model", "response_model"):
+            found[column] = pc.if_else(tool_like, None, found[column])
         found["finish_reason"] = vocabulary.translate(found["finish_reason"], vocabulary.finish_reason)
         found["request_model"] = vocabulary.translate(found["request_model"], vocabulary.model)
         found["response_model"] = vocabulary.translate(found["response_model"], vocabulary.model)

@@ -38,10 +38,9 @@ def traces_without_answers(context: Context) -> Mask:
 
 
 def traces_without_reasons(context: Context) -> Mask:
-    """By trace: no model call of it says why it ended, or how many tokens it took."""
+    """By trace: no model call of it says why it ended."""
     batch = context.batch
-    said = batch.present("finish_reason") | batch.present("output_tokens")
-    return ~batch.any_by_trace(batch.kind("llm") & said)
+    return ~batch.any_by_trace(batch.kind("llm") & batch.present("finish_reason"))
 
 
 def reason_of(answer: Answer) -> str:

@@ -90,6 +90,8 @@ def _vouched(context: Context, offered: _Offers) -> Mask:
         tool = names.dictionary[name].as_py()
         if document == SEVERAL or not tool or (tools and tool not in tools):
             continue
+        if tool not in tools or not tools[tool].known:
+            rows = rows[~offered.with_own[calls.trace[rows]]]
         vouched[rows] = surely_fit(tools.get(tool), arguments.take(pa.array(rows)))
     return vouched
 
@@ -179,6 +181,9 @@ class _Offers:
                 self._in_question[row] = facts.tools
                 self.of_trace[batch.trace[row]] = SEVERAL
         own = np.flatnonzero(batch.present("tool_definitions") & batch.kind("tool"))
+        self.with_own: Mask = np.zeros(batch.traces, dtype=np.bool_)
+        """By trace: do tool spans bring a schema?"""
+        self.with_own[batch.trace[own]] = True
         self._own = dict(zip(own.tolist(), batch.texts("tool_definitions", own), strict=True))
         self.of_trace[batch.trace[own]] = np.where(
             self.of_trace[batch.trace[own]] == NONE, SEVERAL, self.of_trace[batch.trace[own]]
@@ -188,18 +193,22 @@ class _Offers:
         """Name to schema; empty when nothing is known of the offer."""
         row, trace = int(self._calls.asked_row[call]), int(self._calls.trace[call])
         if row != NONE and self._code_of_row[row] != NONE:
-            return read_tools(self.documents[self._code_of_row[row]])
+            return self._with_own(call, read_tools(self.documents[self._code_of_row[row]]))
         if row in self._in_question:
             return read_tools(unflattened(self._in_question[row]))
         traces, codes = self._pairs
         offered: dict[str, ToolSchema] = {}
         for code in codes[np.searchsorted(traces, trace) : np.searchsorted(traces, trace, side="right")].tolist():
             offered |= read_tools(self.documents[code])
+        return self._with_own(call, offered)
+
+    def _with_own(self, call: int, offered: dict[str, ToolSchema]) -> dict[str, ToolSchema]:
+        """The offer, with the schema on the tool's own span where the offer names the tool at most."""
         own = self._own.get(int(self._calls.tool_row[call]))
-        if own and not offered:
-            name: str = self._calls.name[call].as_py()
-            offered = {name: read_schema(own)}
-        return offered
+        name: str = self._calls.name[call].as_py()
+        if own is None or (offered and (name not in offered or offered[name].known)):
+            return offered
+        return {**offered, name: read_schema(own)}
 
     def is_certain(self, call: int) -> bool:
         """Is it this call's own offer, and not that of another agent of the same trace?"""
