@@ -10,6 +10,7 @@ import orjson
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
+from opentelemetry.proto.trace.v1.trace_pb2 import Status
 
 from dimwatch.app.pipeline import Output, Pipeline
 from dimwatch.settings import Settings
@@ -132,7 +133,7 @@ def spans_request(
         for name, attributes in span.events:
             added.events.add(time_unix_nano=start, name=name, attributes=pairs(attributes))
         if span.error is not None:
-            added.status.code, added.status.message = 2, span.error
+            added.status.code, added.status.message = Status.STATUS_CODE_ERROR, span.error
     return Request(message.SerializeToString(), received_ns)
 
 
