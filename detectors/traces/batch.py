@@ -175,32 +175,47 @@ class TraceBatch:
     def model_calls(self) -> Mask:
         """Model calls, each once. Where instrumentations nest (a framework's span around its client's), the span that
         says more stands for the call; a wrapper around several calls stands for none."""
-        calls = self.kind("llm")
-        rows = np.flatnonzero(calls)
-        wrappers = self.ancestor(rows, calls, depth=3)
-        nested = wrappers != NONE
-        if not nested.any():
-            return calls
-        inner, outer = rows[nested], wrappers[nested]
         said = (
             4 * self.present("output_messages").astype(np.int8)
             + 2 * self.present("finish_reason").astype(np.int8)
             + self.present("output_tokens").astype(np.int8)
         )
-        inside = np.bincount(outer, minlength=len(self))[outer]
-        outer_stands = (inside == 1) & (said[outer] > said[inner])
-        result = calls.copy()
-        result[inner[outer_stands]] = False
-        result[outer[~outer_stands]] = False
-        return result
+        return self._one_of_each_nest(said)
 
     @cached_property
     def counted(self) -> Mask:
-        """Rows whose tokens and cost count: model calls, each once, and embeddings that are not around others."""
+        """Rows whose tokens and cost count: of nested model spans the innermost of those that tell most of their
+        tokens, and embeddings that are not around others."""
         embeddings = self.kind("embedding")
         outer = self.ancestor(np.flatnonzero(embeddings), embeddings, depth=3)
         embeddings[outer[outer != NONE]] = False
-        return self.model_calls | embeddings
+        tells = 2 * self.present("output_tokens").astype(np.int8) + self.present("input_tokens").astype(np.int8)
+        return self._one_of_each_nest(tells) | embeddings
+
+    def _one_of_each_nest(self, score: npt.NDArray[np.int8]) -> Mask:
+        """Of model spans that nest one in one, the one with the highest score, the innermost among equals."""
+        calls = self.kind("llm")
+        rows = np.flatnonzero(calls)
+        outer = np.full(len(self), NONE, dtype=np.int64)
+        outer[rows] = self.ancestor(rows, calls, depth=4)
+        nested = rows[outer[rows] != NONE]
+        if not len(nested):
+            return calls
+        inside = np.bincount(outer[nested], minlength=len(self))
+        alone = np.zeros(len(self), dtype=np.bool_)
+        alone[nested] = inside[outer[nested]] == 1
+        top = rows.copy()
+        for _ in range(8):
+            top = np.where(alone[top], outer[top], top)
+        # A wrapper around several calls, and what wraps it, is no call.
+        wrappers = np.zeros(len(self), dtype=np.bool_)
+        wrappers[top[inside[rows] > 1]] = True
+        order = np.lexsort((rows, score[rows], top))
+        last = np.append(top[order][1:] != top[order][:-1], True)
+        chosen = rows[order[last]]
+        result = np.zeros(len(self), dtype=np.bool_)
+        result[chosen[~wrappers[top[order[last]]]]] = True
+        return result
 
     @cached_property
     def nested_failure(self) -> Mask:
