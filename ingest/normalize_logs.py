@@ -36,6 +36,7 @@ _WORDS: Final = {
     "finish_reason": vocabulary.finish_reason,
 }
 
+_SIDES: Final = ("input_messages", "output_messages")
 _DOCUMENTS: Final = frozenset({"input_messages", "output_messages", "tool_definitions"})
 
 CONTENT: Final = pa.schema(
@@ -45,13 +46,15 @@ CONTENT: Final = pa.schema(
         pa.field("received_time", pa.timestamp("ns", tz="UTC"), nullable=False),
         *(pa.field(name, pa.string()) for name in _TEXTS),
         *(pa.field(name, pa.int64()) for name in _NUMBERS),
+        pa.field("said_ns", pa.int64()),
     ]
 )
-"""Columns of a content row. Null: the event does not say."""
+"""Columns of a content row. Null: the event does not say. `said_ns` is the time of an event of one message; it is null
+where an event holds all messages."""
 
 
 def normalize_logs(requests: Sequence[Request]) -> tuple[pa.Table, list[tuple[Request, str]]]:
-    """Content rows of all log records that belong to a span, one a span and kind of event; and malformed requests.
+    """Content rows of all log records that belong to a span, one an event; and malformed requests.
 
     Log records that are about something else are not Dimwatch's business and are passed over.
     """
@@ -105,7 +108,7 @@ def _details(raw: RawLogs, event_name: pa.Array, received: Rows) -> pa.Table:
 
 
 def _messages(raw: RawLogs, event_name: pa.Array, received: Rows) -> pa.Table:
-    """Events of one message each, collected into message lists."""
+    """Events of one message each."""
     wanted = pc.and_(is_message_event(event_name), _with_ids(raw)).to_numpy(zero_copy_only=False)
     rows = np.flatnonzero(wanted)
     if not len(rows):
@@ -113,27 +116,18 @@ def _messages(raw: RawLogs, event_name: pa.Array, received: Rows) -> pa.Table:
     names = event_name.take(pa.array(rows)).to_pylist()
     bodies = [_body(text) for text in raw.body.text(rows).to_pylist()]
     _say_what_is_empty(bodies, names, raw.resource[rows].tolist())
-    keys = pc.binary_join_element_wise(
-        raw.trace_id.take(pa.array(rows)), raw.span_id.take(pa.array(rows)), b""
-    ).dictionary_encode()
-    spans = keys.indices.to_numpy(zero_copy_only=False).astype(np.int64)
-    first: dict[int, int] = {}
-    for position, span in enumerate(spans.tolist()):
-        first.setdefault(span, int(rows[position]))
-    columns: dict[str, pa.Array] = {}
-    sides: dict[bool, list[int]] = defaultdict(list)
-    for position, name in enumerate(names):
-        sides[name in INPUT_EVENTS].append(position)
-    for is_input, positions in sides.items():
-        columns["input_messages" if is_input else "output_messages"] = grouped(
-            len(first), spans[positions], [names[p] for p in positions], [bodies[p] for p in positions]
-        )
-    reasons: list[str | None] = [None] * len(first)
-    for position in sides[False]:
-        reason = bodies[position].get("finish_reason")
-        reasons[int(spans[position])] = vocabulary.finish_reason(reason) if isinstance(reason, str) else None
-    columns["finish_reason"] = pa.array(reasons, pa.string())
-    return _table(raw, received, pa.array(list(first.values())), columns)
+    documents = grouped(len(rows), np.arange(len(rows)), names, bodies)
+    is_input = pa.array([name in INPUT_EVENTS for name in names])
+    reasons = [body.get("finish_reason") for body in bodies]
+    columns = {
+        "input_messages": pc.if_else(is_input, documents, None),
+        "output_messages": pc.if_else(is_input, None, documents),
+        "finish_reason": pa.array(
+            [vocabulary.finish_reason(reason) if isinstance(reason, str) else None for reason in reasons], pa.string()
+        ),
+        "said_ns": pa.array(raw.time_ns[rows].astype(np.int64)),
+    }
+    return _table(raw, received, pa.array(rows), columns)
 
 
 def _say_what_is_empty(bodies: list[dict[str, object]], names: list[str], resources: list[int]) -> None:
@@ -163,9 +157,10 @@ def join_content(spans: pa.Table, content: pa.Table, version: int) -> pa.Table:
     Rows that content belongs to get `version`, by which later stages see that they say more than before."""
     if not content.num_rows or not spans.num_rows:
         return spans
+    content = _collected(content)
     key_of_span = pc.binary_join_element_wise(spans["trace_id"], spans["span_id"], "")
     key_of_content = pc.binary_join_element_wise(content["trace_id"], content["span_id"], "")
-    for name in CONTENT.names[3:]:
+    for name in (*_TEXTS, *_NUMBERS):
         said = content.filter(pc.is_valid(content[name]))
         if not said.num_rows:
             continue
@@ -185,3 +180,30 @@ def join_content(spans: pa.Table, content: pa.Table, version: int) -> pa.Table:
     enriched = pc.is_in(key_of_span, value_set=key_of_content.combine_chunks())
     versions = pc.if_else(enriched, pa.scalar(version, pa.int64()), spans["version"])
     return spans.set_column(spans.schema.get_field_index("version"), SPAN.field("version"), versions)
+
+
+def _collected(content: pa.Table) -> pa.Table:
+    """`content` with the events of one message each collected into lists, by span, in order of time. The same event
+    counts once, however often it came."""
+    single = pc.is_valid(content["said_ns"])
+    if not pc.any(single).as_py():
+        return content
+    rows = content.filter(single).sort_by([(name, "ascending") for name in ("said_ns", *_SIDES)]).to_pylist()
+    lists: dict[tuple[str, str], dict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
+    spans: dict[tuple[str, str], dict[str, object]] = {}
+    seen: set[tuple[object, ...]] = set()
+    for row in rows:
+        key = row["trace_id"], row["span_id"]
+        event = (*key, row["said_ns"], *(row[side] for side in _SIDES))
+        if event in seen:
+            continue
+        seen.add(event)
+        span = spans.setdefault(key, row)
+        span["finish_reason"] = row["finish_reason"] or span["finish_reason"]
+        for side in _SIDES:
+            if row[side] is not None:
+                lists[key][side].append(row[side][1:-1])
+    for key, span in spans.items():
+        span |= {side: "[" + ",".join(lists[key][side]) + "]" if lists[key][side] else None for side in _SIDES}
+    collected = pa.Table.from_pylist(list(spans.values()), schema=CONTENT)
+    return pa.concat_tables([collected, content.filter(pc.invert(single))])

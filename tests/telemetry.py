@@ -138,12 +138,17 @@ def spans_request(
 
 
 def logs_request(
-    events: Iterable[tuple[str, int, Mapping[str, Value], Value]], received_ns: int = START_NS, trace: int = 1
+    events: Iterable[tuple[str, int, Mapping[str, Value], Value]],
+    received_ns: int = START_NS,
+    trace: int = 1,
+    only: int | None = None,
 ) -> Request:
-    """One log export request of (event name, span, attributes, body)."""
+    """One log export request of (event name, span, attributes, body), a nanosecond after the other; `only` one."""
     message = ExportLogsServiceRequest()
     scope = message.resource_logs.add().scope_logs.add()
     for number, (name, span, attributes, body) in enumerate(events):
+        if only not in (None, number):
+            continue
         record = scope.log_records.add(
             time_unix_nano=START_NS + number,
             event_name=name,

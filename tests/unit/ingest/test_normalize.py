@@ -10,11 +10,12 @@ from typing import Any
 import pytest
 
 from dimwatch import vocabulary
+from dimwatch.app.pipeline import Pipeline
 from dimwatch.errors import PermanentError
 from dimwatch.settings import Settings
 from ingest.normalize import Request, normalize_spans
 from ingest.prices import Prices
-from tests.telemetry import START_NS, Span, Value, agent, chat, judged, logs_request, seen, spans_request, tool
+from tests.telemetry import START_NS, Seen, Span, Value, agent, chat, judged, logs_request, seen, spans_request, tool
 
 DEEP = "[" * 300 + "]" * 300
 
@@ -192,3 +193,24 @@ def test_own_prices_come_before_the_built_in_ones(tmp_path: Path) -> None:
     file.write_text("{")
     with pytest.raises(PermanentError, match=r"prices\.json"):
         Prices.load(file)
+
+
+EVENTS: list[tuple[str, int, dict[str, Value], Value]] = [
+    ("gen_ai.system.message", 1, {}, {"content": "Be brief."}),
+    ("gen_ai.user.message", 1, {}, {"content": "Hm?"}),
+    ("gen_ai.choice", 1, {}, {"index": 0, "finish_reason": "stop", "message": {"content": "Yes."}}),
+]
+
+
+@pytest.mark.parametrize("order", [(0, 1, 2), (2, 1, 0), (1, 0, 1, 2, 0)])
+def test_messages_in_requests_of_their_own_are_one_conversation(order: tuple[int, ...]) -> None:
+    event_requests = [logs_request(EVENTS, only=number) for number in range(len(EVENTS))]
+    result, pipeline = Seen(), Pipeline(Settings())
+    for record, number in enumerate(order):
+        result.take(pipeline.add((), [event_requests[number]], now_ns=START_NS, record=record))
+    result.take(pipeline.add([spans_request([chat(1)])], (), now_ns=START_NS, record=len(order)))
+    result.take(pipeline.flush())
+    said = [message["content"] for message in json.loads(result.span(1)["input_messages"])]
+    assert said == ["Be brief.", "Hm?"]
+    assert [message["content"] for message in json.loads(result.span(1)["output_messages"])] == ["Yes."]
+    assert result.dropped == {}
