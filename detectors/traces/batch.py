@@ -75,6 +75,11 @@ class TraceBatch:
         self._kind: npt.NDArray[np.int32] = kinds.to_numpy(zero_copy_only=False)[self._rows]
         self.failed: Mask = self._failed()
 
+    @property
+    def span_numbers(self) -> npt.NDArray[np.uint64]:
+        """Span ids as numbers, by row."""
+        return self._ids
+
     def __len__(self) -> int:
         return len(self.trace)
 

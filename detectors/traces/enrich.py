@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from detectors.traces.batch import Rows, TraceBatch
+from detectors.traces.batch import Mask, Rows, TraceBatch
 from detectors.traces.documents import Documents
 from detectors.traces.messages import MessageFacts
 from dimwatch import vocabulary
@@ -27,16 +27,17 @@ _SPEAKS: Final = r"(?i)finish_?reason|stop_?reason|usage|_tokens|\"status\"|done
 """What an answer document that tells more than its text contains."""
 
 
-def enrich(batch: TraceBatch, documents: Documents, version: Rows) -> None:
-    """Fill the batch's model spans from their answer documents; rows that gain something get `version`."""
+def enrich(batch: TraceBatch, documents: Documents, version: Rows) -> Mask:
+    """Fill the batch's model spans from their answer documents. Returns the rows that gain something; they get
+    `version`."""
     lacking = ~batch.present("finish_reason") | ~batch.present("output_tokens") | ~batch.present("response_model")
     candidates = np.flatnonzero(batch.kind("llm") & lacking & batch.present("output_messages"))
+    gained = np.zeros(len(batch), dtype=np.bool_)
     if not len(candidates):
-        return
+        return gained
     texts = batch.take("output_messages", candidates)
     rows = candidates[pc.match_substring_regex(texts, _SPEAKS).to_numpy(zero_copy_only=False)]
     facts = documents.read("output_messages", rows)
-    gained = np.zeros(len(batch), dtype=np.bool_)
     for name, word in _WORDS.items():
         gained |= _fill(batch, name, rows, [word(fact) for fact in facts])
     for name in _TOKENS:
@@ -45,6 +46,7 @@ def enrich(batch: TraceBatch, documents: Documents, version: Rows) -> None:
     if gained.any():
         versions = np.where(gained, version, batch.column("version").to_numpy())
         batch.replace("version", pa.array(versions))
+    return gained
 
 
 def _finish_reason(facts: MessageFacts) -> str | None:

@@ -7,11 +7,14 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 
-from detectors.traces.batch import Mask
+from detectors.traces.batch import TraceBatch
 from detectors.traces.summary import DEGRADED, FAILED, INCOMPLETE, OK, RESCUED, STATUS
 from dimwatch.records import TRACE
+
+SpanNumbers = npt.NDArray[np.uint64]
 
 _ADDED: Final = (
     "spans", "steps", "tool_calls", "failed_tool_calls", "input_tokens", "output_tokens", "reasoning_tokens",
@@ -29,22 +32,31 @@ class RecentTraces:
     def __init__(self) -> None:
         self._tables: OrderedDict[int, pa.Table] = OrderedDict()
         self._place: dict[str, tuple[int, int]] = {}
+        self._ids: dict[str, SpanNumbers] = {}
         self._rows = 0
         self._next = 0
 
-    def complete(self, traces: pa.Table, late: Mask) -> pa.Table:
+    def complete(self, traces: pa.Table, batch: TraceBatch) -> pa.Table:
         """Replace the rows of late parts by rows of the whole. A late part of a trace that is not remembered any
-        more is left out: its spans and findings stand for themselves."""
+        more, or that only repeats spans, is left out: its spans and findings stand for themselves."""
+        ids = [batch.span_numbers[batch.first[trace] : batch.first[trace + 1]] for trace in range(batch.traces)]
+        late = batch.late
         if late.any():
-            whole = [self._merged(row) for row in traces.filter(pa.array(late)).to_pylist()]
-            rows = [row for row in whole if row is not None]
-            traces = pa.concat_tables([traces.filter(pa.array(~late)), pa.Table.from_pylist(rows, schema=TRACE)])
-        self._remember(traces)
+            rows, kept = [], []
+            for trace in np.flatnonzero(late).tolist():
+                row = self._merged(traces.slice(trace, 1).to_pylist()[0], ids[trace])
+                if row is not None:
+                    rows.append(row)
+                    kept.append(np.union1d(self._ids.get(row["trace_id"], ids[trace]), ids[trace]))
+            on_time = np.flatnonzero(~late)
+            traces = pa.concat_tables([traces.take(pa.array(on_time)), pa.Table.from_pylist(rows, schema=TRACE)])
+            ids = [ids[trace] for trace in on_time.tolist()] + kept
+        self._remember(traces, ids)
         return traces
 
-    def _merged(self, part: Mapping[str, Any]) -> dict[str, Any] | None:
+    def _merged(self, part: Mapping[str, Any], ids: SpanNumbers) -> dict[str, Any] | None:
         place = self._place.get(part["trace_id"])
-        if place is None or place[0] not in self._tables:
+        if place is None or np.isin(ids, self._ids[part["trace_id"]]).all():
             return None
         row: dict[str, Any] = self._tables[place[0]].slice(place[1], 1).to_pylist()[0]
         end = max(_end_ns(row), _end_ns(part))
@@ -66,19 +78,22 @@ class RecentTraces:
         merged["version"] = max(part["version"], row["version"] + 1)
         return merged
 
-    def _remember(self, traces: pa.Table) -> None:
+    def _remember(self, traces: pa.Table, ids: list[SpanNumbers]) -> None:
         if not traces.num_rows:
             return
         number, self._next = self._next, self._next + 1
         self._tables[number] = traces
         self._rows += traces.num_rows
-        self._place.update((trace_id, (number, row)) for row, trace_id in enumerate(traces["trace_id"].to_pylist()))
+        for row, (trace_id, own) in enumerate(zip(traces["trace_id"].to_pylist(), ids, strict=True)):
+            self._place[trace_id] = number, row
+            self._ids[trace_id] = own.copy()
         while len(self._tables) > _MAX_TABLES or (self._rows > _MAX_ROWS and len(self._tables) > 1):
             old, table = self._tables.popitem(last=False)
             self._rows -= table.num_rows
             for trace_id in table["trace_id"].to_pylist():
                 if self._place.get(trace_id, (old, 0))[0] == old:
                     self._place.pop(trace_id, None)
+                    self._ids.pop(trace_id, None)
 
 
 def _ns(time: Any) -> int:

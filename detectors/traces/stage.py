@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
@@ -11,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import xxhash
 
-from detectors.traces.batch import NONE, Rows, TraceBatch
+from detectors.traces.batch import NONE, Mask, Rows, TraceBatch
 from detectors.traces.context import Context
 from detectors.traces.enrich import enrich
 from detectors.traces.rules import RULES
@@ -20,6 +21,9 @@ from detectors.traces.status import ERROR, replace
 from detectors.traces.summary import outcomes, summarize
 from dimwatch.records import OBSERVATION
 
+_PRICED_BY: Final = (
+    "kind", "request_model", "response_model", "input_tokens", "output_tokens", "cache_read_tokens", "cost_usd",
+)  # fmt: skip
 _SUMMARY_LENGTH: Final = 400
 _EVIDENCE_TEXT: Final = 600
 _EVIDENCE_ITEMS: Final = 40
@@ -35,12 +39,15 @@ class Judged:
     """Spans whose row says more than the one written when they arrived."""
 
 
-def judge_traces(batch: TraceBatch, over_ns: Rows) -> Judged:
+def judge_traces(batch: TraceBatch, over_ns: Rows, price: Callable[[pa.Table], pa.Table]) -> Judged:
     """Apply every rule to whole traces. `over_ns` (by trace: the record time at which it was over) becomes the
-    version of its rows, so that they are newer than the ones written when the spans arrived."""
+    version of its rows, so that they are newer than the ones written when the spans arrived. `price` fills
+    `cost_usd` of span rows."""
     version = over_ns[batch.trace]
     context = Context(batch)
-    enrich(batch, context.documents, version)
+    gained = enrich(batch, context.documents, version)
+    if gained.any():
+        _price(batch, gained, price)
     findings = [(rule, finding) for rule in RULES for finding in rule.find(context)]
     outcome = outcomes(context, findings)
     return Judged(
@@ -48,6 +55,14 @@ def judge_traces(batch: TraceBatch, over_ns: Rows) -> Judged:
         traces=summarize(context, findings, outcome, over_ns),
         corrected_spans=_corrected(context, findings, version),
     )
+
+
+def _price(batch: TraceBatch, rows: Mask, price: Callable[[pa.Table], pa.Table]) -> None:
+    """Price the model calls that have told their tokens only now."""
+    at = np.flatnonzero(rows)
+    table = pa.table({name: batch.take(name, at) for name in _PRICED_BY})
+    costs = price(table)["cost_usd"].combine_chunks()
+    batch.replace("cost_usd", pc.replace_with_mask(batch.column("cost_usd"), pa.array(rows), costs))
 
 
 def observation_id(rule: str, trace_id: str, span_id: str, tool: str) -> str:

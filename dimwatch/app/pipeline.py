@@ -127,7 +127,9 @@ class Pipeline:
             if closed.content is not None:
                 spans = self._joined(spans.take(pa.array(rows)), closed.content, int(closed.due_ns.max()))
                 rows = np.arange(len(rows))
-            judged = judge_traces(TraceBatch(spans, rows, closed.trace, closed.late, closed.forced), closed.due_ns)
+            batch = TraceBatch(spans, rows, closed.trace, closed.late, closed.forced)
+            judged = judge_traces(batch, closed.due_ns, self._prices.with_cost)
+            traces = self._recent.complete(judged.traces, batch)
         except Exception:  # whatever telemetry does to us, the next trace goes on
             if closed.traces == 1:
                 _log.exception("trace can not be judged", spans=len(closed.rows))
@@ -137,7 +139,7 @@ class Pipeline:
                 self._judge_part(part, output)
             return
         output.observations.append(judged.observations)
-        output.traces.append(self._recent.complete(judged.traces, closed.late))
+        output.traces.append(traces)
         if judged.corrected_spans.num_rows:
             output.spans.append(judged.corrected_spans)
 
