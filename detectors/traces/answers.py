@@ -17,7 +17,8 @@ _BROKEN: Final = (
     r"(?i)incomplete chunked read|peer closed connection|connection (reset|aborted|closed|lost)|RemoteProtocolError"
     r"|IncompleteRead|stream (was |has been )?(interrupted|cut|closed|ended|aborted|terminated)|prematurely"
     r"|ChunkedEncodingError|broken pipe|socket hang up|ECONNRESET|unexpected (eof|end of)|AbortError"
-    r"|ResponseStreamError|StreamError|ServerDisconnected|missing finish_reason|finish_reason\W+input should be|without (a )?finish.?reason"
+    r"|ResponseStreamError|StreamError|ServerDisconnected|missing finish_reason|finish_reason\W+input should be"
+    r"|without (a )?finish.?reason"
     r"|stream (ended|finished|closed) (without|before)|terminated unexpectedly|Premature close|stream.{0,20}timed? ?out"
 )
 _SHORT: Final = 40

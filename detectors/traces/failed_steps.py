@@ -12,7 +12,7 @@ _LENGTH = 2000
 
 
 def steps_that_say(context: Context, pattern: str, *kinds: str) -> list[tuple[int, str]]:
-    """The innermost failed spans of these kinds whose error matches `pattern` (RE2), one a trace, with what they say."""
+    """The innermost failed spans of these kinds whose error matches `pattern` (RE2), one a trace, with that error."""
     batch = context.batch
     failed = np.flatnonzero(batch.failed & batch.kind(*kinds))
     if not len(failed):

@@ -27,7 +27,8 @@ class _Rule(NamedTuple):
 
 
 _SCREEN_WORDS: Final = (
-    r"error|exception|fail|traceback|panic|goroutine|denied|unauthori|forbidden|tim(?:ed?|ing)[ -]?out|deadline"
+    r"error|exception|fail|explod|blew up|traceback|panic|goroutine|denied|unauthori|forbidden|tim(?:ed?|ing)[ -]?out"
+    r"|deadline"
     r"|not found|not a valid|unexpected keyword|positional arg|unable|could ?n[o'’]t|can ?n?[o'’]t"
     r"|refused|unavailable|gateway|rate.?limit|quota|too many|unknown"
     r"|invalid|no such|missing|required|went wrong|sorry|did not (?:respond|answer|reply)|no (?:response|answer"
@@ -108,7 +109,8 @@ _ERROR_TEXT = (
 )
 _OPERATION_FAILED = (
     rf"(?:the |your |this |an? |\w+ )?(?:{_SUBJECT}){_WORDS}{{0,4}} (?:has |have |was |is |call )?"
-    r"(?:failed|errored|crashed|aborted|terminated unexpectedly|refused|(?:currently |temporarily )?"
+    r"(?:failed|errored|crashed|exploded(?! in)|blew up|aborted|terminated unexpectedly|refused"
+    r"|(?:currently |temporarily )?"
     r"(?:unavailable|unreachable|not available|not reachable|not responding))\b(?! over\b|\s*:\s*0\b)"
     rf"|(?:[\w'’-]+ )?(?:anfrage|aufruf|verbindung|werkzeug){_WORDS}{{0,3}} (?:ist )?(?:fehlgeschlagen|abgelehnt)"
     r"|échec (?:de|du|lors)|la (?:requête|connexion|demande) a échoué|(?:falló|fallo) (?:la|el|al|en)"

@@ -18,7 +18,8 @@ PROVIDER_FAILURE: Final = (
     r"|ThrottlingException|ModelThrottled|ReadTimeout|context.?length.?exceeded|maximum context length"
     r"|(OpenAI|Anthropic|Gemini|Bedrock|Mistral|Cohere|LLM|model|completion)\b.{0,40}tim(ed|e) ?-?out"
     r"|LLM (call|request) failed|litellm\.\w+Error|openai\.\w+Error|anthropic\.\w+Error|ResourceExhausted"
-    r"|Request timed out|The server had an error|^\W{0,3}(429|5\d\d) [A-Z]|ServerError|PermissionDeniedError|AuthenticationError|Connection error|ConnectionError"
+    r"|Request timed out|The server had an error|^\W{0,3}(429|5\d\d) [A-Z]|ServerError"
+    r"|PermissionDeniedError|AuthenticationError|Connection error|ConnectionError"
 )
 
 

@@ -53,7 +53,8 @@ _NO_ERROR_WORDS: Final = frozenset((
 _TRANSPARENT: Final = (
     "result", "output", "content", "response", "text", "message", "value", "outputs", "detail", "msg", "body",
     "raw_output", "rawOutput", "return_value", "returnValue", "observation", "answer", "payload", "reason",
-    "tool_output", "toolOutput", "tool_result", "structuredContent", "structured_content", "json", "parts", "blocks", "description", "update", "messages",
+    "tool_output", "toolOutput", "tool_result", "structuredContent", "structured_content", "json", "parts",
+    "blocks", "description", "update", "messages",
 )  # fmt: skip
 """Keys whose value stands for the whole result, when nothing beside them is data."""
 _DATA: Final = frozenset((

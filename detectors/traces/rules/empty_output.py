@@ -19,7 +19,8 @@ from detectors.traces.told import last_answers, reason_of, traces_without_answer
 
 _FEW: Final = 2
 _EMPTY_ANSWER: Final = (
-    r"(?i)none or empty|empty (response|completion|answer|output|message|content)|EmptyResponse|no (content|text|output)"
+    r"(?i)none or empty|empty (response|completion|answer|output|message|content)|EmptyResponse"
+    r"|no (content|text|output)"
     r"|(returned|received) (nothing|no (content|response|output|text))|without (any )?(content|output|text)"
 )
 
@@ -110,14 +111,14 @@ def _told_by_agents(context: Context) -> Iterator[Finding]:
 
 
 def _agents_answers(context: Context) -> Iterator[Finding]:
-    """Agents whose last message is empty, where no model's answer is captured; and agents that put out an empty text."""
+    """Agents whose last message is empty, where no model's answer is captured, or that put out an empty text."""
     batch, silent = context.batch, traces_without_answers(context)
     said: set[int] = set()
     for answer in last_answers(context, silent):
         said.add(int(batch.trace[answer.row]))
-        if answer.facts.text is not None and not answer.facts.text.strip() and not answer.facts.calls:
-            if reason_of(answer) not in ("error", "content_filter", "tool_call"):
-                yield Finding(answer.row, 0.8, "The agent answered with nothing", {"finish_reason": reason_of(answer)})
+        said_nothing = answer.facts.text is not None and not answer.facts.text.strip() and not answer.facts.calls
+        if said_nothing and reason_of(answer) not in ("error", "content_filter", "tool_call"):
+            yield Finding(answer.row, 0.8, "The agent answered with nothing", {"finish_reason": reason_of(answer)})
     blank = pc.fill_null(pc.equal(pc.utf8_trim_whitespace(batch.column("output_messages")), ""), False)
     agents = batch.kind("agent") & blank.to_numpy(zero_copy_only=False) & ~batch.failed & silent[batch.trace]
     inner = batch.ancestor(np.flatnonzero(agents), agents)

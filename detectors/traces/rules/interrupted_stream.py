@@ -7,15 +7,27 @@ from collections.abc import Iterator
 from typing import Final
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.compute as pc
 
 from detectors.traces.answers import begun_answers, broken_streams
+from detectors.traces.batch import Mask, Rows
 from detectors.traces.context import Context
 from detectors.traces.rules.base import Finding, Rule, Severity
 from dimwatch import vocabulary
 
-_DANGLING: Final = r"(?i)(\s|\b(the|a|an|in|of|to|and|or|with|for|is|are|was|at|by|from|that|on|der|die|das|und))$"
+_DANGLING: Final = (
+    r"(?i)([\w,;:(]\s+|\b(the|a|an|in|of|to|and|or|with|for|is|are|was|at|by|from|that|on|der|die|das|und))$"
+)
 """How no answer ends, but a cut one may."""
+_NO_REASON: Final = r'"stop_reason"\s*:\s*null'
+_CUT_SIGN: Final = (
+    r'(?i)(?:[\w,;:(]\s|\b(?:the|a|an|in|of|to|and|or|with|for|is|are|was|at|by|from|that|on|der|die|das|und))\\*(?:"|$)'
+    rf"|{_NO_REASON}"
+)
+"""What the document of a cut answer holds; many others do, too."""
+_LONGEST: Final = 4000
+"""Characters; a longer text may have been cut by an exporter."""
 
 
 def find(context: Context) -> Iterator[Finding]:
@@ -43,6 +55,8 @@ def find(context: Context) -> Iterator[Finding]:
     tokens = pc.fill_null(batch.column("output_tokens"), 0).to_numpy(zero_copy_only=False)
     suspects = np.flatnonzero(without_end & (tokens == 0))
     streamed = batch.present("time_to_first_token_ns")
+    streamed[suspects] |= _streaming(context, suspects)
+    usual = _usually_given(context)
     for row, facts in zip(suspects.tolist(), context.documents.read("output_messages", suspects), strict=True):
         spent = facts.usage.output_tokens if facts.usage is not None else None
         reasons = [vocabulary.finish_reason(reason) for reason in facts.finish_reasons]
@@ -51,17 +65,58 @@ def find(context: Context) -> Iterator[Finding]:
         text = (facts.text or "").rstrip("\n")
         if not text.strip() and not streamed[row]:
             continue
-        yield _without_end(row, text, bool(streamed[row]))
+        if text.strip() and not usual[row] and not re.search(_DANGLING, text):
+            continue
+        yield _without_end(row, text, bool(streamed[row]), bool(usual[row]))
     yield from _dangling(context)
+    yield from _dangling_models(context, calls & ~batch.failed)
 
 
-def _without_end(row: int, text: str, streamed: bool) -> Finding:
+def _streaming(context: Context, rows: Rows) -> Mask:
+    """Model calls whose attributes say that the answer was to be streamed."""
+    flags = np.zeros(len(rows), dtype=np.bool_)
+    for position, pairs in enumerate(context.batch.take("attributes", rows).to_pylist()):
+        flags[position] = any("stream" in key and value.lower() == "true" for key, value in pairs)
+    return flags
+
+
+def _dangling_models(context: Context, calls: Mask) -> Iterator[Finding]:
+    """Answers that stop in mid-sentence, or whose message says that it has no reason to have stopped, though the client
+    gave one or counted tokens."""
+    batch = context.batch
+    ended = calls & (batch.mask("finish_reason", "stop") | ~batch.present("finish_reason"))
+    rows = np.flatnonzero(ended & batch.present("output_messages"))
+    screened = pc.match_substring_regex(batch.take("output_messages", rows), _CUT_SIGN)
+    rows = rows[screened.to_numpy(zero_copy_only=False).astype(np.bool_)]
+    explicit = pc.match_substring_regex(batch.take("output_messages", rows), _NO_REASON)
+    read = context.documents.read("output_messages", rows)
+    for row, facts, unreasoned in zip(rows.tolist(), read, explicit.to_pylist(), strict=True):
+        text = (facts.text or "").rstrip("\n")
+        if facts.calls or facts.truncated or not text.strip() or len(text) > _LONGEST:
+            continue
+        if unreasoned and not facts.finish_reasons:
+            yield Finding(row, 0.8, "The answer's message is there without its end", {"text": text[-200:]})
+        elif re.search(_DANGLING, text):
+            yield Finding(row, 0.45, "The answer stops in mid-sentence", {"text": text[-200:]}, severity=Severity.INFO)
+
+
+def _usually_given(context: Context) -> Mask:
+    """Rows of instrumentations that give finish reasons on other model calls: where none ever does, that it is not
+    there says nothing."""
+    batch = context.batch
+    scopes = batch.column("scope_name")
+    giving = scopes.filter(pa.array(batch.kind("llm") & batch.present("finish_reason"))).unique()
+    usual: Mask = pc.is_in(scopes, value_set=giving).to_numpy(zero_copy_only=False)
+    return usual
+
+
+def _without_end(row: int, text: str, streamed: bool, usual: bool) -> Finding:
     return Finding(
         row,
-        0.75 if streamed else 0.55,
+        0.75 if streamed and usual else 0.55 if usual else 0.4,
         "The answer has neither a finish reason nor a token count: its stream ended before the last chunk",
         {"text": text[-200:], "streamed": streamed},
-        severity=None if streamed else Severity.INFO,
+        severity=None if streamed and usual else Severity.INFO,
     )
 
 

@@ -14,8 +14,8 @@ from detectors.traces.argument_screen import surely_fit
 from detectors.traces.batch import NONE, Mask, Rows
 from detectors.traces.context import Context
 from detectors.traces.documents import unflattened
-from detectors.traces.lookup import members
 from detectors.traces.failed_steps import steps_that_say
+from detectors.traces.lookup import members
 from detectors.traces.loose_json import parse_loose
 from detectors.traces.rules.base import Finding, Rule, Severity
 from detectors.traces.span_arguments import as_written
@@ -33,8 +33,10 @@ _UNKNOWN_TOOL: Final = (
     r"(?i)(unknown|unrecognized|invalid|nonexistent|no such|undefined|unavailable) (tool|function)"
     r"|(tool|function)\W{0,3}[\w.-]{0,64}\W{0,3}(is |was |does |could )?(not|n't) "
     r"(found|exist|available|registered|a valid|be found|known)"
-    r"|(tool|function) not found|NoSuchTool|ToolNotFound|not among the (explicitly )?(allowed|available|known) tools|not a valid tool|tool_not_found"
-    r"|no \w{0,20}(tool|function)\w{0,20} (was |were )?found|does not have (a |an )?(tool|function)|no (tool|function) (with|named|called)"
+    r"|(tool|function) not found|NoSuchTool|ToolNotFound"
+    r"|not among the (explicitly )?(allowed|available|known) tools|not a valid tool|tool_not_found"
+    r"|no \w{0,20}(tool|function)\w{0,20} (was |were )?found"
+    r"|does not have (a |an )?(tool|function)|no (tool|function) (with|named|called)"
 )
 _BAD_ARGUMENTS: Final = (
     r"(?i)validation ?error|ValidationException|missing \d* ?required|required (property|argument|parameter|field)"
@@ -42,8 +44,10 @@ _BAD_ARGUMENTS: Final = (
     r"|arguments? (validation|parsing|are not valid|is not valid|must be)|could not parse (the )?(arguments?|tool)"
     r"|(invalid|malformed) json|JSONDecodeError|not valid json|failed to parse (the )?(arguments?|tool|json)"
     r"|ToolInput(Validation)?Error|InvalidToolInput|InvalidToolArguments|ToolInputParsing|TypeError: .*argument"
-    r"|\barg(ument)?s? \S{1,40} (is|are) not (in|part of|among|accepted|valid|expected)|mandatory (input )?(parameter|argument)"
-    r"|unterminated string in json|unexpected (token|end of) .{0,20}json|Expecting property name|Expecting value: line|unterminated string"
+    r"|\barg(ument)?s? \S{1,40} (is|are) not (in|part of|among|accepted|valid|expected)"
+    r"|mandatory (input )?(parameter|argument)"
+    r"|unterminated string in json|unexpected (token|end of) .{0,20}json"
+    r"|Expecting property name|Expecting value: line|unterminated string"
 )
 _MISSING_KEY: Final = re.compile(r"KeyError: \\?['\"]([A-Za-z_]\w{0,40})\\?['\"]")
 """Python's word for a name that is not there: an argument's, if the call did not pass it."""

@@ -11,6 +11,7 @@ import numpy as np
 
 from detectors.traces.context import Context
 from detectors.traces.rules.base import Finding, Rule, Severity
+from detectors.traces.told import last_answers, traces_without_reasons
 
 _DATE: Final = re.compile(r"[-@_:]?(20\d{2}-?[01]\d-?[0-3]\d|[01]\d-?20\d{2}|\d{4})(?=$|[-:])")
 _SUFFIX: Final = re.compile(
@@ -43,7 +44,8 @@ _SNAPSHOTS: Final[dict[str, frozenset[str]]] = {
 """Dates of the published snapshots of models that are asked for by alias, from the providers' model pages."""
 _CONFIDENCE: Final = {"family": 0.9, "version": 0.8, "variant": 0.7, "snapshot": 0.6}
 _SAME: Final = re.compile(
-    r"([-@:_./ ]?(\d[\dbkx.]*|v\d+|[0-9a-f]{6,}|latest|preview|exp|experimental|stable|default|beta|alpha|rc|free|online"
+    r"([-@:_./ ]?(\d[\dbkx.]*|v\d+|[0-9a-f]{6,}|latest|preview|exp|experimental|stable|default|beta|alpha|rc|free"
+    r"|online"
     r"|instruct|instant|chat|it|hf|base|text|vision|tools?|thinking|versatile|extended|standard|fast|maas|tee|turbo|global"
     r"|us|eu|apac|fp\d+|bf\d+|int\d|q\d\w*|k|m|s|l|xl|awq|gptq|gguf|mlx|nvfp4|nim|onnx|distill|date|datazone|east|west"
     r"|north|south|central|provisioned|batch|flex|priority|nitro|floor|exacto))*"
@@ -107,6 +109,28 @@ def find(context: Context) -> Iterator[Finding]:
             evidence={"asked": asked, "answered": answered, "difference": difference},
             severity=Severity.INFO if difference == "snapshot" else None,
         )
+    yield from _unknown_snapshots(context)
+
+
+def _unknown_snapshots(context: Context) -> Iterator[Finding]:
+    """Where nobody says which model was asked for: answers of a dated model that its alias did not mean so far."""
+    batch = context.batch
+    rows = np.flatnonzero(batch.model_calls & ~batch.present("request_model") & batch.present("response_model"))
+    told = [(row, batch.texts("response_model", [row])[0] or "") for row in rows.tolist()]
+    for answer in last_answers(context, traces_without_reasons(context)):
+        told += [(answer.row, model) for model in answer.facts.models[-1:]]
+    for row, answered in told:
+        alias = next(
+            (name for name in _SNAPSHOTS if re.fullmatch(rf"{re.escape(name)}-\d{{4}}-?\d\d-?\d\d", answered)), ""
+        )
+        if alias and differs(alias, answered):
+            yield Finding(
+                row,
+                0.4,
+                f"{answered} answered, a snapshot of {alias} that is not known",
+                {"answered": answered, "difference": "snapshot"},
+                severity=Severity.INFO,
+            )
 
 
 RULE = Rule(

@@ -10,8 +10,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from detectors.traces.context import Context
-from detectors.traces.lookup import members
 from detectors.traces.failed_steps import steps_that_say
+from detectors.traces.lookup import members
 from detectors.traces.rules.base import Finding, Rule, Severity
 from detectors.traces.span_arguments import as_written
 
