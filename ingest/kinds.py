@@ -22,9 +22,8 @@ Codes = npt.NDArray[np.int16]
 KIND_CODE: Final = {kind: code for code, kind in enumerate(SPAN_KINDS)}
 _OTHER: Final = KIND_CODE["other"]
 _KINDS: Final = pa.array(SPAN_KINDS, pa.string())
-_CONVENTIONS: Final = pa.array([convention.name for convention in KIND_ORDER] + ["", "guessed"], pa.string())
+_CONVENTIONS: Final = pa.array([convention.name for convention in KIND_ORDER] + [""], pa.string())
 _NO_CONVENTION: Final = len(KIND_ORDER)
-_GUESSED: Final = _NO_CONVENTION + 1
 _HTTP: Final = KIND_CODE["http"]
 _TOOL: Final = KIND_CODE["tool"]
 _STEPS: Final = (KIND_CODE["chain"], _OTHER)
@@ -99,14 +98,14 @@ def _guess(
     if unknown.any():
         for pattern, kind in SPAN_NAMES:
             matched = unknown & pc.match_substring_regex(names, pattern).to_numpy(zero_copy_only=False)
-            codes[matched], by[matched] = KIND_CODE[kind], _GUESSED
+            codes[matched], by[matched] = KIND_CODE[kind], _NO_CONVENTION
         words = _rows(reader, guesses, _WORDS_OF_MODELS, len(names))
         named = unknown & words & pc.match_substring_regex(names, MODEL_NAMES).to_numpy(zero_copy_only=False)
         talks = unknown & words & _rows(reader, guesses, ("request_model", "response_model"), len(names))
-        codes[named | talks], by[named | talks] = KIND_CODE["llm"], _GUESSED
+        codes[named | talks], by[named | talks] = KIND_CODE["llm"], _NO_CONVENTION
         payload = _rows(reader, guesses, ("tool_arguments", "tool_result"), len(names))
         called = unknown & payload & _rows(reader, guesses, ("tool",), len(names))
-        codes[called], by[called] = _TOOL, _GUESSED
+        codes[called], by[called] = _TOOL, _NO_CONVENTION
     for key in reversed(guesses.get("kind", ())):
         owners, values = reader.values(key)
         encoded = values.fill_null("").dictionary_encode()
@@ -114,7 +113,7 @@ def _guess(
         meant = np.array([-1 if word is None else KIND_CODE[word] for word in words_of], dtype=np.int16)
         value_codes = meant[encoded.indices.to_numpy(zero_copy_only=False)]
         known = (value_codes >= 0) & (codes[owners] != _HTTP)
-        codes[owners[known]], by[owners[known]] = value_codes[known], _GUESSED
+        codes[owners[known]], by[owners[known]] = value_codes[known], _NO_CONVENTION
 
 
 def _rows(
