@@ -1,0 +1,147 @@
+"""Parts of the documentation that are made from the code. `python -m tests.docs.generated` writes them anew."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import pkgutil
+import re
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from types import UnionType
+from typing import Final, Union, get_args, get_origin
+
+from prometheus_client.metrics import MetricWrapperBase
+from pydantic import BaseModel, ByteSize, SecretStr
+from pydantic.fields import FieldInfo
+
+from dimwatch import telemetry
+from dimwatch.app.configuration import setting_names, variable
+from dimwatch.settings import Settings
+from ingest import conventions
+from ingest.conventions import FIELD_ORDER
+from ingest.conventions.base import Convention
+
+ROOT: Final = Path(__file__).parents[2]
+DOCS: Final = ROOT / "docs"
+
+
+def settings_table() -> str:
+    """One table a group of settings."""
+    groups: dict[str, list[str]] = {}
+    for name in setting_names():
+        groups.setdefault(name.rpartition(".")[0], []).append(name)
+    parts = []
+    for group, names in groups.items():
+        heading = f"## {group}\n\n{inspect.getdoc(_model(group))}\n\n" if group else "## General\n\n"
+        rows = [_setting(name) for name in names]
+        parts.append(heading + _table(("setting", "environment", "default", "meaning"), rows))
+    return "\n\n".join(parts)
+
+
+def _setting(name: str) -> tuple[str, ...]:
+    field = _model(name.rpartition(".")[0]).model_fields[name.rpartition(".")[2]]
+    return f"`{name}`", f"`{variable(name)}`", _default(field), field.description or ""
+
+
+def _model(group: str) -> type[BaseModel]:
+    model: type[BaseModel] = Settings
+    for part in filter(None, group.split(".")):
+        annotation = model.model_fields[part].annotation
+        assert isinstance(annotation, type)
+        assert issubclass(annotation, BaseModel)
+        model = annotation
+    return model
+
+
+def _default(field: FieldInfo) -> str:
+    value = field.default
+    if value is None:
+        return "none"
+    if isinstance(value, SecretStr):
+        return "none" if not value.get_secret_value() else "a secret"
+    if _is_size(field):
+        return f"`{ByteSize(value).human_readable(separator=' ')}`"
+    return f"`{str(value).lower() if isinstance(value, bool) else value}`"
+
+
+def _is_size(field: FieldInfo) -> bool:
+    kinds = get_args(field.annotation) if get_origin(field.annotation) in (Union, UnionType) else (field.annotation,)
+    return ByteSize in kinds
+
+
+def metrics() -> dict[str, MetricWrapperBase]:
+    """Every metric of `dimwatch.telemetry`, by the name that Prometheus shows."""
+    found = {}
+    for value in vars(telemetry).values():
+        if isinstance(value, MetricWrapperBase):
+            described = next(iter(value.describe()))
+            found[described.name + ("_total" if described.type == "counter" else "")] = value
+    return found
+
+
+def metrics_table() -> str:
+    """All metrics."""
+    rows = []
+    for name, metric in metrics().items():
+        described = next(iter(metric.describe()))
+        labels = ", ".join(f"`{label}`" for label in metric._labelnames)
+        rows.append((f"`{name}`", described.type, labels, described.documentation))
+    return _table(("metric", "type", "labels", "meaning"), rows)
+
+
+def convention_modules() -> dict[str, Convention]:
+    """Convention files by module name."""
+    found = {}
+    for module in pkgutil.iter_modules(conventions.__path__):
+        if module.name != "base":
+            found[module.name] = importlib.import_module(f"ingest.conventions.{module.name}").CONVENTION
+    return found
+
+
+def conventions_table() -> str:
+    """All conventions, in the order of their fields."""
+    files = {id(convention): name for name, convention in convention_modules().items()}
+    rows = []
+    for convention in FIELD_ORDER:
+        name = files[id(convention)]
+        doc = inspect.getdoc(importlib.import_module(f"ingest.conventions.{name}")) or ""
+        line = " ".join(doc.split("\n\n")[0].split()).rstrip(".")
+        told_by = f"`{convention.kind_attribute}`" if convention.kind_attribute else ""
+        rows.append((f"`{convention.name}`", f"`{name}.py`", told_by, line.replace("|", "\\|")))
+    return _table(("convention", "file", "attribute that tells the kind", "what it is"), rows)
+
+
+def _table(header: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
+    lines = [header, tuple("---" for _ in header), *rows]
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
+
+
+BLOCKS: Final[dict[str, Callable[[], str]]] = {
+    "settings": settings_table,
+    "metrics": metrics_table,
+    "conventions": conventions_table,
+}
+
+
+def pages() -> Iterator[tuple[Path, str]]:
+    """Pages with generated parts, and what they should hold."""
+    for path in sorted(DOCS.glob("*.md")):
+        text = path.read_text(encoding="utf-8")
+        wanted = text
+        for name, make in BLOCKS.items():
+            block = f"<!-- begin {name} -->\n{make()}\n<!-- end {name} -->"
+            pattern = rf"<!-- begin {name} -->.*?<!-- end {name} -->"
+            wanted = re.sub(pattern, block.replace("\\", r"\\"), wanted, flags=re.DOTALL)
+        if "<!-- begin " in text:
+            yield path, wanted
+
+
+def main() -> None:
+    """Write the pages."""
+    for path, wanted in pages():
+        path.write_text(wanted, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,117 @@
+"""The queries of docs/tables.md run, on a store that holds what a small simulated fleet sent."""
+
+from __future__ import annotations
+
+import os
+import re
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from dimwatch import records
+from dimwatch.app.pipeline import Output, Pipeline
+from dimwatch.clock import NS_PER_SECOND, SystemClock
+from dimwatch.settings import Settings, Store
+from dimwatch.simulate.faults import DEFAULT_SHARES
+from dimwatch.simulate.fleet import Fleet
+from dimwatch.simulate.options import scenario
+from dimwatch.store.client import StoreClient
+from dimwatch.store.sink import TABLES
+from ingest.normalize import Request
+from tests.docs.generated import DOCS
+
+PATIENCE_S = 60.0
+_PAGE = (DOCS / "tables.md").read_text(encoding="utf-8")
+QUERIES = re.findall(r"```sql\n(.*?)```", _PAGE, flags=re.DOTALL)
+TITLES = re.findall(r"\n\n([^\n|#]+):\n\n```sql", _PAGE)
+
+pytestmark = pytest.mark.e2e
+
+
+@pytest.fixture(scope="module")
+def reader(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StoreClient]:
+    """A client without an account, of a store that holds a quarter of an hour of a fleet."""
+    with _store(tmp_path_factory.mktemp("queries")) as settings:
+        writer = StoreClient(settings, writer=True)
+        for output in _fleet():
+            for topic, tables in (
+                (records.SPANS, output.spans),
+                (records.TRACES, output.traces),
+                (records.OBSERVATIONS, output.observations),
+            ):
+                for table in tables:
+                    if table.num_rows:
+                        writer.insert(TABLES[topic], table)
+        writer.close()
+        client = StoreClient(settings)
+        yield client
+        client.close()
+
+
+class _store:
+    """A store process; the settings that reach it."""
+
+    def __init__(self, data: Path) -> None:
+        with socket.create_server(("127.0.0.1", 0)) as listener:
+            port = listener.getsockname()[1]
+        self._settings = Settings(data=data, store=Store(http_port=port))
+
+    def __enter__(self) -> Settings:
+        port = self._settings.store.http_port
+        environment = os.environ | {
+            "DIMWATCH_DATA": str(self._settings.data),
+            "DIMWATCH_STORE__HTTP_PORT": str(port),
+        }
+        self._process = subprocess.Popen([sys.executable, "-P", "-m", "dimwatch", "store"], env=environment)
+        deadline = time.monotonic() + PATIENCE_S
+        while True:
+            try:
+                urllib.request.urlopen(f"http://127.0.0.1:{port}/ping", timeout=2).close()
+                return self._settings
+            except OSError:
+                assert self._process.poll() is None
+                assert time.monotonic() < deadline
+                time.sleep(0.02)
+
+    def __exit__(self, *_: object) -> None:
+        self._process.terminate()
+        self._process.wait(30)
+
+
+def _fleet() -> Iterator[Output]:
+    end = SystemClock().now_ns()
+    start = end - 900 * NS_PER_SECOND
+    pipeline = Pipeline(Settings(data=Path("unused")))
+    fleet = Fleet(7, start, end, 0.5, dict(DEFAULT_SHARES), scenario(start, (), (), ()))
+    now_ns = start
+    for number, export in enumerate(fleet.requests()):
+        now_ns = max(now_ns, export.due_ns)
+        request = [Request(export.body, now_ns)]
+        traces, logs = (request, []) if export.signal == "traces" else ([], request)
+        yield pipeline.add(traces, logs, now_ns=now_ns, record=number)
+    yield pipeline.flush()
+
+
+def test_there_are_ten_with_a_title_each() -> None:
+    assert len(QUERIES) == len(TITLES) == 10
+
+
+@pytest.mark.parametrize("query", QUERIES, ids=TITLES)
+def test_it_runs_and_finds_something(query: str, reader: StoreClient) -> None:
+    answer = reader.text(query, "TabSeparatedWithNames").decode()
+    assert len(answer.splitlines()) > 1, answer
+
+
+def test_every_row_is_seen_once_however_often_it_is_written(reader: StoreClient) -> None:
+    """The guarantee of the page: the arrival row and the corrected one of a span are one row."""
+    versions = int(reader.text("SELECT count() FROM span_versions", "TabSeparated"))
+    seen = int(reader.text("SELECT count() FROM spans", "TabSeparated"))
+    distinct = int(reader.text("SELECT uniqExact(trace_id, span_id) FROM span_versions", "TabSeparated"))
+    assert versions >= seen == distinct > 0
