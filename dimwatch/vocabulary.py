@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from typing import Final
 
@@ -29,6 +30,10 @@ FINISH_REASONS: Final[Mapping[str, str]] = {
     "max_tokens": "length",
     "max_output_tokens": "length",
     "model_length": "length",
+    "max_length": "length",
+    "max_new_tokens": "length",
+    "token_limit": "length",
+    "context_length_exceeded": "length",
     "model_context_window_exceeded": "length",
     "incomplete": "length",
     "content_filter": "content_filter",
@@ -41,13 +46,23 @@ FINISH_REASONS: Final[Mapping[str, str]] = {
     "blocklist": "content_filter",
     "prohibited_content": "content_filter",
     "spii": "content_filter",
+    "image_safety": "content_filter",
+    "error_toxic": "content_filter",
+    "blocked": "content_filter",
+    "moderation": "content_filter",
     "malformed_function_call": "malformed_tool_call",
     "malformed_tool_call": "malformed_tool_call",
     "unexpected_tool_call": "malformed_tool_call",
     "error": "error",
     "failed": "error",
     "cancelled": "error",
+    "canceled": "error",
+    "user_cancel": "error",
+    "aborted": "error",
+    "timeout": "error",
 }
+
+_HUMP: Final = re.compile(r"(?<=[a-z])(?=[A-Z])")
 
 PROVIDERS: Final[Mapping[str, str]] = {
     "open_ai": "openai",
@@ -131,10 +146,10 @@ def finish_reason(raw: str) -> str:
         while isinstance(parsed, list):
             parsed = parsed[0] if parsed else ""
         word = parsed if isinstance(parsed, str) else ""
-    word = word.strip().rsplit(".", 1)[-1].lower()
+    word = _HUMP.sub("_", word.strip().rsplit(".", 1)[-1]).lower()
     if not word or word in {"none", "null"}:
         return ""
-    return FINISH_REASONS.get(word, "unknown")
+    return FINISH_REASONS.get(word) or FINISH_REASONS.get(word.replace("-", "_").replace(" ", "_"), "unknown")
 
 
 def model(raw: str) -> str:
