@@ -64,7 +64,8 @@ def genai_llm(
 def genai_tool(id: int, parent: int = 0, attributes: Attributes | None = None, **other: Any) -> Span:
     """OpenTelemetry GenAI."""
     own: dict[str, Value] = {
-        "gen_ai.operation.name": "execute_tool", "gen_ai.tool.name": "get_weather", "gen_ai.tool.call.id": f"call_{id:06}",
+        "gen_ai.operation.name": "execute_tool", "gen_ai.tool.name": "get_weather",
+        "gen_ai.tool.call.id": f"call_{id:06}",
         "gen_ai.tool.call.arguments": '{"city": "Paris"}', "gen_ai.tool.call.result": "18C and sunny",
     }  # fmt: skip
     merged = {key: value for key, value in (own | dict(attributes or {})).items() if value is not None}
@@ -102,7 +103,8 @@ def vercel_tool(id: int, parent: int = 0, result: str = '"18C"', **other: Any) -
 def vercel_llm(id: int, parent: int = 0, attributes: Attributes | None = None, **other: Any) -> Span:
     """Vercel AI SDK before version 7."""
     own: dict[str, Value] = {
-        "ai.operationId": "ai.generateText.doGenerate", "ai.model.id": "gpt-4o", "ai.response.model": "gpt-4o-2024-08-06",
+        "ai.operationId": "ai.generateText.doGenerate", "ai.model.id": "gpt-4o",
+        "ai.response.model": "gpt-4o-2024-08-06",
         "ai.response.finishReason": "stop", "ai.response.text": "It is sunny.", "ai.usage.promptTokens": 100,
         "ai.usage.completionTokens": 20,
     }  # fmt: skip

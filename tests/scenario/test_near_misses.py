@@ -34,7 +34,11 @@ RUNBOOK = "Runbook 12. When the tool says Error: 503 Service Unavailable, restar
 QUIET: dict[str, dict[str, list[Span]]] = {
     "tool_error": {
         "an error of nobody": [plain_tool(1, attributes={"error": "none"})],
-        "a failed step that is no tool": [genai_agent(1, seconds=3), Span(2, 1, "render", error="boom"), genai_tool(3, 1)],
+        "a failed step that is no tool": [
+            genai_agent(1, seconds=3),
+            Span(2, 1, "render", error="boom"),
+            genai_tool(3, 1),
+        ],
         "a caught exception": [
             genai_tool(1, events=[("exception", {"exception.type": "Retry", "exception.message": "again"})])
         ],
@@ -43,14 +47,21 @@ QUIET: dict[str, dict[str, list[Span]]] = {
         "a document about errors": [genai_tool(1, attributes={"gen_ai.tool.call.result": RUNBOOK})],
         "no error": [vercel_tool(1, result='{"error": null, "data": {"temperature": 18}}')],
         "a log that was asked for": [
-            traceloop_tool(1, result='[{"level": "error", "service": "a", "ts": 1, "msg": "timeout"}, '
-                                     '{"level": "info", "service": "a", "ts": 2, "msg": "ok"}]')
+            traceloop_tool(
+                1,
+                result='[{"level": "error", "service": "a", "ts": 1, "msg": "timeout"}, '
+                '{"level": "info", "service": "a", "ts": 2, "msg": "ok"}]',
+            )
         ],
         "a request that another made good": [
-            genai_tool(1, seconds=9), request(2, 1, 503, seconds=0.1), request(3, 1, 200, start=1)
+            genai_tool(1, seconds=9),
+            request(2, 1, 503, seconds=0.1),
+            request(3, 1, 200, start=1),
         ],
         "not captured": [openinference_tool(1, result=None)],
-        "the address of an object": [genai_tool(1, attributes={"gen_ai.tool.call.result": "<acme.Result object at 0x7f00>"})],
+        "the address of an object": [
+            genai_tool(1, attributes={"gen_ai.tool.call.result": "<acme.Result object at 0x7f00>"})
+        ],
     },
     "empty_tool_result": {
         "not captured": [genai_tool(1, attributes={"gen_ai.tool.call.result": None})],
@@ -60,55 +71,107 @@ QUIET: dict[str, dict[str, list[Span]]] = {
         "an empty list beside data": [traceloop_tool(1, result='{"city": "Paris", "alerts": []}')],
     },
     "invalid_tool_call": {
-        "fits": [
-            genai_llm(1, said=[asks(CALL)], finish="tool_calls", attributes={"gen_ai.tool.definitions": OFFER})
-        ],
+        "fits": [genai_llm(1, said=[asks(CALL)], finish="tool_calls", attributes={"gen_ai.tool.definitions": OFFER})],
         "arguments by position, Langfuse": [
             genai_agent(1, seconds=9, attributes={"gen_ai.tool.definitions": OFFER}),
-            Span(2, 1, "get_weather", {"langfuse.observation.type": "tool", "langfuse.observation.output": "18C",
-                                       "langfuse.observation.input": '{"args": ["Paris"], "kwargs": {}}'}),
+            Span(
+                2,
+                1,
+                "get_weather",
+                {
+                    "langfuse.observation.type": "tool",
+                    "langfuse.observation.output": "18C",
+                    "langfuse.observation.input": '{"args": ["Paris"], "kwargs": {}}',
+                },
+            ),
         ],
         "arguments in a wrapper": [
             genai_agent(1, seconds=9, attributes={"gen_ai.tool.definitions": OFFER}),
-            genai_tool(2, 1, {"gen_ai.tool.call.arguments": '{"input_str": "{}", "tags": [], "inputs": {"city": "Paris"}}'}),
+            genai_tool(
+                2, 1, {"gen_ai.tool.call.arguments": '{"input_str": "{}", "tags": [], "inputs": {"city": "Paris"}}'}
+            ),
         ],
         "structured output as a tool": [
-            genai_llm(1, said=[asks(CALL, '{"answer": 5}', "final_result")], finish="tool_calls",
-                      attributes={"gen_ai.tool.definitions": OFFER})
+            genai_llm(
+                1,
+                said=[asks(CALL, '{"answer": 5}', "final_result")],
+                finish="tool_calls",
+                attributes={"gen_ai.tool.definitions": OFFER},
+            )
         ],
         "a handoff": [
-            genai_llm(1, said=[asks(CALL, "{}", "transfer_to_billing")], finish="tool_calls",
-                      attributes={"gen_ai.tool.definitions": OFFER})
+            genai_llm(
+                1,
+                said=[asks(CALL, "{}", "transfer_to_billing")],
+                finish="tool_calls",
+                attributes={"gen_ai.tool.definitions": OFFER},
+            )
         ],
-        "a tool that the client runs": [genai_agent(1, seconds=3), genai_llm(2, 1, said=[asks(CALL)], finish="tool_calls")],
+        "a tool that the client runs": [
+            genai_agent(1, seconds=3),
+            genai_llm(2, 1, said=[asks(CALL)], finish="tool_calls"),
+        ],
         "a number as text": [
-            vercel_llm(1, attributes={
-                "ai.response.text": "", "ai.response.finishReason": "tool-calls",
-                "ai.prompt.tools": [json.dumps({"name": "f", "parameters": {
-                    "type": "object", "properties": {"n": {"type": "integer"}}, "required": ["n"]}})],
-                "ai.response.toolCalls": '[{"toolCallId": "call_1", "toolName": "f", "args": "{\\"n\\": \\"5\\"}"}]'})
+            vercel_llm(
+                1,
+                attributes={
+                    "ai.response.text": "",
+                    "ai.response.finishReason": "tool-calls",
+                    "ai.prompt.tools": [
+                        json.dumps(
+                            {
+                                "name": "f",
+                                "parameters": {
+                                    "type": "object",
+                                    "properties": {"n": {"type": "integer"}},
+                                    "required": ["n"],
+                                },
+                            }
+                        )
+                    ],
+                    "ai.response.toolCalls": json.dumps(
+                        [{"toolCallId": "call_1", "toolName": "f", "args": '{"n": "5"}'}]
+                    ),
+                },
+            )
         ],
     },
     "tool_loop": {
         "polling until it is done": [
-            genai_tool(number, start=number, seconds=0.5, attributes={"gen_ai.tool.call.result": f"{number * 20} % done"})
+            genai_tool(
+                number, start=number, seconds=0.5, attributes={"gen_ai.tool.call.result": f"{number * 20} % done"}
+            )
             for number in range(1, 6)
         ],
         "a page after the other": [
-            genai_tool(number, start=number, seconds=0.5, attributes={"gen_ai.tool.call.arguments": f'{{"page": {number}}}'})
+            genai_tool(
+                number, start=number, seconds=0.5, attributes={"gen_ai.tool.call.arguments": f'{{"page": {number}}}'}
+            )
             for number in range(1, 8)
         ],
         "twice, by hand": [plain_tool(1), plain_tool(2, start=2)],
         "a fan-out without content": [
             genai_agent(1, seconds=9),
-            *(genai_tool(number, 1, {"gen_ai.tool.call.arguments": None, "gen_ai.tool.call.result": None})
-              for number in range(2, 12)),
+            *(
+                genai_tool(number, 1, {"gen_ai.tool.call.arguments": None, "gen_ai.tool.call.result": None})
+                for number in range(2, 12)
+            ),
         ],
     },
     "llm_error": {
-        "a retry that worked": [genai_agent(1, seconds=9), genai_llm(2, 1, finish=None, error="429"), genai_llm(3, 1, start=2)],
-        "talk of rate limits": [genai_agent(1, attributes={"gen_ai.output.messages":
-                                                           '[{"role": "assistant", "content": "Rate limits are 60 a minute."}]'})],
+        "a retry that worked": [
+            genai_agent(1, seconds=9),
+            genai_llm(2, 1, finish=None, error="429"),
+            genai_llm(3, 1, start=2),
+        ],
+        "talk of rate limits": [
+            genai_agent(
+                1,
+                attributes={
+                    "gen_ai.output.messages": '[{"role": "assistant", "content": "Rate limits are 60 a minute."}]'
+                },
+            )
+        ],
         "an agent that failed for a tool": [
             genai_agent(1, seconds=3, error="ToolException: 500 Internal Server Error"),
             genai_tool(2, 1, {"gen_ai.tool.call.result": None}, error="500 Internal Server Error"),
@@ -127,11 +190,23 @@ QUIET: dict[str, dict[str, list[Span]]] = {
     "truncated_output": {
         "stop": [genai_llm(1)],
         "no reason": [openinference_llm(1)],
-        "the word in the text": [plain_llm(1, attributes={"completion": '{"finish_reason": "length"} is what the API says.'})],
+        "the word in the text": [
+            plain_llm(1, attributes={"completion": '{"finish_reason": "length"} is what the API says.'})
+        ],
         "of an earlier turn": [
-            genai_agent(1, attributes={"gen_ai.output.messages": json.dumps([
-                user("a"), {"role": "assistant", "content": "It", "finish_reason": "length"},
-                user("b"), {"role": "assistant", "content": "Fine.", "finish_reason": "stop"}])})
+            genai_agent(
+                1,
+                attributes={
+                    "gen_ai.output.messages": json.dumps(
+                        [
+                            user("a"),
+                            {"role": "assistant", "content": "It", "finish_reason": "length"},
+                            user("b"),
+                            {"role": "assistant", "content": "Fine.", "finish_reason": "stop"},
+                        ]
+                    )
+                },
+            )
         ],
     },
     "filtered_output": {
@@ -142,22 +217,34 @@ QUIET: dict[str, dict[str, list[Span]]] = {
     "empty_output": {
         "a tool call without text": [genai_llm(1, said=[asks(CALL)], finish="tool_calls")],
         "a tool call that was not captured": [
-            genai_agent(1, seconds=9), genai_llm(2, 1, [user("Weather?")], [says("")]), genai_tool(3, 1, start=2)
+            genai_agent(1, seconds=9),
+            genai_llm(2, 1, [user("Weather?")], [says("")]),
+            genai_tool(3, 1, start=2),
         ],
         "content is not captured": [genai_llm(1)],
         "usage is not counted": [
-            vercel_llm(1, attributes={"ai.response.text": None, "ai.usage.promptTokens": 0, "ai.usage.completionTokens": 0})
+            vercel_llm(
+                1, attributes={"ai.response.text": None, "ai.usage.promptTokens": 0, "ai.usage.completionTokens": 0}
+            )
         ],
-        "an agent that acts": [genai_agent(1, seconds=9), genai_llm(2, 1, said=[asks(CALL)], finish="tool_calls"),
-                               genai_tool(3, 1, start=2)],
+        "an agent that acts": [
+            genai_agent(1, seconds=9),
+            genai_llm(2, 1, said=[asks(CALL)], finish="tool_calls"),
+            genai_tool(3, 1, start=2),
+        ],
     },
     "interrupted_stream": {
         "complete": [genai_llm(1, said=[says("It is sunny.")])],
         "streams whose ends are never recorded": [
-            openinference_llm(number, attributes={
-                "llm.token_count.completion": None, "gen_ai.request.stream": True,
-                "llm.output_messages.0.message.role": "assistant",
-                "llm.output_messages.0.message.content": "It is sunny."})
+            openinference_llm(
+                number,
+                attributes={
+                    "llm.token_count.completion": None,
+                    "gen_ai.request.stream": True,
+                    "llm.output_messages.0.message.role": "assistant",
+                    "llm.output_messages.0.message.content": "It is sunny.",
+                },
+            )
             for number in (1, 2)
         ],
         "not streamed and without text": [plain_llm(1, attributes={"completion": None, "completion_tokens": None})],
@@ -170,8 +257,13 @@ QUIET: dict[str, dict[str, list[Span]]] = {
             vercel_llm(1, attributes={"ai.model.id": "openai/gpt-4o", "ai.response.model": "gpt-4o-2024-08-06"})
         ],
         "a region and a version": [
-            genai_llm(1, attributes={"gen_ai.request.model": "us.anthropic.claude-sonnet-4-20250514-v1:0",
-                                     "gen_ai.response.model": "claude-sonnet-4-20250514"})
+            genai_llm(
+                1,
+                attributes={
+                    "gen_ai.request.model": "us.anthropic.claude-sonnet-4-20250514-v1:0",
+                    "gen_ai.response.model": "claude-sonnet-4-20250514",
+                },
+            )
         ],
         "a local tag": [plain_llm(1, attributes={"model": "llama3.2", "response.model": "llama3.2:latest"})],
     },
@@ -179,7 +271,9 @@ QUIET: dict[str, dict[str, list[Span]]] = {
         "at work all the time": [genai_agent(1, seconds=200), genai_llm(2, 1, seconds=190)],
         "short": [genai_agent(1, seconds=40), openinference_tool(2, 1), genai_llm(3, 1, start=35)],
         "a gap in a long run": [
-            genai_agent(1, seconds=1000), genai_llm(2, 1, seconds=400), genai_llm(3, 1, start=500, seconds=400)
+            genai_agent(1, seconds=1000),
+            genai_llm(2, 1, seconds=400),
+            genai_llm(3, 1, start=500, seconds=400),
         ],
     },
     "incomplete_trace": {
@@ -187,7 +281,7 @@ QUIET: dict[str, dict[str, list[Span]]] = {
         "a single call": [openinference_llm(1)],
         "by hand": [plain_tool(1), plain_llm(2, 1)],
     },
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize(("rule", "case"), [(rule, case) for rule, cases in QUIET.items() for case in cases])
