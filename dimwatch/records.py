@@ -32,6 +32,9 @@ HEADER_REASON: Final = "reason"
 
 SCHEMA_VERSION: Final = 1
 
+JUDGED: Final = 1 << 62
+"""Added to the version of rows that come from a whole trace: a span that is sent again does not undo them."""
+
 _TIME = pa.timestamp("ns", tz="UTC")
 
 
@@ -188,13 +191,13 @@ DROP: Final = _schema(
 SCHEMAS: Final = {SPANS: SPAN, TRACES: TRACE, OBSERVATIONS: OBSERVATION, DROPS: DROP}
 """The topics that end in a table, and what their records hold."""
 
-_IPC_OPTIONS = pa.ipc.IpcWriteOptions(compression=pa.Codec("lz4"))
+IPC_OPTIONS: Final = pa.ipc.IpcWriteOptions(compression=pa.Codec("lz4"))
 
 
 def encode(table: pa.Table | pa.RecordBatch) -> bytes:
     """Serialise rows as one Arrow IPC stream, lz4-compressed."""
     sink = pa.BufferOutputStream()
-    with pa.ipc.new_stream(sink, table.schema, options=_IPC_OPTIONS) as writer:
+    with pa.ipc.new_stream(sink, table.schema, options=IPC_OPTIONS) as writer:
         writer.write(table)
     encoded: bytes = sink.getvalue().to_pybytes()
     return encoded

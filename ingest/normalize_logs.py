@@ -151,10 +151,10 @@ def _body(text: str | None) -> dict[str, object]:
 _NOT_NULL: Final = frozenset(field.name for field in SPAN if not field.nullable)
 
 
-def join_content(spans: pa.Table, content: pa.Table, version: int) -> pa.Table:
+def join_content(spans: pa.Table, content: pa.Table, version: pa.Array) -> pa.Table:
     """Fill what `spans` do not say themselves from `content` rows of the same trace and span.
 
-    Rows that content belongs to get `version`, by which later stages see that they say more than before."""
+    Rows that content belongs to get their `version`, by which later stages see that they say more than before."""
     if not content.num_rows or not spans.num_rows:
         return spans
     content = _collected(content)
@@ -178,7 +178,7 @@ def join_content(spans: pa.Table, content: pa.Table, version: int) -> pa.Table:
                 filled = pc.if_else(pc.fill_null(fuller, False), found, filled)
         spans = spans.set_column(spans.schema.get_field_index(name), SPAN.field(name), filled)
     enriched = pc.is_in(key_of_span, value_set=key_of_content.combine_chunks())
-    versions = pc.if_else(enriched, pa.scalar(version, pa.int64()), spans["version"])
+    versions = pc.if_else(enriched, version, spans["version"])
     return spans.set_column(spans.schema.get_field_index("version"), SPAN.field("version"), versions)
 
 

@@ -1,9 +1,9 @@
 """Spans in, whole traces out: in any order of arrival, roots last or never, with bounded memory.
 
-Time here is record time: the time at which a request was received, as the eventlog keeps it. It moves forward only,
-does not trust the senders' clocks, and is the same when the log is read again. A trace is handed out when nothing
-has arrived for it for a while: a short while once its root is there, a longer one, learned from the gaps that the
-service shows, while it is not.
+Time here is record time: the time at which a request was received, as the eventlog keeps it. It does not trust the
+senders' clocks and is the same when the log is read again. A trace is handed out when nothing has arrived for it for
+a while: a short while once its root is there, a longer one, learned from the gaps that the service shows, while it
+is not. How many records are added at a time makes no difference.
 
 Spans stay in the columns that they came in. A trace is a slot number; rows of a closed slot are taken out of
 their chunks with one `take` per chunk.
@@ -14,52 +14,26 @@ from __future__ import annotations
 from collections import Counter, OrderedDict
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Final
+from itertools import islice
+from typing import Final, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from detectors.traces.checkpoint import AssemblerState, OpenTrace
-from detectors.traces.patience import Patience
-from dimwatch.records import SPAN
-from dimwatch.settings import Assembly
+from detectors.traces.batch import id_numbers
+from detectors.traces.checkpoint import JUDGED, OPEN, AssemblerState
+from detectors.traces.chunks import GONE, Chunk, Mask, Slots, copied, taken
+from detectors.traces.open_traces import NO_PAST, NO_SERVICE, Clocks, OpenTraces, Past
+from detectors.traces.patience import Codes, Patience
+from dimwatch.settings import MIB, Assembly
 
-Slots = npt.NDArray[np.int64]
-
-GONE: Final = -1
-_COMPACT_BELOW: Final = 0.25
-_SHARE_IN_PLACE: Final = 0.2
-"""Rows that are a larger share of their chunk are pointed at instead of being copied out of it."""
-_REMEMBERED_CLOSED: Final = 200_000
-
-
-@dataclass(slots=True)
-class _Chunk:
-    """Rows as they came, with the slot of each; `GONE` where the row has been taken."""
-
-    table: pa.Table
-    slots: Slots
-    left: int
-    bytes: int
-    record: int
-
-    def take(self, due: npt.NDArray[np.bool_]) -> tuple[pa.Table, Slots, Slots] | None:
-        """Remove the rows whose slot is due: a table, which of its rows they are, and their slots."""
-        rows = np.flatnonzero(due[self.slots] & (self.slots != GONE))
-        if not len(rows):
-            return None
-        slots, table = self.slots[rows], self.table
-        self.slots[rows] = GONE
-        if len(rows) < _SHARE_IN_PLACE * table.num_rows:
-            table, rows = table.take(pa.array(rows)), np.arange(len(rows))
-        self.left -= len(rows)
-        if 0 < self.left < _COMPACT_BELOW * len(self.slots):
-            kept = np.flatnonzero(self.slots != GONE)
-            self.table, self.slots = self.table.take(pa.array(kept)), self.slots[kept]
-            self.bytes = self.table.nbytes
-        return table, rows, slots
+_REMEMBERED_JUDGED: Final = 200_000
+_REMEMBERED_BYTES: Final = 32 * MIB
+_REMEMBERED_IDS: Final = 4_096
+"""Of the spans of one trace."""
+_JUDGED_IN_CHECKPOINT: Final = 50_000
+_JUDGED_BYTES_IN_CHECKPOINT: Final = 4 * MIB
 
 
 @dataclass(slots=True)
@@ -70,15 +44,20 @@ class Closed:
     rows: Slots  # those rows of `spans` that belong here
     trace: Slots  # by row: the number of its trace in this batch
     content: pa.Table | None
-    late: npt.NDArray[np.bool_]  # by trace: an addition to a trace that was closed before
-    forced: npt.NDArray[np.bool_]  # by trace: closed for lack of room, not because it was over
-    due_ns: npt.NDArray[np.int64]  # by trace: the record time at which it was over
+    judged_spans: Slots  # by trace: spans that were judged before; what is here now came late
+    forced: Mask  # by trace: closed for lack of room, not because it was over
+    due_ns: Slots  # by trace: the record time at which it was over
     cause: Counter[str] = field(default_factory=Counter)
 
     @property
     def traces(self) -> int:
         """How many traces there are."""
-        return len(self.late)
+        return len(self.due_ns)
+
+    @property
+    def late(self) -> Mask:
+        """By trace: an addition to a trace that was judged before."""
+        return self.judged_spans > 0
 
     def halves(self) -> Iterator[Closed]:
         """The same traces in two batches."""
@@ -90,41 +69,42 @@ class Closed:
                 self.rows[here],
                 self.trace[here] - first,
                 self.content,
-                self.late[first:last],
+                self.judged_spans[first:last],
                 self.forced[first:last],
                 self.due_ns[first:last],
             )
 
 
-class Assembler:
-    """Holds open traces. Not thread-safe; one instance belongs to one worker."""
+class Rest(NamedTuple):
+    """Rows that can be added only after what is over at `close_ns` has been closed."""
 
-    def __init__(self, settings: Assembly) -> None:
+    spans: pa.Table
+    content: pa.Table | None
+    close_ns: int
+
+
+class Assembler:
+    """Holds open traces. Not thread-safe; one instance belongs to one worker.
+
+    `recoverable`: `snapshot` will be called now and then; without, the memory for it is saved.
+    """
+
+    def __init__(self, settings: Assembly, *, recoverable: bool = False) -> None:
         self._settings = settings
-        self._slot_of: dict[str, int] = {}
-        self._id_of: list[str] = []
-        self._free: list[int] = []
-        self._last = np.empty(0, dtype=np.int64)
-        self._due = np.empty(0, dtype=np.int64)
-        self._first_record = np.empty(0, dtype=np.int64)
-        self._rooted = np.empty(0, dtype=np.bool_)
-        self._late = np.empty(0, dtype=np.bool_)
-        self._spans = np.empty(0, dtype=np.int64)
-        self._chunks: list[_Chunk] = []
-        self._content: list[_Chunk] = []
         self._patience = Patience(settings)
-        self._service = np.empty(0, dtype=np.int64)
-        self._closed: OrderedDict[str, tuple[int, int, int]] = OrderedDict()
-        """Traces that were handed out, oldest first: their first and last record, and when they were last heard of."""
-        self._last_record = np.empty(0, dtype=np.int64)
-        self._judged_before: set[str] = set()
+        self._open = OpenTraces(self._patience.idle_ns, recoverable=recoverable)
+        self._chunks: list[Chunk] = []
+        self._content: list[Chunk] = []
+        self._judged: OrderedDict[str, Past] = OrderedDict()
+        """Traces that were handed out, oldest first."""
+        self._judged_bytes = 0
         self._forced: set[int] = set()
         self.dropped: Counter[str] = Counter()
 
     @property
     def open_traces(self) -> int:
         """Traces that wait for more spans."""
-        return len(self._slot_of)
+        return len(self._open)
 
     @property
     def open_bytes(self) -> int:
@@ -133,111 +113,127 @@ class Assembler:
 
     def oldest_record(self, since: int) -> int | None:
         """The smallest `record`, not before `since`, in which an open trace began; None if there is none."""
-        first = self._first_record[self._open_slots()]
+        first = self._open.first_record[self._open.all()]
         first = first[first >= since]
         return int(first.min()) if len(first) else None
 
     def snapshot(self, base: int) -> AssemblerState:
-        """What must be kept so that reading on from record `base` gives the same traces."""
-        slots = self._open_slots()
-        slots = slots[self._first_record[slots] < base]
-        old = np.zeros(len(self._last), dtype=np.bool_)
+        """What must be kept so that reading on from record `base` gives the same traces: all as it was before `base`.
+
+        `base` never goes back from one call to the next.
+        """
+        clocks, levels = self._open.before(base, self._patience.levels())
+        slots = self._open.all()
+        slots = slots[self._open.first_record[slots] < base]
+        old = np.zeros(self._open.size, dtype=np.bool_)
         old[slots] = True
-        judged = []
-        for trace_id, (first, last, _) in reversed(self._closed.items()):
-            if first < base <= last:
-                judged.append(trace_id)
-        content = _copied(self._content, old, base)
         return AssemblerState(
-            open=[
-                OpenTrace(
-                    self._id_of[slot],
-                    int(self._last[slot]),
-                    int(self._due[slot]),
-                    bool(self._rooted[slot]),
-                    bool(self._late[slot]),
-                )
-                for slot in slots.tolist()
-            ],
-            spans=_copied(self._chunks, old, base) or SPAN.empty_table(),
-            content=content,
-            judged=judged,
-            learned=self._patience.state(),
+            open=pa.table(
+                [self._open.ids(slots), *clocks.at(slots), self._patience.names(self._open.service[slots])], schema=OPEN
+            ),
+            judged=self._judged_lately(),
+            learned=self._patience.state(levels),
+            spans=copied(self._chunks, old, base),
+            content=copied(self._content, old, base),
         )
+
+    def _judged_lately(self) -> pa.Table:
+        ids, pasts = [], []
+        size = 0
+        for trace_id, past in islice(reversed(self._judged.items()), _JUDGED_IN_CHECKPOINT):
+            size += len(past.ids)
+            if size > _JUDGED_BYTES_IN_CHECKPOINT:
+                break
+            ids.append(trace_id)
+            pasts.append(past)
+        slots = np.fromiter(self._open.pasts, dtype=np.int64)
+        ids = self._open.ids(slots) + ids
+        pasts = [*self._open.pasts.values(), *pasts]
+        return pa.table([ids, *([past[column] for past in pasts] for column in range(len(NO_PAST)))], schema=JUDGED)
 
     def restore(self, state: AssemblerState) -> None:
         """Take up a snapshot: only before the first `add`."""
         before = -1
-        for trace in state.open:
-            slot = self._slot(trace.trace_id, trace.last_ns, before)
-            self._due[slot], self._rooted[slot], self._late[slot] = trace.due_ns, trace.rooted, trace.late
-        for table, chunks in ((state.spans, self._chunks), (state.content, self._content)):
-            if table is not None and table.num_rows:
-                slots = self._slots(table["trace_id"], _received(table), before)
-                chunks.append(_Chunk(table, slots, len(slots), table.nbytes, before))
-                if chunks is self._chunks:
-                    self._spans += np.bincount(slots, minlength=len(self._spans))
+        for trace_id, *past in zip(*(state.judged[name].to_pylist() for name in JUDGED.names), strict=True):
+            self._remember(trace_id, Past(*past))
+        self._judged = OrderedDict(reversed(self._judged.items()))
         self._patience.restore(state.learned)
-        self._judged_before = set(state.judged)
-        self._closed.update(dict.fromkeys(state.judged, (before, before, 0)))
+        ids, *clocks, services = (state.open[name] for name in OPEN.names)
+        slots = np.array([self._slot(trace_id, 0, before) for trace_id in ids.to_pylist()], dtype=np.int64)
+        self._open.clocks.put(slots, Clocks(*(column.to_numpy() for column in clocks)))
+        self._open.service[slots] = self._patience.codes(services.to_pylist())
+        for tables, chunks in ((state.spans, self._chunks), (state.content, self._content)):
+            for table in tables:
+                slots = self._slots(table["trace_id"], _received(table), before)
+                chunks.append(Chunk(table, slots, len(slots), table.nbytes, before))
+                if chunks is self._chunks:
+                    self._open.spans += np.bincount(slots, minlength=self._open.size)
 
-    def catch_up(self, spans: pa.Table) -> pa.Table:
-        """Of spans that are read a second time, those whose trace was not judged before the restart."""
-        if not self._judged_before or not spans.num_rows:
-            return spans
-        judged = pc.is_in(spans["trace_id"], value_set=pa.array(sorted(self._judged_before)))
-        return spans.filter(pc.invert(judged))
+    def unjudged(self, rows: pa.Table) -> pa.Table:
+        """Of spans or content that are read a second time, what was not judged before the restart."""
+        if not rows.num_rows:
+            return rows
+        encoded = rows["trace_id"].combine_chunks().dictionary_encode()
+        until = np.array([self._until(trace_id) for trace_id in encoded.dictionary.to_pylist()], dtype=np.int64)
+        fresh = _received(rows) > until[encoded.indices.to_numpy(zero_copy_only=False)]
+        return rows if fresh.all() else rows.filter(pa.array(fresh))
 
-    def caught_up(self) -> None:
-        """From here on records are new: what comes for a judged trace is late, not a repetition."""
-        self._judged_before.clear()
+    def judged(self, trace_id: str) -> Past | None:
+        """What is remembered of a trace that was judged."""
+        slot = self._open.find(trace_id)
+        return self._judged.get(trace_id) if slot is None else self._open.pasts.get(slot)
 
-    def _open_slots(self) -> Slots:
-        return np.fromiter(self._slot_of.values(), dtype=np.int64, count=len(self._slot_of))
+    def _until(self, trace_id: str) -> int:
+        past = self.judged(trace_id)
+        return 0 if past is None else past.until_ns
 
-    def add(self, spans: pa.Table, *, record: int) -> pa.Table | None:
-        """Take in spans, in any order, that came with `record` (a number that grows with the log).
+    def add(self, spans: pa.Table, content: pa.Table | None = None, *, record: int) -> Rest | None:
+        """Take in spans, and content rows (log events) of spans that have come or may come yet, in any order.
 
-        Returns the spans that came after their trace was over: `close` it first, then add them. So the result does
-        not depend on how many requests are added at a time.
+        `record` is a number that grows with the log. Where a row came after its trace was over, all rows from that
+        time on are returned: close what is over by then, and add them again.
         """
-        if not spans.num_rows:
+        count = spans.num_rows
+        tables = [spans] if content is None else [spans, content]
+        trace_ids = pa.chunked_array([chunk for table in tables for chunk in table["trace_id"].chunks], pa.string())
+        if not len(trace_ids):
             return None
-        received = _received(spans)
-        slots = self._slots(spans["trace_id"], received, record)
-        services = spans["service"].combine_chunks().dictionary_encode()
-        roots = pc.equal(spans["parent_span_id"], "").to_numpy(zero_copy_only=False)
-        later = self._touch(slots, received, roots, services)
+        received = np.concatenate([_received(table) for table in tables])
+        slots = self._slots(trace_ids, received, record)
+        roots = np.zeros(len(slots), dtype=np.bool_)
+        roots[:count] = pc.equal(spans["parent_span_id"], "").to_numpy()
+        named = spans["service"].combine_chunks().dictionary_encode()
+        services = np.full(len(slots), NO_SERVICE, dtype=np.int64)
+        services[:count] = self._patience.codes(named.dictionary.to_pylist())[named.indices.to_numpy()]
+        until_ns = self._touch(slots, received, roots, services, record)
         rest = None
-        if later.any():
-            rest = spans.filter(pa.array(later))
-            spans, slots = spans.filter(pa.array(~later)), slots[~later]
-        slots = self._within_limit(slots)
-        left = int((slots != GONE).sum())
-        if left:
-            self._chunks.append(_Chunk(spans, slots, left, spans.nbytes, record))
+        if until_ns is not None:
+            now = received < until_ns
+            parts = [now[:count], now[count:]]
+            later = [table.filter(pa.array(~part)) for table, part in zip(tables, parts, strict=False)]
+            rest = Rest(later[0], later[1] if content is not None else None, until_ns - 1)
+            tables = [table.filter(pa.array(part)) for table, part in zip(tables, parts, strict=False)]
+            count, slots = tables[0].num_rows, slots[now]
+        self._keep(self._chunks, tables[0], self._within_limit(self._news(tables[0], slots[:count])), record)
+        if content is not None:
+            self._keep(self._content, tables[1], slots[count:], record)
         self._make_room()
         return rest
 
-    def add_content(self, content: pa.Table, *, record: int) -> None:
-        """Take in content rows (log events) of spans that may have come already or may come yet."""
-        if not content.num_rows:
-            return
-        received = _received(content)
-        slots = self._slots(content["trace_id"], received, record)
-        np.maximum.at(self._last, slots, received)
-        wait = np.where(self._spans[slots] > 0, self._patience.linger_ns, self._patience.idle_ns)
-        np.maximum.at(self._due, slots, received + wait)
-        self._content.append(_Chunk(content, slots, len(slots), content.nbytes, record))
+    @staticmethod
+    def _keep(chunks: list[Chunk], table: pa.Table, slots: Slots, record: int) -> None:
+        left = int((slots != GONE).sum())
+        if left:
+            chunks.append(Chunk(table, slots, left, table.nbytes, record))
 
     def close(self, now_ns: int) -> Closed | None:
         """Hand out the traces that are over at record time `now_ns`, None if there are none."""
-        slots = self._open_slots()
-        return self._hand_out(slots[self._due[slots] <= now_ns])
+        slots = self._open.all()
+        return self._hand_out(slots[self._open.clocks.due[slots] <= now_ns])
 
     def flush(self) -> Closed | None:
         """Hand out everything: the input has ended."""
-        return self._hand_out(self._open_slots())
+        return self._hand_out(self._open.all())
 
     def _slots(self, trace_ids: pa.ChunkedArray, received: Slots, record: int) -> Slots:
         encoded = trace_ids.combine_chunks().dictionary_encode()
@@ -246,47 +242,41 @@ class Assembler:
         np.minimum.at(earliest, codes, received)
         ids = zip(encoded.dictionary.to_pylist(), earliest.tolist(), strict=True)
         numbers = np.array([self._slot(trace_id, at, record) for trace_id, at in ids], dtype=np.int64)
-        self._last_record[numbers] = record
         slots: Slots = numbers[codes]
         return slots
 
     def _slot(self, trace_id: str, now_ns: int, record: int) -> int:
-        slot = self._slot_of.get(trace_id)
-        if slot is not None:
-            return slot
-        if self._free:
-            slot = self._free.pop()
-            self._id_of[slot] = trace_id
-        else:
-            slot = len(self._id_of)
-            self._id_of.append(trace_id)
-            if slot >= len(self._last):
-                self._grow(max(1024, 2 * slot))
-        self._slot_of[trace_id] = slot
-        self._last[slot] = now_ns
-        self._due[slot] = now_ns
-        self._first_record[slot] = record
-        self._rooted[slot] = False
-        self._spans[slot] = 0
-        closed = self._closed.pop(trace_id, None)
-        self._late[slot] = closed is not None
-        if closed is not None and closed[2]:
-            self._last[slot] = closed[2]  # the pause since then teaches how long to wait
+        slot = self._open.find(trace_id)
+        if slot is None:
+            past = self._judged.pop(trace_id, NO_PAST)
+            self._judged_bytes -= len(past.ids)
+            slot = self._open.open(trace_id, now_ns, record, past)
         return slot
 
-    def _grow(self, size: int) -> None:
-        for name in ("_last", "_due", "_first_record", "_last_record", "_rooted", "_late", "_spans", "_service"):
-            old = getattr(self, name)
-            new = np.zeros(size, dtype=old.dtype)
-            new[: len(old)] = old
-            setattr(self, name, new)
+    def _news(self, spans: pa.Table, slots: Slots) -> Slots:
+        """Mark as gone the rows of spans that were judged before: senders repeat what they had no answer for."""
+        late = np.flatnonzero(self._open.judged_spans[slots] > 0)
+        if not len(late):
+            return slots
+        ids = id_numbers(spans["span_id"].take(pa.array(late)).combine_chunks())
+        news = slots.copy()
+        for slot in np.unique(slots[late]).tolist():
+            known = np.frombuffer(self._open.pasts[slot].ids, dtype=np.uint64)
+            own = slots[late] == slot
+            news[late[own][np.isin(ids[own], known)]] = GONE
+        return news
 
     def _within_limit(self, slots: Slots) -> Slots:
         """Mark as gone the rows of traces that have more spans than one trace may have."""
-        before = self._spans[slots]
-        self._spans += np.bincount(slots, minlength=len(self._spans))
+        present = slots != GONE
+        if not present.all():
+            slots = slots.copy()
+            slots[present] = self._within_limit(slots[present])
+            return slots
+        before = self._open.spans[slots]
+        self._open.spans += np.bincount(slots, minlength=self._open.size)
         limit = self._settings.max_trace_spans
-        if (self._spans[slots] <= limit).all():
+        if (self._open.spans[slots] <= limit).all():
             return slots
         order = np.argsort(slots, kind="stable")
         ordered = slots[order]
@@ -297,119 +287,131 @@ class Assembler:
         kept: Slots = np.where(over, GONE, slots)
         return kept
 
-    def _touch(
-        self, slots: Slots, received: Slots, roots: npt.NDArray[np.bool_], services: pa.DictionaryArray
-    ) -> npt.NDArray[np.bool_]:
-        """Note what has arrived and when each trace is over by that; return the rows that came after that."""
+    def _touch(self, slots: Slots, received: Slots, roots: Mask, services: Codes, record: int) -> int | None:
+        """Note what has arrived and when each trace is over by that, up to the first row that came after its trace was
+        over; return the time of that one, None if there is none. Content has no service."""
         order = np.lexsort((received, slots))
-        slot, at = slots[order], received[order]
+        slot = slots[order]
         first = np.append(True, slot[1:] != slot[:-1])
         started = np.flatnonzero(first)
         group = np.cumsum(first) - 1
+        known = self._open.clocks.at(slot)
+        # Requests of one moment may be appended in another order than they were received in.
+        at = np.maximum(received[order], known.last)
 
         seen_roots = np.cumsum(roots[order])
         before_trace: Slots = (seen_roots[started] - roots[order][started])[group]
-        rooted = (seen_roots > before_trace) | self._rooted[slot] | self._late[slot]
-        before = np.where(first, self._last[slot], np.append(0, at[:-1]))
-        codes = self._patience.codes(services.dictionary.to_pylist())[services.indices.to_numpy()][order]
-        self._service[slot] = codes
-        idle = self._patience.waits_ns(codes, np.maximum(at - before, 0))
-        due = at + np.where(rooted, self._patience.linger_ns, idle)
-        over = np.where(first, self._due[slot], np.append(0, due[:-1]))
-        broken = at > over
-        # Once a trace is over, all that comes after is later.
-        breaks = np.cumsum(broken)
-        is_later = breaks - (breaks[started] - broken[started])[group] > 0
+        rooted = (seen_roots > before_trace) | known.rooted
+        # How long one waits after the root says nothing of how long one waits for it.
+        waiting = (seen_roots - roots[order] == before_trace) & ~known.rooted
+        gap = np.where(waiting, at - np.where(first, known.last, np.append(0, at[:-1])), 0)
+        rows = np.arange(len(slot))
+        levels = self._patience.levels()
+        service = services[order]
+        wait = self._waits(rows, service, at, gap, np.where(first, known.wait, GONE))
+        due = at + np.where(rooted | (self._open.judged_spans[slot] > 0), self._patience.linger_ns, wait)
+        broken = received[order] > np.where(first, known.due, np.append(0, due[:-1]))
+        until_ns = None
+        kept = rows
+        if broken.any():
+            until_ns = int(received[order][broken].min())
+            # What came later must not be known yet when the rest is added again.
+            self._patience.set_back(service[service != NO_SERVICE], levels)
+            self._waits(rows[received[order] <= until_ns], service, at, gap, wait)
+            kept = rows[received[order] < until_ns]
+        self._open.note(record, slot[started], levels)
+        self._open.clocks.put(slot[kept], Clocks(at, due, wait, rooted).at(kept))
+        kept = kept[service[kept] != NO_SERVICE]
+        self._open.service[slot[kept]] = service[kept]
+        return until_ns
 
-        kept = np.flatnonzero(~is_later)
-        self._rooted[slot[kept]] = rooted[kept]
-        self._last[slot[kept]] = at[kept]
-        self._due[slot[kept]] = due[kept]
-        later = np.zeros(len(slots), dtype=np.bool_)
-        later[order] = is_later
-        return later
+    def _waits(self, rows: Slots, service: Codes, at: Slots, gap: Slots, known: Slots) -> Slots:
+        """By row, in order: how long to wait for more while the root is missing; learn from some `rows`.
+
+        Content tells of no service: it waits as long as the span before it, or as `known` for the first of a trace.
+        """
+        spans = rows[service[rows] != NO_SERVICE]
+        wait = known.copy()
+        wait[spans] = self._patience.waits_ns(service[spans], at[spans], gap[spans])
+        source = np.maximum.accumulate(np.where(wait != GONE, np.arange(len(wait)), 0))
+        filled: Slots = wait[source]
+        return filled
 
     def _make_room(self) -> None:
         """Close the stalest traces while there are too many, or too many bytes."""
-        over = len(self._slot_of) - self._settings.max_open_traces
-        share = 1.0 - self._settings.max_open_bytes / self.open_bytes if self.open_bytes else 0.0
-        count = max(over, int(share * len(self._slot_of)) + 1 if share > 0 else 0)
+        traces, size = len(self._open), self.open_bytes
+        share = 1.0 - self._settings.max_open_bytes / size if size else 0.0
+        count = max(traces - self._settings.max_open_traces, int(share * traces) + 1 if share > 0 else 0)
         if count <= 0:
             return
         # A tenth more than needed, so that this is not done again for every batch.
-        count = min(len(self._slot_of), count + len(self._slot_of) // 10)
-        slots = self._open_slots()
-        stalest = slots[np.argpartition(self._last[slots], count - 1)[:count]]
-        self._due[stalest] = self._last[stalest]
+        count = min(traces, count + traces // 10)
+        slots, (last, due, *_) = self._open.all(), self._open.clocks
+        stalest = slots[np.argpartition(last[slots], count - 1)[:count]]
+        due[stalest] = last[stalest]
         self._forced.update(stalest.tolist())
 
     def _hand_out(self, slots: Slots) -> Closed | None:
         if not len(slots):
             return None
-        due = np.zeros(len(self._last), dtype=np.bool_)
+        due = np.zeros(self._open.size, dtype=np.bool_)
         due[slots] = True
-        number = np.full(len(self._last), GONE, dtype=np.int64)
-        traces = slots[self._spans[slots] > 0]
-        number[traces] = np.arange(len(traces))
-        spans, rows, span_slots = _taken(self._chunks, due)
-        content = self._content_of(number, due)
-        forced = np.array([slot in self._forced for slot in traces.tolist()], dtype=np.bool_)
-        late = self._late[traces].copy()
-        cause = Counter(
-            evicted=int(forced.sum()),
-            late=int((late & ~forced).sum()),
-            root=int((self._rooted[traces] & ~late & ~forced).sum()),
-            idle=int((~self._rooted[traces] & ~late & ~forced).sum()),
-        )
-        ended = traces[~late & ~forced]
-        self._patience.learn_roots(self._service[ended], self._rooted[ended])
-        for slot in slots.tolist():
-            del self._slot_of[self._id_of[slot]]
-        for slot in traces.tolist():
-            self._closed[self._id_of[slot]] = (
-                int(self._first_record[slot]),
-                int(self._last_record[slot]),
-                int(self._last[slot]),
-            )
-        while len(self._closed) > _REMEMBERED_CLOSED:
-            self._closed.popitem(last=False)
-        self._forced.difference_update(slots.tolist())
-        self._free.extend(slots.tolist())
+        spans, rows, span_slots = taken(self._chunks, due)
+        content, content_rows, content_slots = taken(self._content, due)
         self._chunks = [chunk for chunk in self._chunks if chunk.left]
         self._content = [chunk for chunk in self._content if chunk.left]
-        if spans is None:
-            return None
-        return Closed(spans, rows, number[span_slots], content, late, forced, self._due[traces].copy(), +cause)
+        # A trace may have content alone.
+        judged = np.unique(span_slots)
+        number = np.full(self._open.size, GONE, dtype=np.int64)
+        number[judged] = np.arange(len(judged))
+        own = content_rows[number[content_slots] != GONE]
+        if len(own) < len(content_rows):
+            self.dropped["content_without_span"] += len(content_rows) - len(own)
+        forced = np.array([slot in self._forced for slot in judged.tolist()], dtype=np.bool_)
+        closed = Closed(
+            spans,
+            rows,
+            number[span_slots],
+            content.take(pa.array(own)) if content is not None and len(own) else None,
+            self._open.judged_spans[judged],
+            forced,
+            self._open.clocks.due[judged],
+        )
+        roots, late = self._open.clocks.rooted[judged] & ~closed.late & ~forced, closed.late & ~forced
+        closed.cause = +Counter(
+            evicted=int(forced.sum()),
+            late=int(late.sum()),
+            root=int(roots.sum()),
+            idle=len(judged) - int((forced | late | roots).sum()),
+        )
+        ended = judged[~closed.late & ~forced]
+        self._patience.learn_roots(self._open.service[ended], self._open.clocks.rooted[ended])
+        self._remember_judged(slots, spans, rows, span_slots)
+        self._forced.difference_update(slots.tolist())
+        self._open.remove(slots)
+        return closed if len(judged) else None
 
-    def _content_of(self, number: Slots, due: npt.NDArray[np.bool_]) -> pa.Table | None:
-        """The due content of traces that have a number; that of the others, which have no spans, is counted."""
-        content, rows, slots = _taken(self._content, due)
-        known = number[slots] != GONE
-        if not known.all():
-            self.dropped["content_without_span"] += int((~known).sum())
-        return None if content is None or not known.any() else content.take(pa.array(rows[known]))
+    def _remember_judged(self, slots: Slots, spans: pa.Table | None, rows: Slots, span_slots: Slots) -> None:
+        """Remember what was in the slots, for spans that come late or again."""
+        order = np.argsort(span_slots, kind="stable")
+        bounds = np.searchsorted(span_slots[order], slots), np.searchsorted(span_slots[order], slots, side="right")
+        ids = b"" if spans is None else id_numbers(spans["span_id"].combine_chunks())[rows[order]].tobytes()
+        clocks = self._open.clocks.at(slots)
+        columns = slots, clocks.due, clocks.last, clocks.rooted, *bounds
+        rows_of = zip(self._open.ids(slots), *(column.tolist() for column in columns), strict=True)
+        for trace_id, slot, until_ns, last_ns, rooted, begin, end in rows_of:
+            past = self._open.pasts.get(slot, NO_PAST)
+            known = (past.ids + ids[8 * begin : 8 * end])[: 8 * _REMEMBERED_IDS]
+            self._remember(trace_id, Past(until_ns, last_ns, rooted, max(past.spans, end - begin), known))
+
+    def _remember(self, trace_id: str, past: Past) -> None:
+        self._judged[trace_id] = past
+        self._judged_bytes += len(past.ids)
+        while len(self._judged) > _REMEMBERED_JUDGED or self._judged_bytes > _REMEMBERED_BYTES:
+            _, oldest = self._judged.popitem(last=False)
+            self._judged_bytes -= len(oldest.ids)
 
 
 def _received(table: pa.Table) -> Slots:
     times: Slots = table["received_time"].cast(pa.int64()).to_numpy()
     return times
-
-
-def _copied(chunks: list[_Chunk], wanted: npt.NDArray[np.bool_], before: int) -> pa.Table | None:
-    """The rows of wanted slots that came before record `before`."""
-    parts = []
-    for chunk in chunks:
-        if chunk.record < before:
-            rows = np.flatnonzero((chunk.slots != GONE) & wanted[chunk.slots])
-            parts.append(chunk.table.take(pa.array(rows)))
-    return pa.concat_tables(parts) if parts else None
-
-
-def _taken(chunks: list[_Chunk], due: npt.NDArray[np.bool_]) -> tuple[pa.Table | None, Slots, Slots]:
-    parts = [part for chunk in chunks if (part := chunk.take(due)) is not None]
-    if not parts:
-        return None, np.empty(0, dtype=np.int64), np.empty(0, dtype=np.int64)
-    tables = [table for table, _, _ in parts]
-    offsets = np.cumsum([0, *(table.num_rows for table in tables[:-1])])
-    rows = np.concatenate([rows + offset for (_, rows, _), offset in zip(parts, offsets, strict=True)])
-    return pa.concat_tables(tables), rows, np.concatenate([slots for _, _, slots in parts])

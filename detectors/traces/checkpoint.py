@@ -1,12 +1,13 @@
 """What an assembler needs to go on after a restart, and its wire form.
 
 The eventlog is read again from the checkpoint's offsets. Traces that began after them come again by themselves.
-What does not: traces that have been open since before them (their rows are in the checkpoint), and the knowledge
-that a trace with records on both sides of them was already judged (its records must not look like a new trace).
+What does not: traces that have been open since before them (as they were then, with their rows), and the knowledge
+which traces were judged and until when (their records must not look like a new trace).
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -14,49 +15,57 @@ import orjson
 import pyarrow as pa
 
 from dimwatch.errors import InvalidError
-from dimwatch.records import SPAN, decode
-from dimwatch.records import encode as encode_table
+from dimwatch.records import IPC_OPTIONS
 
-_VERSION: Final = 1
+_VERSION: Final = 2
 
-
-@dataclass(slots=True)
-class OpenTrace:
-    """An open trace: when it was last heard of, when it is over, and whether its root is there."""
-
-    trace_id: str
-    last_ns: int
-    due_ns: int
-    rooted: bool
-    late: bool
+OPEN: Final = pa.schema(
+    [
+        ("trace_id", pa.string()),
+        ("last_ns", pa.int64()),  # when it was last heard of
+        ("due_ns", pa.int64()),  # when it is over, if nothing else comes
+        ("wait_ns", pa.int64()),  # how long its last span waits for more
+        ("rooted", pa.bool_()),
+        ("service", pa.string()),
+    ]
+)
+JUDGED: Final = pa.schema(
+    [
+        ("trace_id", pa.string()),
+        ("until_ns", pa.int64()),  # what came until then was judged, what came after that is late
+        ("last_ns", pa.int64()),
+        ("rooted", pa.bool_()),
+        ("spans", pa.int64()),
+        ("ids", pa.binary()),  # of the spans
+    ]
+)
 
 
 @dataclass(slots=True)
 class AssemblerState:
-    """Open traces that are older than the offsets, their rows, and judged traces that reach across them."""
+    """The state before a record."""
 
-    open: list[OpenTrace] = field(default_factory=list)
-    spans: pa.Table = field(default_factory=SPAN.empty_table)
-    content: pa.Table | None = None
-    judged: list[str] = field(default_factory=list)
+    open: pa.Table = field(default_factory=OPEN.empty_table)
+    judged: pa.Table = field(default_factory=JUDGED.empty_table)
+    """Earlier parts of open traces too."""
     learned: dict[str, tuple[float, float]] = field(default_factory=dict)
+    spans: Iterable[pa.Table] = ()
+    """Rows of open traces."""
+    content: Iterable[pa.Table] = ()
 
 
 def encode(state: AssemblerState, read_until: dict[str, int]) -> bytes:
     """Serialise. `read_until`: by topic, the next offset when the state was taken."""
-    spans = encode_table(state.spans)
-    content = b"" if state.content is None else encode_table(state.content)
+    parts = [_stream([state.open]), _stream([state.judged]), _stream(state.spans), _stream(state.content)]
     head = orjson.dumps(
         {
             "version": _VERSION,
-            "open": [[trace.trace_id, trace.last_ns, trace.due_ns, trace.rooted, trace.late] for trace in state.open],
-            "judged": state.judged,
             "learned": state.learned,
-            "lengths": [len(spans), len(content)],
+            "lengths": [len(part) for part in parts],
             "read_until": read_until,
         }
     )
-    return len(head).to_bytes(8, "big") + head + spans + content
+    return b"".join([len(head).to_bytes(8, "big"), head, *(memoryview(part) for part in parts)])
 
 
 def read(value: bytes) -> tuple[AssemblerState, dict[str, int]]:
@@ -66,13 +75,37 @@ def read(value: bytes) -> tuple[AssemblerState, dict[str, int]]:
         head = orjson.loads(value[8:start])
         if head["version"] != _VERSION:
             raise InvalidError(f"checkpoint of version {head['version']}, this program writes {_VERSION}")
-        spans, content = head["lengths"]
-        return AssemblerState(
-            open=[OpenTrace(*trace) for trace in head["open"]],
-            spans=decode(value[start : start + spans]),
-            content=decode(value[start + spans : start + spans + content]) if content else None,
-            judged=head["judged"],
-            learned={service: (gap, rootless) for service, (gap, rootless) in head["learned"].items()},
-        ), head["read_until"]
-    except (orjson.JSONDecodeError, KeyError, TypeError, ValueError) as error:
+        tables = []
+        for length in head["lengths"]:
+            tables.append(_table(value, start, length))
+            start += length
+        open_, judged, spans, content = tables
+        state = AssemblerState(
+            open_ or OPEN.empty_table(),
+            judged or JUDGED.empty_table(),
+            {service: (level, rootless) for service, (level, rootless) in head["learned"].items()},
+            [spans] if spans else [],
+            [content] if content else [],
+        )
+        return state, head["read_until"]
+    except (orjson.JSONDecodeError, KeyError, TypeError, ValueError, OSError) as error:
         raise InvalidError(f"unreadable checkpoint: {error}") from error
+
+
+def _stream(tables: Iterable[pa.Table]) -> pa.Buffer:
+    """Tables of one schema as an Arrow IPC stream, one after the other; nothing for no table."""
+    sink = pa.BufferOutputStream()
+    writer = None
+    for table in tables:
+        writer = writer or pa.ipc.new_stream(sink, table.schema, options=IPC_OPTIONS)
+        writer.write(table)
+    if writer is not None:
+        writer.close()
+    return sink.getvalue()
+
+
+def _table(value: bytes, start: int, length: int) -> pa.Table | None:
+    if not length:
+        return None
+    with pa.ipc.open_stream(pa.py_buffer(memoryview(value)[start : start + length])) as reader:
+        return reader.read_all()

@@ -51,7 +51,7 @@ class RecentTraces:
             on_time = np.flatnonzero(~late)
             traces = pa.concat_tables([traces.take(pa.array(on_time)), pa.Table.from_pylist(rows, schema=TRACE)])
             ids = [ids[trace] for trace in on_time.tolist()] + kept
-        self._remember(traces, ids)
+        self.remember(traces, ids)
         return traces
 
     def _merged(self, part: Mapping[str, Any], ids: SpanNumbers) -> dict[str, Any] | None:
@@ -78,7 +78,8 @@ class RecentTraces:
         merged["version"] = max(part["version"], row["version"] + 1)
         return merged
 
-    def _remember(self, traces: pa.Table, ids: list[SpanNumbers]) -> None:
+    def remember(self, traces: pa.Table, ids: list[SpanNumbers]) -> None:
+        """Keep rows, and which spans they sum up, in the place of older ones."""
         if not traces.num_rows:
             return
         number, self._next = self._next, self._next + 1

@@ -39,11 +39,10 @@ class Judged:
     """Spans whose row says more than the one written when they arrived."""
 
 
-def judge_traces(batch: TraceBatch, over_ns: Rows, price: Callable[[pa.Table], pa.Table]) -> Judged:
-    """Apply every rule to whole traces. `over_ns` (by trace: the record time at which it was over) becomes the
-    version of its rows, so that they are newer than the ones written when the spans arrived. `price` fills
-    `cost_usd` of span rows."""
-    version = over_ns[batch.trace]
+def judge_traces(batch: TraceBatch, versions: Rows, price: Callable[[pa.Table], pa.Table]) -> Judged:
+    """Apply every rule to whole traces. `versions` (by trace) become those of its rows: they must be greater than
+    those of the rows written when the spans arrived. `price` fills `cost_usd` of span rows."""
+    version = versions[batch.trace]
     context = Context(batch)
     gained = enrich(batch, context.documents, version)
     if gained.any():
@@ -52,7 +51,7 @@ def judge_traces(batch: TraceBatch, over_ns: Rows, price: Callable[[pa.Table], p
     outcome = outcomes(context, findings)
     return Judged(
         observations=_observations(context, findings, version),
-        traces=summarize(context, findings, outcome, over_ns),
+        traces=summarize(context, findings, outcome, versions),
         corrected_spans=_corrected(context, findings, version),
     )
 

@@ -19,6 +19,7 @@ from detectors.traces.batch import TraceBatch
 from detectors.traces.late import RecentTraces
 from detectors.traces.stage import judge_traces
 from detectors.traces.status import with_first_look
+from dimwatch.records import JUDGED
 from dimwatch.settings import Settings
 from ingest.normalize import Request, empty_spans, normalize_spans
 from ingest.normalize_logs import CONTENT, join_content, normalize_logs
@@ -44,33 +45,41 @@ class Output:
 
 
 class Pipeline:
-    """Not thread-safe. `record` is a number that grows with the log; `now_ns` is record time."""
+    """Not thread-safe. `record` is a number that grows with the log; `now_ns` is record time.
 
-    def __init__(self, settings: Settings) -> None:
+    `recoverable`: snapshots of the assembler will be taken.
+    """
+
+    def __init__(self, settings: Settings, *, recoverable: bool = False) -> None:
         self._prices = Prices.load(settings.prices.file)
         self._recent = RecentTraces()
-        self.assembler = Assembler(settings.assembly)
+        self.assembler = Assembler(settings.assembly, recoverable=recoverable)
 
-    def add(self, traces: Sequence[Request], logs: Sequence[Request], *, now_ns: int, record: int) -> Output:
+    def add(
+        self, traces: Sequence[Request], logs: Sequence[Request], *, now_ns: int, record: int, again: bool = False
+    ) -> Output:
         """Take in export requests, and judge the traces that are over at `now_ns`.
 
-        The spans that the requests hold come back at once, as far as each speaks for itself.
+        The spans that the requests hold come back at once, as far as each speaks for itself. `again`: the requests
+        were taken in before the last snapshot, and what they gave at once is known; only traces that were not judged
+        by then still need them.
         """
         output = Output()
-        rest: pa.Table | None = None
-        if logs:
-            self.assembler.add_content(self._content(logs, output), record=record)
-        if traces:
-            rest = self._arrived(traces, output)
-            output.arrived = rest.num_rows
-            if rest.num_rows:
-                output.spans.append(rest)
-            rest = self.assembler.catch_up(rest)
-        while rest is not None:
-            rest = self.assembler.add(rest, record=record)
-            self._judge(self.assembler.close(now_ns), output)
-        if not traces:
-            self._judge(self.assembler.close(now_ns), output)
+        content = self._content(logs, output) if logs else None
+        spans = self._arrived(traces, output) if traces else empty_spans()
+        if again:
+            output = Output()
+            spans = self.assembler.unjudged(spans)
+            content = None if content is None else self.assembler.unjudged(content)
+        elif spans.num_rows:
+            output.arrived = spans.num_rows
+            output.spans.append(spans)
+        while (rest := self.assembler.add(spans, content, record=record)) is not None:
+            self._judge(self.assembler.close(rest.close_ns), output)
+            spans, content, _ = rest
+        if again:
+            self.assembler.dropped.clear()
+        self._judge(self.assembler.close(now_ns), output)
         return output
 
     def flush(self) -> Output:
@@ -78,6 +87,18 @@ class Pipeline:
         output = Output()
         self._judge(self.assembler.flush(), output)
         return output
+
+    def remember(self, traces: pa.Table) -> None:
+        """Take up trace rows that were written before a restart, for late spans to be added to: only those of the
+        last time that the trace was judged before the snapshot."""
+        rows, ids = [], []
+        names = zip(traces["trace_id"].to_pylist(), traces["version"].to_pylist(), strict=True)
+        for row, (trace_id, version) in enumerate(names):
+            past = self.assembler.judged(trace_id)
+            if past is not None and past.until_ns + JUDGED == version:
+                rows.append(row)
+                ids.append(np.frombuffer(past.ids, dtype=np.uint64))
+        self._recent.remember(traces.take(pa.array(rows, pa.int64())), ids)
 
     def _arrived(self, requests: Sequence[Request], output: Output) -> pa.Table:
         """Canonical spans of requests. A request that nothing can be made of is put aside, not the ones with it."""
@@ -123,12 +144,12 @@ class Pipeline:
     def _judge_part(self, closed: Closed, output: Output) -> None:
         """Judge traces. One that nothing can be made of is counted and left out, not the ones with it."""
         try:
-            spans, rows = closed.spans, closed.rows
+            spans, rows, version = closed.spans, closed.rows, closed.due_ns + JUDGED
             if closed.content is not None:
-                spans = self._joined(spans.take(pa.array(rows)), closed.content, int(closed.due_ns.max()))
+                spans = self._joined(spans.take(pa.array(rows)), closed.content, pa.array(version[closed.trace]))
                 rows = np.arange(len(rows))
             batch = TraceBatch(spans, rows, closed.trace, closed.late, closed.forced)
-            judged = judge_traces(batch, closed.due_ns, self._prices.with_cost)
+            judged = judge_traces(batch, version, self._prices.with_cost)
             traces = self._recent.complete(judged.traces, batch)
         except Exception:  # whatever telemetry does to us, the next trace goes on
             if closed.traces == 1:
@@ -143,6 +164,6 @@ class Pipeline:
         if judged.corrected_spans.num_rows:
             output.spans.append(judged.corrected_spans)
 
-    def _joined(self, spans: pa.Table, content: pa.Table, now_ns: int) -> pa.Table:
+    def _joined(self, spans: pa.Table, content: pa.Table, version: pa.Array) -> pa.Table:
         """Spans with what log events say of them, looked at and priced anew."""
-        return with_first_look(self._prices.with_cost(join_content(spans, content, now_ns)))
+        return with_first_look(self._prices.with_cost(join_content(spans, content, version)))

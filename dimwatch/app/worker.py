@@ -22,6 +22,7 @@ from dimwatch import records, telemetry
 from dimwatch.app.health import Heart
 from dimwatch.app.pipeline import Output, Pipeline
 from dimwatch.clock import NS_PER_SECOND, Clock, SystemClock
+from dimwatch.errors import InvalidError
 from dimwatch.eventlog import open_eventlog
 from dimwatch.eventlog.base import EventLog, NewRecord, Record, TopicPartition
 from dimwatch.settings import MIB, Settings
@@ -39,6 +40,11 @@ _PARK_NS: Final = 10 * NS_PER_SECOND
 """Traces that have been open for longer are kept in the checkpoint, so that they do not hold back the offsets."""
 _PARKED_BYTES_PER_NS: Final = 4 * MIB / NS_PER_SECOND
 """A checkpoint of this many bytes more comes a nanosecond later: large ones must not fill the log."""
+
+_RESTORE_CHECKPOINTS: Final = 4
+"""How many are looked at, in case that the last can not be read."""
+_RESTORE_TRACES: Final = 512
+"""How many records of trace rows are read after a restart, for late spans to be added to."""
 
 _log = structlog.get_logger()
 
@@ -58,7 +64,7 @@ class Worker:
     def __init__(self, settings: Settings, log: EventLog, clock: Clock) -> None:
         self._log = log
         self._clock = clock
-        self._pipeline = Pipeline(settings)
+        self._pipeline = Pipeline(settings, recoverable=True)
         self._consumer = log.consumer(GROUP, SOURCES)
         self._drops: Counter[tuple[str, str]] = Counter()
         self._sequence = 0
@@ -78,7 +84,6 @@ class Worker:
         if again:
             self._process(again, again=True)
         if new:
-            self._pipeline.assembler.caught_up()
             self._process(new, again=False)
         now_ns = self._clock.now_ns()
         if not batch:
@@ -122,15 +127,37 @@ class Worker:
         self._consumer.close()
 
     def _restore(self) -> None:
-        reader = self._log.consumer("worker-restore", [records.CHECKPOINTS])
-        newest: Record | None = None
-        while batch := reader.poll(max_records=64, max_bytes=_POLL_BYTES, timeout_s=0.0):
-            newest = batch[-1]
-        reader.close()
-        if newest is not None:
-            state, self._replay_until = checkpoint.read(newest.value)
-            self._pipeline.assembler.restore(state)
-            _log.info("worker restored", open_traces=self._pipeline.assembler.open_traces)
+        checkpoints = self._newest(records.CHECKPOINTS, _RESTORE_CHECKPOINTS)
+        if not checkpoints:
+            return
+        try:
+            state, self._replay_until = checkpoint.read(checkpoints[-1].value)
+        except InvalidError as error:
+            # What was open then is judged without the spans that came before the offsets, which people can see.
+            _log.error("the checkpoint is not used", error=str(error))
+            self._drops["checkpoints", "unreadable"] += 1
+            return
+        self._pipeline.assembler.restore(state)
+        for record in self._newest(records.TRACES, _RESTORE_TRACES):
+            self._pipeline.remember(records.decode(record.value))
+        _log.info("worker restored", open_traces=self._pipeline.assembler.open_traces)
+
+    def _newest(self, topic: str, count: int) -> list[Record]:
+        """The last records of a topic, without those that can not be read back."""
+        reader = self._log.consumer("worker-restore", [topic])
+        try:
+            found = reader.poll(max_records=1, max_bytes=_POLL_BYTES, timeout_s=0.0)
+            if found:
+                # The group has never committed, so its lag counts from the oldest record.
+                partition = TopicPartition(topic, found[0].partition)
+                end = found[0].offset + reader.lag()[partition].records
+                reader.seek({partition: max(end - count, found[0].offset)})
+                found.clear()
+            while batch := reader.poll(max_records=count, max_bytes=_POLL_BYTES, timeout_s=0.0):
+                found += batch
+            return found
+        finally:
+            reader.close()
 
     def _process(self, run: Sequence[Record], *, again: bool) -> None:
         now_ns = max(record.timestamp_ns for record in run)
@@ -144,12 +171,13 @@ class Worker:
             self._next[TopicPartition(record.topic, record.partition)] = record.offset + 1
         with telemetry.STAGE_SECONDS.labels("worker").time(), span("worker.batch"):
             output = self._pipeline.add(
-                requests[records.OTLP_SPANS], requests[records.OTLP_LOGS], now_ns=now_ns, record=self._sequence
+                requests[records.OTLP_SPANS],
+                requests[records.OTLP_LOGS],
+                now_ns=now_ns,
+                record=self._sequence,
+                again=again,
             )
         self._sequence += 1
-        if again:  # counted by the process before this one
-            output.dropped.clear()
-            output.malformed.clear()
         self._write(output, now_ns)
 
     def _write(self, output: Output, now_ns: int) -> None:

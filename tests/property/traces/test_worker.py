@@ -1,0 +1,142 @@
+"""The worker over a real eventlog: killed between any two steps, it leaves the same rows as one that was not."""
+
+from __future__ import annotations
+
+from functools import cache
+from itertools import pairwise
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from dimwatch import records
+from dimwatch.app.worker import Worker
+from dimwatch.clock import NS_PER_SECOND, ManualClock
+from dimwatch.eventlog.base import NewRecord
+from dimwatch.eventlog.memory import MemoryEventLog
+from dimwatch.settings import Assembly, Settings
+from dimwatch.simulate.export import Export
+from dimwatch.simulate.faults import DEFAULT_SHARES
+from dimwatch.simulate.fleet import Fleet
+
+START = 1_760_000_000 * NS_PER_SECOND
+SETTINGS = Settings(assembly=Assembly(linger_s=3.0, idle_s=20.0))
+KEYS = {
+    records.SPANS: ("trace_id", "span_id"),
+    records.TRACES: ("trace_id",),
+    records.OBSERVATIONS: ("id",),
+    records.DROPS: ("id",),
+}
+Rows = dict[str, dict[tuple[Any, ...], dict[str, Any]]]
+
+
+@cache
+def exports() -> list[Export]:
+    """A minute of the fleet, most traces of it with a fault; the last request is one that does not parse."""
+    shares = {name: 0.7 / len(DEFAULT_SHARES) for name in DEFAULT_SHARES}
+    fleet = Fleet(5, START, START + 60 * NS_PER_SECOND, 1.0, shares)
+    found = list(fleet.requests())
+    return [*found, Export(found[-1].due_ns + 1, "traces", "garbage", 0, b"\x0a\xff")]
+
+
+def rows_of(log: MemoryEventLog) -> Rows:
+    """What the store would show: of each row the highest version."""
+    found: Rows = {}
+    consumer = log.consumer("test", list(KEYS))
+    while batch := consumer.poll(max_records=1_000, max_bytes=1 << 30, timeout_s=0.0):
+        for record in batch:
+            shown = found.setdefault(record.topic, {})
+            for row in records.decode(record.value).to_pylist():
+                key = tuple(row[name] for name in KEYS[record.topic])
+                row |= {
+                    name: dict(value) for name, value in row.items() if isinstance(value, list) and "attributes" in name
+                }
+                if key not in shown or shown[key]["version"] <= row["version"]:
+                    shown[key] = row
+    consumer.close()
+    return found
+
+
+class Site:
+    """An eventlog, a clock, and one worker after the other."""
+
+    def __init__(self) -> None:
+        self.log = MemoryEventLog()
+        self.clock = ManualClock(START)
+        self.worker = Worker(SETTINGS, self.log, self.clock)
+
+    def receive(self, export: Export) -> None:
+        self.clock.advance_to(export.due_ns)
+        topic = records.OTLP_SPANS if export.signal == "traces" else records.OTLP_LOGS
+        self.log.append({topic: [NewRecord(export.body, export.due_ns)]})
+
+    def step(self) -> None:
+        while self.worker.step(0.0):
+            pass
+
+    def kill(self) -> None:
+        self.worker = Worker(SETTINGS, self.log, self.clock)
+
+    def end(self) -> Rows:
+        for _ in range(40):
+            self.clock.advance_to(self.clock.now_ns() + 5 * NS_PER_SECOND)
+            self.step()
+        return rows_of(self.log)
+
+
+@cache
+def undisturbed() -> Rows:
+    site = Site()
+    for export in exports():
+        site.receive(export)
+        site.step()
+    return site.end()
+
+
+@given(st.lists(st.sampled_from(["step", "step", "kill", "wait", "nothing"]), min_size=30, max_size=90))
+@settings(max_examples=15, deadline=None)
+@pytest.mark.timeout(120)
+def test_kills_make_no_difference(fates: list[str]) -> None:
+    site = Site()
+    for number, (export, following) in enumerate(pairwise([*exports(), exports()[-1]])):
+        site.receive(export)
+        fate = fates[number % len(fates)]
+        if fate in ("step", "wait"):
+            site.step()
+        if fate == "wait":  # nothing comes for a moment: what is over by the clock is closed
+            site.clock.advance_to(following.due_ns)
+            site.step()
+        if fate == "kill":
+            site.kill()
+    found, expected = site.end(), undisturbed()
+    for topic in (records.SPANS, records.TRACES, records.OBSERVATIONS):
+        assert found[topic] == expected[topic]
+    assert dropped(found) == dropped(expected)
+
+
+def dropped(rows: Rows) -> dict[tuple[str, str], int]:
+    counts: dict[tuple[str, str], int] = {}
+    for row in rows.get(records.DROPS, {}).values():
+        key = row["signal"], row["reason"]
+        counts[key] = counts.get(key, 0) + row["count"]
+    return counts
+
+
+def test_the_fleet_gives_something_to_compare() -> None:
+    rows = undisturbed()
+    assert len(rows[records.SPANS]) > 200
+    assert len(rows[records.TRACES]) > 30
+    assert len({row["rule"] for row in rows[records.OBSERVATIONS].values()}) >= 8
+    assert dropped(rows)["requests", "malformed"] == 1
+
+
+def test_an_eventlog_that_was_read_is_not_read_again() -> None:
+    site = Site()
+    for export in exports():
+        site.receive(export)
+    site.end()
+    before = len(rows_of(site.log)[records.SPANS])
+    site.kill()
+    assert site.worker.step(0.0) == 0
+    assert len(rows_of(site.log)[records.SPANS]) == before
