@@ -149,6 +149,18 @@ QUIET: dict[str, dict[str, list[Span]]] = {
             )
             for number in range(1, 8)
         ],
+        "tests after every edit": [
+            *(genai_tool(number, start=number, seconds=0.5) for number in (1, 3, 5, 7)),
+            *(
+                genai_tool(
+                    number,
+                    start=number,
+                    seconds=0.5,
+                    attributes={"gen_ai.tool.name": "edit", "gen_ai.tool.call.arguments": f'{{"line": {number}}}'},
+                )
+                for number in (2, 4, 6)
+            ),
+        ],
         "twice, by hand": [plain_tool(1), plain_tool(2, start=2)],
         "a fan-out without content": [
             genai_agent(1, seconds=9),

@@ -115,6 +115,17 @@ FOUND: dict[str, dict[str, list[Span]]] = {
     "tool_loop": {
         "identical, OpenTelemetry": [genai_agent(1, seconds=9), *LOOP],
         "by hand": [plain_tool(number, start=number, seconds=0.5) for number in range(1, 6)],
+        "two in turns": [
+            Span(
+                number,
+                0,
+                "call",
+                {"openinference.span.kind": "TOOL", "tool.name": "ab"[number % 2], "output.value": "pending"},
+                start=number,
+                seconds=0.5,
+            )
+            for number in range(1, 9)
+        ],
         "wrapped arguments, OpenLLMetry": [traceloop_tool(number, start=number, seconds=0.5) for number in range(1, 6)],
         "stopped by the framework": [genai_agent(1, error="GraphRecursionError: Recursion limit of 25 reached")],
     },

@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from detectors.traces.batch import Rows
 from detectors.traces.context import Context
 from detectors.traces.failed_steps import steps_that_say
 from detectors.traces.lookup import members
@@ -61,8 +62,25 @@ def _repeated(context: Context) -> Iterator[Finding]:
         ~calls.result.is_valid().to_numpy(zero_copy_only=False)
     )
     names = calls.name.to_pylist()
-    for _, positions in members(codes, least=_REPEATS):
+    first = np.zeros(len(codes), dtype=np.int64)
+    first[np.unique(codes, return_index=True)[1]] = 1
+    new_until = np.cumsum(first)
+    for _, occurrences in members(codes, least=_REPEATS):
+        positions = _without_progress(occurrences, new_until)
+        if len(positions) < _REPEATS:
+            continue
         yield from _loop(context, positions, names, bool(blind[positions[0]]))
+
+
+def _without_progress(occurrences: Rows, new_until: Rows) -> Rows:
+    """The longest run of equal calls between which nothing new was called: tests that are run again after every edit
+    are work, not a loop. What lies between the first two may be new, it may be the rest of the cycle."""
+    longest = run = [int(occurrences[0])]
+    for position in occurrences[1:].tolist():
+        progress = new_until[position - 1] > new_until[run[-1]]
+        run = [run[-1], position] if progress else [*run, position]
+        longest = max(longest, run, key=len)
+    return np.array(longest, dtype=np.int64)
 
 
 def _bare(arguments: pa.Array) -> pa.Array:
