@@ -95,7 +95,7 @@ class Recordings:
                 on_file(path)
             self._index_file(path, index)
         # The order in which they were sent: an exporter sends a span when it has ended.
-        index.entries.sort(key=lambda entry: entry.last_ns)
+        index.entries.sort(key=lambda entry: (entry.last_ns, entry.first_ns))
         return index
 
     def read(self, entry: Entry) -> Admitted:
