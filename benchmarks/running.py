@@ -35,7 +35,7 @@ class Running:
         ports = dict(zip(names, free_ports(len(names)), strict=True))
         self._environment = os.environ | {f"DIMWATCH_{name.upper()}": str(port) for name, port in ports.items()}
         # A drain waits for every trace, also for those whose root never comes: by default that takes ten minutes.
-        self._environment |= {"DIMWATCH_ASSEMBLY__IDLE_S": "30"}
+        self._environment |= {"DIMWATCH_ASSEMBLY__IDLE_S": "30", "DIMWATCH_ASSEMBLY__MAX_IDLE_S": "30"}
         self._environment |= {f"DIMWATCH_{name.upper()}": value for name, value in (settings or {}).items()}
         self.grpc = f"{_HOST}:{ports['receiver__grpc_port']}"
         self.http = f"http://{_HOST}:{ports['receiver__http_port']}"
