@@ -47,10 +47,11 @@ CONTENT: Final = pa.schema(
         *(pa.field(name, pa.string()) for name in _TEXTS),
         *(pa.field(name, pa.int64()) for name in _NUMBERS),
         pa.field("said_ns", pa.int64()),
+        pa.field("place", pa.int64()),
     ]
 )
 """Columns of a content row. Null: the event does not say. `said_ns` is the time of an event of one message; it is null
-where an event holds all messages."""
+where an event holds all messages. `place` is its place in its request, which orders events of the same time."""
 
 
 def normalize_logs(requests: Sequence[Request]) -> tuple[pa.Table, list[tuple[Request, str]]]:
@@ -126,6 +127,7 @@ def _messages(raw: RawLogs, event_name: pa.Array, received: Rows) -> pa.Table:
             [vocabulary.finish_reason(reason) if isinstance(reason, str) else None for reason in reasons], pa.string()
         ),
         "said_ns": pa.array(raw.time_ns[rows].astype(np.int64)),
+        "place": pa.array(rows - np.searchsorted(raw.request, raw.request[rows])),
     }
     return _table(raw, received, pa.array(rows), columns)
 
@@ -188,7 +190,11 @@ def _collected(content: pa.Table) -> pa.Table:
     single = pc.is_valid(content["said_ns"])
     if not pc.any(single).as_py():
         return content
-    rows = content.filter(single).sort_by([(name, "ascending") for name in ("said_ns", *_SIDES)]).to_pylist()
+    rows = (
+        content.filter(single)
+        .sort_by([(name, "ascending") for name in ("said_ns", "received_time", "place", *_SIDES)])
+        .to_pylist()
+    )
     lists: dict[tuple[str, str], dict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
     spans: dict[tuple[str, str], dict[str, object]] = {}
     seen: set[tuple[object, ...]] = set()

@@ -68,9 +68,12 @@ class Findings:
 
     def begin_turn(self, *, after_answer: bool) -> None:
         """The user has spoken: calls, finish reasons and models so far are those of earlier turns."""
-        self.turn_start = len(self.calls) + len(self.results)
+        position = len(self.calls) + len(self.results)
         if after_answer:
-            self.fresh_from = self.turn_start
+            self.fresh_from = position
+        if self.results and self.results[-1].position >= self.fresh_from:
+            return  # a reminder between a tool's result and the answer
+        self.turn_start = position
         for gathered, word in self._of_messages:
             if word in gathered:
                 gathered.remove(word)
