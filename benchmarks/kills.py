@@ -43,7 +43,7 @@ class Result:
     def good(self) -> bool:
         """Whether nothing was lost, doubled, found differently, or slow."""
         proof = self.proof
-        wrong = proof.lost or proof.doubles or proof.missing or proof.surplus or proof.other_traces
+        wrong = proof.lost or proof.doubles or proof.missing or proof.surplus or proof.other_traces or proof.unexplained
         return not wrong and not self.sent.given_up and self.slowest_s < ANSWERS_WITHIN_S
 
 
@@ -101,7 +101,8 @@ def table(result: Result) -> str:
         f"doubled     {proof.doubles:>9,} spans",
         f"findings    {len(proof.missing):>9,} missing, {len(proof.surplus):,} too many, "
         f"{len(proof.other_traces):,} trace rows differ from the undisturbed run over the same eventlog",
-        f"replay      {len(proof.only_in_replay):>9,} findings only there, {len(proof.not_in_replay):,} only here",
+        f"replay      {len(proof.only_in_replay):>9,} findings only there, {len(proof.not_in_replay):,} only here; "
+        f"{len(proof.unexplained):,} of them in traces that arrived whole",
         f"{'killed':<11} {'times':>6} {'median s':>9} {'max s':>7}",
     ]
     for role, times in result.recovery_s.items():

@@ -5,14 +5,19 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections import defaultdict
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Final
+
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
 from benchmarks.oracle import Oracle
 from benchmarks.running import Running
 from dimwatch import records
 from dimwatch.app.pipeline import Output, Pipeline
+from dimwatch.clock import NS_PER_SECOND
 from dimwatch.eventlog import open_eventlog
 from dimwatch.settings import MIB
 from ingest.normalize import Request
@@ -40,6 +45,14 @@ class Proof:
     """Trace rows that differ from those of the undisturbed run."""
     not_in_replay: set[Finding] = field(default_factory=set)
     only_in_replay: set[Finding] = field(default_factory=set)
+    split: set[str] = field(default_factory=set)
+    """Traces of which something came after they had been judged, by arrival or by event time: live and in `replay`
+    it may not be the same part."""
+
+    @property
+    def unexplained(self) -> set[Finding]:
+        """Differences between the live run and `replay` in traces that arrived whole."""
+        return {finding for finding in self.not_in_replay | self.only_in_replay if finding[1] not in self.split}
 
 
 def prove(running: Running, oracle: Oracle, sent: set[tuple[str, str]] | None = None) -> Proof:
@@ -49,8 +62,9 @@ def prove(running: Running, oracle: Oracle, sent: set[tuple[str, str]] | None = 
     found = {tuple(row) for row in running.rows("SELECT rule, trace_id, span_id, tool FROM observations")}
     traces = {tuple(row) for row in running.rows(f"SELECT {', '.join(_TRACE)} FROM traces")}
     running.stop()
-    expected, expected_traces = undisturbed(running)
+    expected, expected_traces, split = undisturbed(running)
     replayed = replay(running, oracle.folder)
+    split |= paused(oracle.folder, running.settings().assembly.idle_s)
     return Proof(
         spans=int(rows),
         findings=len(found),
@@ -63,13 +77,18 @@ def prove(running: Running, oracle: Oracle, sent: set[tuple[str, str]] | None = 
         other_traces=set(traces ^ expected_traces),
         not_in_replay=found - replayed,
         only_in_replay=replayed - found,
+        split=split,
     )
 
 
-def undisturbed(running: Running) -> tuple[set[Finding], set[tuple[Any, ...]]]:
-    """What one process that is never killed makes of the records in the eventlog, in their order of arrival."""
+def undisturbed(running: Running) -> tuple[set[Finding], set[tuple[Any, ...]], set[str]]:
+    """What one process that is never killed makes of the records in the eventlog, in their order of arrival.
+
+    Findings, trace rows, and the traces that came in several parts.
+    """
     settings = running.settings()
     pipeline, found, traces = Pipeline(settings), set[Finding](), dict[str, tuple[Any, ...]]()
+    split: set[str] = set()
 
     def take(output: Output) -> None:
         for table in output.observations:
@@ -77,6 +96,7 @@ def undisturbed(running: Running) -> tuple[set[Finding], set[tuple[Any, ...]]]:
             found.update(zip(*columns, strict=True))
         for table in output.traces:
             for row in zip(*table.select(_TRACE).to_pydict().values(), strict=True):
+                split.update({row[0]} & traces.keys())
                 traces[row[0]] = row  # later versions come later
 
     eventlog = open_eventlog(settings)
@@ -94,7 +114,23 @@ def undisturbed(running: Running) -> tuple[set[Finding], set[tuple[Any, ...]]]:
     finally:
         eventlog.close()
     take(pipeline.flush())
-    return found, set(traces.values())
+    return found, set(traces.values()), split
+
+
+def paused(requests: Path, seconds: float) -> set[str]:
+    """Traces with a longer pause between the requests that tell of them, by event time."""
+    heard: dict[str, list[int]] = defaultdict(list)
+    for path in requests.glob("*[0-9].pb"):
+        request = ExportTraceServiceRequest.FromString(path.read_bytes())
+        spans = [span for resource in request.resource_spans for scope in resource.scope_spans for span in scope.spans]
+        last_ns = max(span.end_time_unix_nano for span in spans)
+        for trace_id in {span.trace_id for span in spans}:
+            heard[trace_id.hex()].append(last_ns)
+    return {
+        trace_id
+        for trace_id, times in heard.items()
+        if any(later - earlier > seconds * NS_PER_SECOND for earlier, later in pairwise(sorted(times)))
+    }
 
 
 def replay(running: Running, requests: Path) -> set[Finding]:
