@@ -26,6 +26,8 @@ _CUT_SIGN: Final = (
     rf"|{_NO_REASON}"
 )
 """What the document of a cut answer holds; many others do, too."""
+_LOOKED_AT: Final = 500
+"""Model calls; enough to know what an instrumentation gives."""
 _LONGEST: Final = 4000
 """Characters; a longer text may have been cut by an exporter."""
 
@@ -56,7 +58,7 @@ def find(context: Context) -> Iterator[Finding]:
     suspects = np.flatnonzero(without_end & (tokens == 0))
     streamed = batch.present("time_to_first_token_ns")
     streamed[suspects] |= _streaming(context, suspects)
-    usual = _usually_given(context)
+    ever, usual = _usually_given(context, suspects)
     for row, facts in zip(suspects.tolist(), context.documents.read("output_messages", suspects), strict=True):
         spent = facts.usage.output_tokens if facts.usage is not None else None
         reasons = [vocabulary.finish_reason(reason) for reason in facts.finish_reasons]
@@ -65,7 +67,7 @@ def find(context: Context) -> Iterator[Finding]:
         text = (facts.text or "").rstrip("\n")
         if not text.strip() and not streamed[row]:
             continue
-        if text.strip() and not usual[row] and not re.search(_DANGLING, text):
+        if text.strip() and not ever[row] and not re.search(_DANGLING, text):
             continue
         yield _without_end(row, text, bool(streamed[row]), bool(usual[row]))
     yield from _dangling(context)
@@ -100,14 +102,20 @@ def _dangling_models(context: Context, calls: Mask) -> Iterator[Finding]:
             yield Finding(row, 0.45, "The answer stops in mid-sentence", {"text": text[-200:]}, severity=Severity.INFO)
 
 
-def _usually_given(context: Context) -> Mask:
-    """Rows of instrumentations that give finish reasons on other model calls: where none ever does, that it is not
-    there says nothing."""
+def _usually_given(context: Context, suspects: Rows) -> tuple[Mask, Mask]:
+    """Rows of instrumentations that give the reason or the tokens of other answers, and of those that give them of
+    answers that they streamed: where none ever does, that they are not there says little."""
     batch = context.batch
     scopes = batch.column("scope_name")
-    giving = scopes.filter(pa.array(batch.kind("llm") & batch.present("finish_reason"))).unique()
-    usual: Mask = pc.is_in(scopes, value_set=giving).to_numpy(zero_copy_only=False)
-    return usual
+    asked = pc.is_in(scopes, value_set=scopes.take(pa.array(suspects)).unique()).to_numpy(zero_copy_only=False)
+    complete = batch.present("finish_reason") | batch.present("output_tokens")
+    rows = np.flatnonzero(batch.kind("llm") & complete & asked)[:_LOOKED_AT]
+    streamed = rows[batch.present("time_to_first_token_ns")[rows] | _streaming(context, rows)]
+    ever, of_streams = (
+        pc.is_in(scopes, value_set=scopes.take(pa.array(giving)).unique()).to_numpy(zero_copy_only=False)
+        for giving in (rows, streamed)
+    )
+    return ever, of_streams
 
 
 def _without_end(row: int, text: str, streamed: bool, usual: bool) -> Finding:
