@@ -13,6 +13,7 @@ import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 
 from dimwatch import records
@@ -40,15 +41,13 @@ def reader(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StoreClient]:
     """A client without an account, of a store that holds a quarter of an hour of a fleet."""
     with _store(tmp_path_factory.mktemp("queries")) as settings:
         writer = StoreClient(settings, writer=True)
-        for output in _fleet():
-            for topic, tables in (
-                (records.SPANS, output.spans),
-                (records.TRACES, output.traces),
-                (records.OBSERVATIONS, output.observations),
-            ):
-                for table in tables:
-                    if table.num_rows:
-                        writer.insert(TABLES[topic], table)
+        outputs = list(_fleet())
+        for topic, tables in (
+            (records.SPANS, [table for output in outputs for table in output.spans]),
+            (records.TRACES, [table for output in outputs for table in output.traces]),
+            (records.OBSERVATIONS, [table for output in outputs for table in output.observations]),
+        ):
+            writer.insert(TABLES[topic], pa.concat_tables(tables))
         writer.close()
         client = StoreClient(settings)
         yield client
@@ -90,12 +89,13 @@ def _fleet() -> Iterator[Output]:
     start = end - 900 * NS_PER_SECOND
     pipeline = Pipeline(Settings(data=Path("unused")))
     fleet = Fleet(7, start, end, 0.5, dict(DEFAULT_SHARES), scenario(start, (), (), ()))
-    now_ns = start
+    held: dict[str, list[Request]] = {"traces": [], "logs": []}
     for number, export in enumerate(fleet.requests()):
-        now_ns = max(now_ns, export.due_ns)
-        request = [Request(export.body, now_ns)]
-        traces, logs = (request, []) if export.signal == "traces" else ([], request)
-        yield pipeline.add(traces, logs, now_ns=now_ns, record=number)
+        held[export.signal].append(Request(export.body, export.due_ns))
+        if sum(map(len, held.values())) == 100:
+            yield pipeline.add(held["traces"], held["logs"], now_ns=export.due_ns, record=number)
+            held = {"traces": [], "logs": []}
+    yield pipeline.add(held["traces"], held["logs"], now_ns=end, record=1 << 30)
     yield pipeline.flush()
 
 
