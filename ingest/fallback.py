@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from ingest.fields import FieldReader, json_strings, sources
-from ingest.guess import NUMBERS, guesses
+from ingest.guess import NUMBERS, PAYLOADS, guesses
 from ingest.kinds import KIND_CODE, Codes
 from ingest.otlp.attributes import Indices
 
@@ -32,6 +32,10 @@ class Fallback:
         self._count = count
         keys = (key for key in reader.names() if not key.startswith(known.prefixes))
         self.names = guesses(keys, known.claimed)
+        on_events = guesses(reader.names_of_fallback(), known.claimed)
+        for column in PAYLOADS.intersection(on_events):
+            own = self.names.get(column, ())
+            self.names[column] = (*own, *(name for name in on_events[column] if name not in own))
 
     def fill(self, found: dict[str, pa.Array], kinds: Codes) -> None:
         """Add to columns of text what conventions left empty, on spans of the kinds that it can belong to."""

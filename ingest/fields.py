@@ -92,6 +92,10 @@ class FieldReader:
         """Every attribute name that occurs on the rows themselves."""
         return self._rows[-1].keys()
 
+    def names_of_fallback(self) -> Iterable[str]:
+        """Every attribute name that occurs in the fallback."""
+        return self._rows[0].keys() if len(self._rows) > 1 else ()
+
     def rows_with(self, key: str) -> tuple[Indices, Indices]:
         """Owners and attribute rows of `key` on the rows themselves."""
         rows = self._rows[-1].get(key, np.empty(0, dtype=np.int64))

@@ -43,11 +43,11 @@ _MEANINGS: Final = _table({
         tool.call.arguments tool.call.input function.arguments function.args arguments args kwargs params""",
     "tool_result": """
         tool.result tool.results tool.output tool.outputs tool.response tool.return tool.call.result
-        tool.call.output tool.call.response function.result function.output result return.value observation""",
-    "input": "input inputs question query user.input user.message user.query",
+        tool.call.output tool.call.response function.result function.output result return return.value observation""",
+    "input": "input inputs request.data request.body question query user.input user.message user.query",
     "output": """
-        output outputs answer response reply final.answer final.output completion completions generation
-        generated.text""",
+        output outputs response.data response.body answer response reply final.answer final.output completion
+        completions generation generated.text""",
     "input_messages": "messages prompt prompts input.messages chat.history request.messages",
     "output_messages": "output.messages response.messages",
     "output_calls": "tool.calls",
@@ -77,6 +77,13 @@ _MEANINGS: Final = _table({
     "failed_if_said": "error",
 })  # fmt: skip
 
+_LISTED: Final = re.compile(r"([^\d]*[A-Za-z_])\.\d+\.")
+"""A list that is written as one attribute for each field of each item: `acme.messages.0.role`."""
+PAYLOADS: Final = frozenset((
+    "input", "output", "input_messages", "output_messages", "tool_arguments", "tool_result",
+))  # fmt: skip
+"""What may also be on events of a span."""
+_LISTS: Final = frozenset(("input", "output", "input_messages", "output_messages", "tool_definitions"))
 NUMBERS: Final = frozenset(("input_tokens", "output_tokens"))
 FLAGS: Final = frozenset(("failed_if_true", "failed_if_false", "failed_if_said"))
 KINDS: Final[Mapping[str, str]] = {
@@ -136,9 +143,16 @@ def meaning(key: str) -> str | None:
 
 
 def guesses(keys: Iterable[str], known: frozenset[str]) -> dict[str, tuple[str, ...]]:
-    """Column to the attribute names among `keys` that may hold it, shortest first; `known` names are left alone."""
-    found: dict[str, list[str]] = {}
+    """Column to the attribute names among `keys` that may hold it, shortest first; `known` names are left alone.
+
+    A name that ends in `.*` stands for a flattened list."""
+    found: dict[str, set[str]] = {}
     for key in keys:
-        if key not in known and (column := meaning(key)) is not None:
-            found.setdefault(column, []).append(key)
+        if key in known:
+            continue
+        listed = _LISTED.match(key)
+        name = key if listed is None else listed[1]
+        column = meaning(name)
+        if column is not None and (listed is None or column in _LISTS):
+            found.setdefault(column, set()).add(name if listed is None else f"{name}.*")
     return {column: tuple(sorted(names, key=lambda name: (len(name), name))) for column, names in found.items()}

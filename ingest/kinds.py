@@ -24,7 +24,6 @@ _OTHER: Final = KIND_CODE["other"]
 _KINDS: Final = pa.array(SPAN_KINDS, pa.string())
 _CONVENTIONS: Final = pa.array([convention.name for convention in KIND_ORDER] + [""], pa.string())
 _NO_CONVENTION: Final = len(KIND_ORDER)
-_HTTP: Final = KIND_CODE["http"]
 _TOOL: Final = KIND_CODE["tool"]
 _STEPS: Final = (KIND_CODE["chain"], _OTHER)
 _NAMES_A_TOOL: Final = ("tool.name", "gen_ai.tool.name", "tool_name")
@@ -112,7 +111,7 @@ def _guess(
         words_of = [KINDS.get(value.strip(' "').lower()) for value in encoded.dictionary.to_pylist()]
         meant = np.array([-1 if word is None else KIND_CODE[word] for word in words_of], dtype=np.int16)
         value_codes = meant[encoded.indices.to_numpy(zero_copy_only=False)]
-        known = (value_codes >= 0) & (codes[owners] != _HTTP)
+        known = value_codes >= 0
         codes[owners[known]], by[owners[known]] = value_codes[known], _NO_CONVENTION
 
 

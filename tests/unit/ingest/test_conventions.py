@@ -303,7 +303,7 @@ UNKNOWN: Final[dict[str, Case]] = {
         {"kind": "other", "input_messages": None, "tool_result": None, "reported_status": "unset"},
     ),
     "a message queue": ("orders publish", {"messaging.operation.name": "task", "output": "x"}, {"kind": "other"}),
-    "a request": ("POST /tool", {"http.method": "POST", "acme.span.type": "tool", "error": "x"}, {"kind": "http"}),
+    "a request": ("POST /tool", {"http.method": "POST", "error": "x", "output": "y"}, {"kind": "http"}),
 }
 
 
