@@ -82,9 +82,11 @@ def _left_out(context: Context, rows: Mask) -> Iterator[Finding]:
     scopes = batch.column("scope_name")
     answered = set(scopes.filter(pa.array(batch.kind("llm") & batch.present("output_messages"))).unique().to_pylist())
     counts = Counter(scopes.filter(pa.array(rows)).to_pylist())
+    shown = batch.any_by_trace(batch.kind("agent", "workflow", "tool"))
     at = np.flatnonzero(rows)
     for row, scope in zip(at.tolist(), batch.texts("scope_name", at), strict=True):
-        sure = scope in answered
+        # Alone in its trace it may have asked for a tool that runs elsewhere.
+        sure = scope in answered and bool(shown[batch.trace[row]])
         if sure or counts[scope] <= _FEW:
             yield Finding(
                 row,
