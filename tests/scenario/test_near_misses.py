@@ -91,6 +91,14 @@ QUIET: dict[str, dict[str, list[Span]]] = {
                 2, 1, {"gen_ai.tool.call.arguments": '{"input_str": "{}", "tags": [], "inputs": {"city": "Paris"}}'}
             ),
         ],
+        "a tool with its server's name": [
+            genai_llm(
+                1,
+                said=[asks(CALL, name="functions.get_weather")],
+                finish="tool_calls",
+                attributes={"gen_ai.tool.definitions": OFFER},
+            )
+        ],
         "structured output as a tool": [
             genai_llm(
                 1,

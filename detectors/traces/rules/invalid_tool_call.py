@@ -22,6 +22,7 @@ from detectors.traces.span_arguments import as_written
 from detectors.traces.tools import ToolSchema, check_arguments, read_schema, read_tools
 
 SEVERAL: Final = -2
+_BEFORE_A_NAME: Final = re.compile(r"(?:[/.:\-]|__)$")
 _STEPS: Final = ("llm", "agent", "chain", "workflow", "other")
 _UNREADABLE: Final = (
     r"(?i)JSONDecodeError|unterminated string|(unexpected|bad) (token|end|control character|character).{0,30}JSON"
@@ -103,16 +104,24 @@ def _vouched(context: Context, offered: _Offers) -> Mask:
 def _broken(offered: _Offers, call: int, name: str, asked: str | None, ran: str | None, failed: bool) -> str | None:
     """Why this call does not fit what was offered, None if it fits or nothing is known."""
     tools = offered.at(call)
-    if tools and name not in tools and offered.is_certain(call):
+    alias = name if name in tools else next((known for known in tools if _is_same(known, name)), None)
+    if tools and alias is None and offered.is_certain(call):
         return f"{name} was not offered (offered: {', '.join(sorted(tools)[:8])})"
     if asked is not None and (asked.strip() or not ran):  # some leave out the arguments that were streamed
-        return check_arguments(tools.get(name), asked)
+        return check_arguments(tools.get(alias or name), asked)
     if ran is None or ran.lstrip()[:1] != "{":
         return None  # not captured, or written in a way that is not the model's
     if failed and not _parses(ran):
         return "the arguments are not valid JSON"
-    written = as_written(ran, tools.get(name))
-    return None if written is None else check_arguments(tools.get(name), written)
+    schema = tools.get(alias or name)
+    written = as_written(ran, schema)
+    return None if written is None else check_arguments(schema, written)
+
+
+def _is_same(one: str, other: str) -> bool:
+    """Is one of the names the other with a server, a plug-in or a path before it (`/tool/search`, `mcp__web__search`)?"""
+    short, long = sorted((one.lower(), other.lower()), key=len)
+    return long.endswith(short) and _BEFORE_A_NAME.search(long[: -len(short)]) is not None
 
 
 def _parses(text: str) -> bool:
