@@ -119,7 +119,7 @@ def _broken(offered: _Offers, call: int, name: str, asked: str | None, ran: str 
 
 
 def _is_same(one: str, other: str) -> bool:
-    """Is one of the names the other with a server, a plug-in or a path before it (`/tool/search`, `mcp__web__search`)?"""
+    """Is one of the names the other with a server, plug-in or path before it (`/tool/search`, `mcp__web__search`)?"""
     short, long = sorted((one.lower(), other.lower()), key=len)
     return long.endswith(short) and _BEFORE_A_NAME.search(long[: -len(short)]) is not None
 
