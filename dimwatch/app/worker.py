@@ -196,7 +196,7 @@ class Worker:
                 NewRecord(request.body, now_ns, headers={records.HEADER_REASON: reason[:500]})
             )
         self._drops.update(output.dropped)
-        self._dirty = self._dirty or bool(output.closed)
+        self._dirty = self._dirty or bool(output.closed) or bool(output.dropped)
         if batch:
             # Through the group, and not as any producer: a worker that was taken over can not write any more, and a
             # full log can not keep the worker from the work that empties it.

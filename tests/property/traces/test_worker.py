@@ -9,9 +9,10 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
 
 from dimwatch import records
-from dimwatch.app.worker import Worker
+from dimwatch.app.worker import GROUP, SOURCES, Worker
 from dimwatch.clock import NS_PER_SECOND, ManualClock
 from dimwatch.eventlog.base import NewRecord
 from dimwatch.eventlog.memory import MemoryEventLog
@@ -140,3 +141,13 @@ def test_an_eventlog_that_was_read_is_not_read_again() -> None:
     site.kill()
     assert site.worker.step(0.0) == 0
     assert len(rows_of(site.log)[records.SPANS]) == before
+
+
+def test_log_events_of_nobody_are_counted_and_do_not_hold_the_offsets_back() -> None:
+    site = Site()
+    logs = ExportLogsServiceRequest()
+    record = logs.resource_logs.add().scope_logs.add().log_records.add(trace_id=b"t" * 16, span_id=b"s" * 8)
+    record.event_name = "gen_ai.user.message"
+    site.receive(Export(START, "logs", "nobody", 1, logs.SerializeToString()))
+    assert dropped(site.end()) == {("logs", "content_without_span"): 1}
+    assert all(lag.records == 0 for lag in site.log.consumer(GROUP, SOURCES).lag().values())
