@@ -11,6 +11,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any, Final
 
+from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
 from benchmarks.oracle import Oracle
@@ -66,11 +67,11 @@ def prove(running: Running, oracle: Oracle, sent: set[tuple[str, str]] | None = 
     replayed = replay(running, oracle.folder)
     split |= paused(oracle.folder, running.settings().assembly.idle_s)
     return Proof(
-        spans=int(rows),
+        spans=rows,
         findings=len(found),
         traces=len(traces),
         lost=oracle.acknowledged - visible,
-        doubles=int(rows) - int(distinct),
+        doubles=rows - distinct,
         strange=len(visible - sent) if sent is not None else 0,
         missing=expected - found,
         surplus=found - expected,
@@ -84,11 +85,11 @@ def prove(running: Running, oracle: Oracle, sent: set[tuple[str, str]] | None = 
 def undisturbed(running: Running) -> tuple[set[Finding], set[tuple[Any, ...]], set[str]]:
     """What one process that is never killed makes of the records in the eventlog, in their order of arrival.
 
-    Findings, trace rows, and the traces that came in several parts.
+    Findings, trace rows, and the traces of which something came too late.
     """
     settings = running.settings()
     pipeline, found, traces = Pipeline(settings), set[Finding](), dict[str, tuple[Any, ...]]()
-    split: set[str] = set()
+    heard: dict[str, list[tuple[int, bool]]] = defaultdict(list)
 
     def take(output: Output) -> None:
         for table in output.observations:
@@ -96,7 +97,6 @@ def undisturbed(running: Running) -> tuple[set[Finding], set[tuple[Any, ...]], s
             found.update(zip(*columns, strict=True))
         for table in output.traces:
             for row in zip(*table.select(_TRACE).to_pydict().values(), strict=True):
-                split.update({row[0]} & traces.keys())
                 traces[row[0]] = row  # later versions come later
 
     eventlog = open_eventlog(settings)
@@ -107,6 +107,8 @@ def undisturbed(running: Running) -> tuple[set[Finding], set[tuple[Any, ...]], s
             requests: dict[str, list[Request]] = {records.OTLP_SPANS: [], records.OTLP_LOGS: []}
             for record in batch:
                 requests[record.topic].append(Request(record.value, record.timestamp_ns))
+                for trace_id, root in _told_of(record.topic, record.value):
+                    heard[trace_id].append((record.timestamp_ns, root))
             now_ns = max(record.timestamp_ns for record in batch)
             take(pipeline.add(*requests.values(), now_ns=now_ns, record=number))
             number += 1
@@ -114,7 +116,37 @@ def undisturbed(running: Running) -> tuple[set[Finding], set[tuple[Any, ...]], s
     finally:
         eventlog.close()
     take(pipeline.flush())
-    return found, set(traces.values()), split
+    linger_ns = int(settings.assembly.linger_s * NS_PER_SECOND)
+    idle_ns = int(settings.assembly.idle_s * NS_PER_SECOND)
+    late = {trace_id for trace_id, arrivals in heard.items() if _is_late(sorted(arrivals), linger_ns, idle_ns)}
+    return found, set(traces.values()), late
+
+
+def _told_of(topic: str, body: bytes) -> set[tuple[str, bool]]:
+    """The traces that a request tells of, and whether it holds their root."""
+    if topic == records.OTLP_SPANS:
+        spans = [
+            span
+            for resource in ExportTraceServiceRequest.FromString(body).resource_spans
+            for scope in resource.scope_spans
+            for span in scope.spans
+        ]
+        return {(span.trace_id.hex(), not span.parent_span_id) for span in spans}
+    return {
+        (log_record.trace_id.hex(), False)
+        for resource in ExportLogsServiceRequest.FromString(body).resource_logs
+        for scope in resource.scope_logs
+        for log_record in scope.log_records
+    }
+
+
+def _is_late(arrivals: list[tuple[int, bool]], linger_ns: int, idle_ns: int) -> bool:
+    rooted = False
+    for (earlier, root), (later, _) in pairwise(arrivals):
+        rooted |= root
+        if later - earlier > (linger_ns if rooted else idle_ns):
+            return True
+    return False
 
 
 def paused(requests: Path, seconds: float) -> set[str]:

@@ -119,9 +119,8 @@ class Running:
 
     def rows(self, sql: str) -> list[list[Any]]:
         """The rows of a query. Raises httpx.HTTPError while the store is away."""
-        answer = self._client.post(
-            f"{self._store}/?database=dimwatch&default_format=JSONCompactEachRow", content=sql.encode(), timeout=60.0
-        )
+        form = "default_format=JSONCompactEachRow&output_format_json_quote_64bit_integers=0"
+        answer = self._client.post(f"{self._store}/?database=dimwatch&{form}", content=sql.encode(), timeout=60.0)
         assert answer.status_code != 400, answer.text
         answer.raise_for_status()
         return [json.loads(line) for line in answer.text.splitlines()]
