@@ -46,8 +46,8 @@ _MEANINGS: Final = _table({
         tool.call.output tool.call.response function.result function.output result return return.value observation""",
     "input": "input inputs request.data request.body question query user.input user.message user.query",
     "output": """
-        output outputs response.text response.object response.data response.body answer response reply final.answer final.output completion
-        completions generation generated.text""",
+        output outputs response.text response.object response.data response.body answer response reply final.answer
+        final.output completion completions generation generated.text""",
     "input_messages": "messages prompt prompts input.messages chat.history request.messages",
     "output_messages": "output.messages response.messages",
     "output_calls": "tool.calls",
