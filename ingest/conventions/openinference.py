@@ -48,7 +48,12 @@ CONVENTION = Convention(
     },
     json_texts={
         "llm.invocation_parameters": {"model": "request_model", "model_name": "request_model"},
-        "metadata": {"session_id": "conversation_id", "thread_id": "conversation_id", "user_id": "user_id"},
+        "metadata": {
+            "session_id": "conversation_id",
+            "thread_id": "conversation_id",
+            "user_id": "user_id",
+            "lc_agent_name": "agent",  # written by LangChain's create_agent
+        },
     },
     first_token_events=("First Token Stream Event",),
 )
