@@ -22,6 +22,10 @@ SPANS: Final = "spans"
 TRACES: Final = "traces"
 OBSERVATIONS: Final = "observations"
 DROPS: Final = "drops"
+POINTS: Final = "points"
+SIGHTINGS: Final = "sightings"
+INCIDENTS: Final = "incidents"
+CHANGES: Final = "changes"
 CHECKPOINTS: Final = "checkpoints"
 """Assembler state, newest record wins; see `detectors.traces.checkpoint`."""
 DEAD_LETTERS: Final = "dead_letters"
@@ -188,7 +192,83 @@ DROP: Final = _schema(
     ("version", _I64, False),
 )
 
-SCHEMAS: Final = {SPANS: SPAN, TRACES: TRACE, OBSERVATIONS: OBSERVATION, DROPS: DROP}
+POINT: Final = _schema(
+    # One signal of one series in one window, as far as one batch of traces knows it: points of the same key add up.
+    ("tenant", _S, False),
+    ("time", _TIME, False),  # start of the window, a multiple of POINT_WIDTH_NS
+    ("subject", _S, False),  # model (a model call), tool (a tool call), run (a trace)
+    ("agent", _S, False),  # the service where no agent is named
+    ("provider", _S, False),
+    ("model", _S, False),  # as asked for; the answered one where nothing was asked
+    ("tool", _S, False),
+    ("release", _S, False),
+    ("region", _S, False),
+    ("signal", _S, False),  # see detectors.windows.signals
+    ("n", _F64, False),  # trials, measurements or events
+    ("total", _F64, False),  # how many trials were hits, or the sum of the natural logarithms of the measurements
+    ("squares", _F64, False),  # the sum of the squares of those logarithms; 0 for hits
+    ("bucket", pa.list_(pa.int16()), False),  # log buckets of the measurements, ascending; see windows.histogram
+    ("bucket_count", pa.list_(_U32), False),
+)
+POINT_WIDTH_NS: Final = 10_000_000_000
+
+SIGHTING: Final = _schema(
+    # Something that an agent runs on was seen: the change ledger is made of these.
+    ("tenant", _S, False),
+    ("agent", _S, False),
+    ("attribute", _S, False),  # answered_model, fingerprint, prompt, tools, release, instrumentation
+    ("key", _S, False),  # what has this attribute: the model asked for, the scope's name, "" for the agent itself
+    ("value", _S, False),  # the value, or its hash where it is long
+    ("time", _TIME, False),  # start of the window
+    ("n", _F64, False),  # how often
+)
+
+CHANGE: Final = _schema(
+    ("id", _S, False),
+    ("tenant", _S, False),
+    ("agent", _S, False),
+    ("attribute", _S, False),
+    ("key", _S, False),
+    ("before", _S, False),
+    ("after", _S, False),
+    ("time", _TIME, False),  # first seen
+    ("effects", _S, False),  # a JSON list: signal, before, after, interval
+    ("version", _I64, False),
+)
+
+INCIDENT: Final = _schema(
+    ("id", _S, False),
+    ("tenant", _S, False),
+    ("kind", _S, False),
+    ("severity", _S, False),  # ticket, warning, critical
+    ("status", _S, False),  # open, acknowledged, silenced, resolved, false
+    ("provider", _S, False),
+    ("model", _S, False),
+    ("agent", _S, False),
+    ("tool", _S, False),
+    ("release", _S, False),
+    ("region", _S, False),
+    ("opened_at", _TIME, False),
+    ("started_at", _TIME, False),
+    ("resolved_at", _TIME, True),
+    ("signals", _S, False),  # a JSON list of what was measured: signal, observed, expected, evidence, since
+    ("causes", _S, False),  # a JSON list, likeliest first
+    ("runs", _F64, False),  # blast radius so far
+    ("cost_usd", _F64, False),
+    ("summary", _S, False),
+    ("version", _I64, False),
+)
+
+SCHEMAS: Final = {
+    SPANS: SPAN,
+    TRACES: TRACE,
+    OBSERVATIONS: OBSERVATION,
+    DROPS: DROP,
+    POINTS: POINT,
+    SIGHTINGS: SIGHTING,
+    CHANGES: CHANGE,
+    INCIDENTS: INCIDENT,
+}
 """The topics that end in a table, and what their records hold."""
 
 IPC_OPTIONS: Final = pa.ipc.IpcWriteOptions(compression=pa.Codec("lz4"))

@@ -75,6 +75,19 @@ class Assembly(BaseModel):
     max_trace_spans: int = Field(20_000, description="Most spans of one trace; the rest is dropped and counted.")
 
 
+class Detection(BaseModel):
+    """The fleet's statistics, and the promise about false pages."""
+
+    false_pages_per_week: float = Field(1.0, gt=0, description="False pages that the whole fleet may cost in a week.")
+    lateness_s: float = Field(60.0, ge=0, description="How long a window waits for runs that end late.")
+    half_life_h: float = Field(6.0, gt=0, description="Memory of what is normal.")
+    guard_h: float = Field(2.0, gt=0, description="The newest data that do not yet count as normal.")
+    margin: float = Field(0.25, ge=0, description="A failure rate up to this much above normal never pages.")
+    group_margin: float = Field(0.4, ge=0, description="The same, for series that are watched together.")
+    tolerance: float = Field(0.1, ge=0, description="A latency, speed or size up to this much off never pages.")
+    max_series: int = Field(50_000, gt=0, description="Most series; what comes beyond is counted under `other`.")
+
+
 class Dashboard(BaseModel):
     """The dashboard."""
 
@@ -108,6 +121,7 @@ class Settings(BaseSettings):
     eventlog: EventLogSettings = EventLogSettings()
     store: Store = Store()
     assembly: Assembly = Assembly()
+    detection: Detection = Detection()
     dashboard: Dashboard = Dashboard()
     prices: Prices = Prices()
     telemetry: SelfTelemetry = SelfTelemetry()

@@ -1,0 +1,1 @@
+"""Judged traces become points (one signal of one series in one window), and points become closed minutes."""
