@@ -110,8 +110,9 @@ class Worker:
         while self._read and self._read[0].sequence < base:
             self._read.popleft()
         offsets = self._read[0].offsets if self._read else dict(self._next)
-        read_until = {topic: next_ for (topic, _), next_ in self._next.items()}
-        value = checkpoint.encode(assembler.snapshot(base), read_until)
+        read_until = Counter({topic: next_ for (topic, _), next_ in self._next.items()})
+        # Killed while it reads again, it still knows how far the process before it had come.
+        value = checkpoint.encode(assembler.snapshot(base), dict(read_until | Counter(self._replay_until)))
         outputs = {records.CHECKPOINTS: [NewRecord(value=value, timestamp_ns=now_ns)]}
         if drops := self._drop_rows(now_ns):
             outputs[records.DROPS] = drops

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
 from dimwatch import records
 from dimwatch.app.worker import GROUP, SOURCES, Worker
@@ -151,3 +152,25 @@ def test_log_events_of_nobody_are_counted_and_do_not_hold_the_offsets_back() -> 
     site.receive(Export(START, "logs", "nobody", 1, logs.SerializeToString()))
     assert dropped(site.end()) == {("logs", "content_without_span"): 1}
     assert all(lag.records == 0 for lag in site.log.consumer(GROUP, SOURCES).lag().values())
+
+
+def test_a_kill_while_the_log_is_read_again_counts_no_drop_twice() -> None:
+    site = Site()
+    spans = ExportTraceServiceRequest()
+    spans.resource_spans.add().scope_spans.add().spans.add(
+        trace_id=b"t" * 16,
+        span_id=b"s" * 8,
+        parent_span_id=b"p" * 8,
+        start_time_unix_nano=START,
+        end_time_unix_nano=START,
+    )
+    site.receive(Export(START, "traces", "open", 1, spans.SerializeToString()))  # it holds the offsets back
+    site.log.append({records.OTLP_SPANS: [NewRecord(b"\x0a\xff", START + 1) for _ in range(600)]})
+    site.step()
+    site.clock.advance_to(START + 3 * NS_PER_SECOND)
+    site.step()
+    for _ in range(2):
+        site.kill()
+        assert site.worker.step(0.0) < 600  # a part of it, and a checkpoint
+    site.kill()
+    assert dropped(site.end()) == {("requests", "malformed"): 600}
