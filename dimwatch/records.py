@@ -24,6 +24,11 @@ OBSERVATIONS: Final = "observations"
 DROPS: Final = "drops"
 POINTS: Final = "points"
 SIGHTINGS: Final = "sightings"
+"""What workers say of windows, in parts that add up, and only the fleet stage reads. Each record of `points` tells how
+far its worker has judged, see HEADER_SOURCE; one without rows is a heartbeat."""
+WINDOWS: Final = "windows"
+WINDOW_SIGHTINGS: Final = "window_sightings"
+"""The same of closed windows, whole: what ends in the tables."""
 INCIDENTS: Final = "incidents"
 CHANGES: Final = "changes"
 CHECKPOINTS: Final = "checkpoints"
@@ -33,6 +38,9 @@ DEAD_LETTERS: Final = "dead_letters"
 
 HEADER_TENANT: Final = "tenant"
 HEADER_REASON: Final = "reason"
+HEADER_SOURCE: Final = "source"
+"""On `points`: the worker whose points these are. The record's timestamp is its watermark: the record time up to which
+every trace that was over has been judged, with its points in this record or an earlier one."""
 
 SCHEMA_VERSION: Final = 1
 
@@ -212,6 +220,13 @@ POINT: Final = _schema(
 )
 POINT_WIDTH_NS: Final = 10_000_000_000
 
+WINDOW: Final = _schema(
+    # A closed window: the sum of its points. The same key is the same row, whoever writes it again.
+    *((field.name, field.type, field.nullable) for field in POINT),
+    ("width_s", _U32, False),  # 10, 60 or 3600
+)
+WINDOW_WIDTHS_S: Final = (10, 60, 3600)
+
 SIGHTING: Final = _schema(
     # Something that an agent runs on was seen: the change ledger is made of these.
     ("tenant", _S, False),
@@ -264,8 +279,8 @@ SCHEMAS: Final = {
     TRACES: TRACE,
     OBSERVATIONS: OBSERVATION,
     DROPS: DROP,
-    POINTS: POINT,
-    SIGHTINGS: SIGHTING,
+    WINDOWS: WINDOW,
+    WINDOW_SIGHTINGS: SIGHTING,
     CHANGES: CHANGE,
     INCIDENTS: INCIDENT,
 }

@@ -34,6 +34,8 @@ TRIMMED: Final = (
     records.OTLP_LOGS,
     records.OTLP_METRICS,
     *records.SCHEMAS,
+    records.POINTS,
+    records.SIGHTINGS,
     records.DEAD_LETTERS,
 )
 """Topics under retention. `checkpoints` is not: its newest record counts however old it is."""

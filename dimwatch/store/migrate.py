@@ -30,8 +30,19 @@ ENGINE = MergeTree ORDER BY number
 SETTINGS fsync_after_insert = 1, fsync_part_directory = 1, min_rows_to_fsync_after_merge = 1
 """
 
-KEPT_TIMES: Final = {"span_versions": 1, "trace_versions": 3, "observation_versions": 3, "drop_versions": 3}
+KEPT_TIMES: Final = {
+    "span_versions": 1,
+    "trace_versions": 3,
+    "observation_versions": 3,
+    "drop_versions": 3,
+    "sighting_versions": 3,
+    "change_versions": 13,
+    "incident_versions": 13,
+}
 """How many times `keep_days` each table is kept."""
+KEPT_FINE_DAYS: Final = 2
+KEPT_HOURS_TIMES: Final = 13
+"""Windows: those of seconds for two days, of a minute for `keep_days`, of an hour for so many times that."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,18 +102,26 @@ def migrate(execute: Execute, store: Store) -> list[str]:
             f" SELECT {migration.number}, '{migration.name}', '{migration.checksum}'"
         )
         done.append(migration.name)
-    for table, times in KEPT_TIMES.items():
-        _keep(execute, table, store.keep_days * times)
+    for table, rule in retention(store).items():
+        _keep(execute, table, rule)
     return done
 
 
-def _keep(execute: Execute, table: str, days: int) -> None:
+def retention(store: Store) -> dict[str, str]:
+    """The TTL clause of each table."""
+    rules = {table: f"inserted_at + toIntervalDay({store.keep_days * times})" for table, times in KEPT_TIMES.items()}
+    rules["window_versions"] = (
+        f"inserted_at + toIntervalDay({KEPT_FINE_DAYS}) WHERE width_s < 60,"
+        f" inserted_at + toIntervalDay({store.keep_days}) WHERE (width_s >= 60) AND (width_s < 3600),"
+        f" inserted_at + toIntervalDay({store.keep_days * KEPT_HOURS_TIMES}) WHERE width_s >= 3600"
+    )
+    return rules
+
+
+def _keep(execute: Execute, table: str, rule: str) -> None:
     definition = execute(
         f"SELECT create_table_query FROM system.tables WHERE database = currentDatabase() AND name = '{table}'"
     )
-    if f"toIntervalDay({days})" not in definition:
+    if f"TTL {rule} SETTINGS" not in definition:
         # Applies to parts as they merge; rewriting all of them at once would stop the inserts.
-        execute(
-            f"ALTER TABLE {table} MODIFY TTL inserted_at + INTERVAL {days} DAY"
-            " SETTINGS materialize_ttl_after_modify = 0"
-        )
+        execute(f"ALTER TABLE {table} MODIFY TTL {rule} SETTINGS materialize_ttl_after_modify = 0")

@@ -34,7 +34,13 @@ TABLES: Final = {
     records.TRACES: "trace_versions",
     records.OBSERVATIONS: "observation_versions",
     records.DROPS: "drop_versions",
+    records.WINDOWS: "window_versions",
+    records.WINDOW_SIGHTINGS: "sighting_versions",
+    records.CHANGES: "change_versions",
+    records.INCIDENTS: "incident_versions",
 }
+VIEWS: Final = {topic: f"{table.removesuffix('_versions')}s" for topic, table in TABLES.items()}
+"""What people read: each row once."""
 
 _log = structlog.get_logger()
 
