@@ -192,7 +192,10 @@ def _opens(settings: Settings) -> Finding:
         return Finding("store", "warn", f"does not open within {_STORE_OPEN_S:.0f} s", "see its log while it starts")
     except subprocess.CalledProcessError as error:
         reason = error.stderr.decode(errors="replace").strip().splitlines()[-1:] or [f"status {error.returncode}"]
-        remedy = f"move {settings.store_path} away; what the eventlog still has is stored anew"
+        remedy = (
+            f"put back a backup of all of {settings.data}; or move {settings.store_path} away and start: what the "
+            f"eventlog still keeps ({settings.eventlog.keep_hours:g} h, less when it was full) is stored again"
+        )
         return Finding("store", "fail", f"can not be opened: {reason[0][:300]}", remedy)
     return Finding("store", "ok", "opens")
 

@@ -15,6 +15,7 @@ import uvicorn
 from dimwatch import records
 from dimwatch.clock import Clock, SystemClock
 from dimwatch.errors import DimwatchError, PermanentError, RetryableError
+from dimwatch.eventlog import open_eventlog
 from dimwatch.eventlog.base import EventLog
 from dimwatch.eventlog.sqlite import SqliteEventLog
 from dimwatch.settings import MIB, Settings
@@ -22,7 +23,7 @@ from dimwatch.store.access import ensure_token
 from dimwatch.store.engine import Engine, EngineError, quote_identifier
 from dimwatch.store.migrate import migrate
 from dimwatch.store.server import StoreServer
-from dimwatch.store.sink import Sink
+from dimwatch.store.sink import GROUP, TABLES, Sink
 from dimwatch.store.target import EngineTarget
 
 ENGINE_MEMORY: Final = 4096 * MIB
@@ -76,11 +77,28 @@ def _migrate(engine: Engine, settings: Settings) -> None:
         try:
             session.run(f"CREATE DATABASE IF NOT EXISTS {quote_identifier(settings.store.database)}")
             session.use(settings.store.database)
+            if not session.run("SHOW TABLES").data:
+                _take_over_again(settings)
             applied = migrate(lambda sql: session.run(sql).data.decode(), settings.store)
         except EngineError as error:
             raise PermanentError(f"the database cannot be migrated: {error}") from error
     if applied:
         _log.info("migrations applied", names=applied)
+
+
+def _take_over_again(settings: Settings) -> None:
+    """Set the sink back to the oldest records that the eventlog keeps: a new database holds nothing of them.
+
+    Before the first migration, so that a crash in between can not leave it out.
+    """
+    eventlog = open_eventlog(settings)
+    try:
+        consumer = eventlog.consumer(GROUP, list(TABLES))
+        if committed := consumer.committed():
+            consumer.commit(dict.fromkeys(committed, 0))
+            _log.warning("the database is new: what the eventlog still keeps is stored again")
+    finally:
+        eventlog.close()
 
 
 def _listen(settings: Settings) -> socket.socket:

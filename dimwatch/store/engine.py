@@ -169,7 +169,7 @@ class Engine:
     """The engine over one folder. Safe to share between threads; sessions are not."""
 
     def __init__(self, path: Path, max_memory_bytes: int) -> None:
-        path.mkdir(parents=True, exist_ok=True)
+        path.mkdir(parents=True, exist_ok=True, mode=0o700)  # it holds what people said to agents
         native = import_module("chdb._chdb")
         self._connect: Callable[[str], Any] = native.connect
         self._dsn = (

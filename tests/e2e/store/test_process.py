@@ -16,6 +16,7 @@ import pyarrow as pa
 import pytest
 
 from dimwatch import records
+from dimwatch.clock import SystemClock
 from dimwatch.errors import RetryableError
 from dimwatch.eventlog.base import NewRecord
 from dimwatch.eventlog.sqlite import SqliteEventLog
@@ -146,9 +147,25 @@ def test_a_record_is_visible_within_a_second(process: Process) -> None:
 def test_sigterm_drains_and_ends_well(process: Process) -> None:
     process.start()
     assert token_path(process.settings).stat().st_mode & 0o777 == 0o600
+    assert process.settings.store_path.stat().st_mode & 0o777 == 0o700
     status, logged = process.end(signal.SIGTERM)
     assert status == 0, logged
     assert "Traceback" not in logged
+
+
+def test_a_new_store_takes_over_again_what_the_eventlog_still_keeps(process: Process) -> None:
+    process.start()
+    eventlog = SqliteEventLog(process.settings.eventlog_path, max_bytes=1 << 30)
+    reader = StoreClient(process.settings)
+    now_ns = SystemClock().now_ns()
+    eventlog.append({records.DROPS: [NewRecord(records.encode(drop_rows(str(n))), now_ns) for n in range(20)]})
+    wait_for(reader, "SELECT count() FROM drops", 20)
+    process.end(signal.SIGTERM)
+    process.settings.store_path.rename(process.settings.data / "damaged")
+    process.start()
+    wait_for(reader, "SELECT count() FROM drops", 20)
+    reader.close()
+    eventlog.close()
 
 
 def test_a_second_store_on_the_same_folder_says_so(process: Process) -> None:

@@ -98,6 +98,7 @@ def test_a_store_that_can_not_be_opened_is_found(resolved: Resolved) -> None:
     (finding,) = bad(doctor.store(resolved.settings))
     assert finding.verdict == "fail"
     assert "can not be opened" in finding.detail
+    assert "stored again" in finding.remedy
 
 
 def test_listening_to_the_world_without_a_token_is_found(resolved: Resolved) -> None:
