@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import cached_property
-from typing import Final
+from typing import Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -36,6 +36,17 @@ def id_numbers(ids: pa.Array) -> npt.NDArray[np.uint64]:
         number = (number << np.uint64(4)) | _HEX[digits[:, position]]
     numbers[valid] = number
     return numbers
+
+
+class Nests(NamedTuple):
+    """Model spans by nest."""
+
+    rows: Rows
+    """Every model span."""
+    top: Rows
+    """By each of them, the outermost span of its nest."""
+    several: Mask
+    """By each of them, whether its nest is around several calls, and so is no call itself."""
 
 
 class TraceBatch:
@@ -197,15 +208,16 @@ class TraceBatch:
         tells = 2 * self.present("output_tokens").astype(np.int8) + self.present("input_tokens").astype(np.int8)
         return self._one_of_each_nest(tells) | embeddings
 
-    def _one_of_each_nest(self, score: npt.NDArray[np.int8]) -> Mask:
-        """Of model spans that nest one in one, the one with the highest score, the innermost among equals."""
+    @cached_property
+    def nests(self) -> Nests:
+        """Model spans that nest one in one are one nest: one model call, told several times."""
         calls = self.kind("llm")
         rows = np.flatnonzero(calls)
         outer = np.full(len(self), NONE, dtype=np.int64)
         outer[rows] = self.ancestor(rows, calls, depth=4)
         nested = rows[outer[rows] != NONE]
         if not len(nested):
-            return calls
+            return Nests(rows, rows, np.zeros(len(rows), dtype=np.bool_))
         inside = np.bincount(outer[nested], minlength=len(self))
         alone = np.zeros(len(self), dtype=np.bool_)
         alone[nested] = inside[outer[nested]] == 1
@@ -215,11 +227,16 @@ class TraceBatch:
         # A wrapper around several calls, and what wraps it, is no call.
         wrappers = np.zeros(len(self), dtype=np.bool_)
         wrappers[top[inside[rows] > 1]] = True
+        return Nests(rows, top, wrappers[top])
+
+    def _one_of_each_nest(self, score: npt.NDArray[np.int8]) -> Mask:
+        """Of model spans that nest one in one, the one with the highest score, the innermost among equals."""
+        rows, top, several = self.nests
+        rows, top = rows[~several], top[~several]
         order = np.lexsort((rows, score[rows], top))
-        last = np.append(top[order][1:] != top[order][:-1], True)
-        chosen = rows[order[last]]
+        last = np.append(top[order][1:] != top[order][:-1], True) if len(order) else order
         result = np.zeros(len(self), dtype=np.bool_)
-        result[chosen[~wrappers[top[order[last]]]]] = True
+        result[rows[order[last]]] = True
         return result
 
     @cached_property
