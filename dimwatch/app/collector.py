@@ -25,7 +25,7 @@ from ingest.otlp.receiver_http import HttpReceiver
 GRACE_S: Final = 6.0
 """How long requests in flight may take after SIGTERM."""
 
-_REPORT_S: Final = 10.0
+_TIDY_S: Final = 10.0
 
 _log = structlog.get_logger()
 
@@ -66,25 +66,25 @@ async def serving(settings: Settings, eventlog: EventLog, clock: Clock) -> Async
     intake = Intake(eventlog, settings, clock)
     http, grpc = HttpReceiver(intake, receiver), GrpcReceiver(intake, receiver)
     listener = _bind(receiver.host, receiver.http_port)
-    reports: asyncio.Task[None] | None = None
+    tidying: asyncio.Task[None] | None = None
     try:
         grpc_port = await _start_grpc(grpc, receiver)
         http_port = listener.getsockname()[1]
         await http.start(listener)
-        reports = asyncio.create_task(_report(intake))
+        tidying = asyncio.create_task(_tidy(intake))
         yield Doors(grpc_port, http_port)
     finally:
-        if reports is not None:
-            reports.cancel()
+        if tidying is not None:
+            tidying.cancel()
         await asyncio.gather(http.stop(GRACE_S), grpc.stop(GRACE_S))
         listener.close()
         await asyncio.to_thread(intake.close)
 
 
-async def _report(intake: Intake) -> None:
+async def _tidy(intake: Intake) -> None:
     while True:
-        await asyncio.sleep(_REPORT_S)
-        await asyncio.to_thread(intake.report_refused)
+        await asyncio.sleep(_TIDY_S)
+        await asyncio.to_thread(intake.tidy)
 
 
 def check_exposure(receiver: Receiver) -> None:

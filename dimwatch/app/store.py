@@ -33,13 +33,15 @@ DRAIN_S: Final = 10.0
 TRIMMED: Final = (
     records.OTLP_SPANS,
     records.OTLP_LOGS,
-    records.OTLP_METRICS,
     *records.SCHEMAS,
     records.POINTS,
     records.SIGHTINGS,
     records.DEAD_LETTERS,
 )
-"""Topics under retention. `checkpoints` is not: its newest record counts however old it is."""
+"""Topics under retention. `checkpoints` is not: its newest record counts however old it is; nor are metrics, which the
+collector bounds by itself."""
+DEAD_LETTERS_SHARE: Final = 16
+"""Only people read dead letters, so that they get that part of the eventlog. They were counted as drops already."""
 
 _log = structlog.get_logger()
 
@@ -159,8 +161,11 @@ def _trim(eventlog: EventLog, settings: Settings, clock: Clock) -> None:
     keep_ns = int(settings.eventlog.keep_hours * 3600e9)
     try:
         for topic in TRIMMED:
-            # No bound by bytes: that would remove unread records, and the eventlog makes room by itself.
-            eventlog.trim(topic, keep_ns=keep_ns, keep_bytes=sys.maxsize, now_ns=clock.now_ns())
+            # Where somebody reads, no bound by bytes: that would remove unread records, and the eventlog makes room by
+            # itself.
+            unread = topic == records.DEAD_LETTERS
+            keep_bytes = int(settings.eventlog.max_bytes) // DEAD_LETTERS_SHARE if unread else sys.maxsize
+            eventlog.trim(topic, keep_ns=keep_ns, keep_bytes=keep_bytes, now_ns=clock.now_ns())
     except RetryableError as error:
         _log.warning("the eventlog could not be trimmed now", error=str(error))
 

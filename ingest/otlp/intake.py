@@ -12,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Final
 
+import structlog
 import xxhash
 
 from dimwatch import records, telemetry
@@ -25,7 +26,7 @@ from ingest.otlp.failures import Failure, failure_of
 from ingest.otlp.gate import Gate, Hold
 from ingest.otlp.json_codec import to_protobuf
 from ingest.otlp.refusals import TooLargeError, UnauthenticatedError
-from ingest.otlp.signals import Signal
+from ingest.otlp.signals import METRICS, Signal
 from ingest.redaction import Redactor
 
 STAGE: Final = "receiver"
@@ -39,6 +40,10 @@ _APPEND_THREADS: Final = 16  # they wait for the disk, together
 _MAX_LARGE: Final = 16
 _JSON_SHARE: Final = 4
 """JSON takes several times the memory of protobuf, so it gets that part of the size."""
+_METRICS_SHARE: Final = 16
+"""Metrics are kept for whoever will read them; as long as nobody does, they get that part of the eventlog."""
+
+_log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +73,8 @@ class Intake:
     def __init__(self, eventlog: EventLog, settings: Settings, clock: Clock) -> None:
         self._eventlog = eventlog
         self._receiver = settings.receiver
+        self._keep_metrics_ns = int(settings.eventlog.keep_hours * 3600e9)
+        self._keep_metrics_bytes = int(settings.eventlog.max_bytes) // _METRICS_SHARE
         self._clock = clock
         self._redactor = Redactor() if settings.redaction.enabled else None
         self._limit = int(settings.receiver.max_decompressed)
@@ -78,8 +85,9 @@ class Intake:
         self._large = ThreadPoolExecutor(1, thread_name_prefix="intake-large")
         self._appends = ThreadPoolExecutor(_APPEND_THREADS, thread_name_prefix="append")
         self._in_large = 0
-        self._refused: Counter[str] = Counter()
-        self._refused_lock = threading.Lock()
+        self._dropped: Counter[str] = Counter()
+        """Whole requests by reason, since the last report."""
+        self._dropped_lock = threading.Lock()
 
     def authenticate(self, authorization: str) -> None:
         """Check the Authorization header. Raises UnauthenticatedError."""
@@ -154,11 +162,11 @@ class Intake:
         return Answer(admitted.rejected, admitted.explanation())
 
     def close(self) -> None:
-        """Wait for what is in flight, and report what was refused."""
+        """Wait for what is in flight, and report what was dropped."""
         self._small.shutdown()
         self._large.shutdown()
         self._appends.shutdown()
-        self.report_refused()
+        self.tidy()
 
     def count(self, signal: Signal | None, transport: str, error: Exception | None) -> Failure | None:
         """Count the outcome of a request; return the failure if it is one."""
@@ -169,24 +177,40 @@ class Intake:
         if error is not None and failure is not None and failure.http != 500:
             _let_go(error)
         if failure is not None and failure.retry_after_s is None:
-            telemetry.DROPPED.labels(STAGE, REQUESTS, failure.reason).inc()
-            with self._refused_lock:
-                self._refused[failure.reason] += 1
+            self._drop(failure.reason)
         return failure
 
-    def report_refused(self) -> None:
-        """Put the number of refused requests since the last call on the `drops` topic; to be called regularly."""
-        with self._refused_lock:
-            refused, self._refused = self._refused, Counter()
-        if not refused:
-            return
-        now_ns = self._clock.now_ns()
-        dropped = Counter({(REQUESTS, reason): count for reason, count in refused.items()})
+    def _drop(self, reason: str, count: int = 1) -> None:
+        telemetry.DROPPED.labels(STAGE, REQUESTS, reason).inc(count)
+        with self._dropped_lock:
+            self._dropped[reason] += count
+
+    def tidy(self) -> None:
+        """Keep unread metrics within their bounds, and put the requests that were dropped since the last call on the
+        `drops` topic; to be called regularly."""
         try:
-            self._eventlog.append({records.DROPS: [_drops(dropped, f"{os.getpid()}-{now_ns}", now_ns)]})
+            # A full log gives up what everybody has read, so that metrics, which nobody reads, would fill it for good.
+            now_ns = self._clock.now_ns()
+            keep_ns, keep_bytes = self._keep_metrics_ns, self._keep_metrics_bytes
+            removed = self._eventlog.trim(METRICS.topic, keep_ns=keep_ns, keep_bytes=keep_bytes, now_ns=now_ns)
+            if removed:
+                self._drop("metrics_not_read", removed)
+            self._report(now_ns)
+        except DimwatchError as error:
+            _log.warning("drops are told later", error=str(error))
+
+    def _report(self, now_ns: int) -> None:
+        with self._dropped_lock:
+            dropped, self._dropped = self._dropped, Counter()
+        if not dropped:
+            return
+        counts = Counter({(REQUESTS, reason): count for reason, count in dropped.items()})
+        try:
+            self._eventlog.append({records.DROPS: [_drops(counts, f"{os.getpid()}-{now_ns}", now_ns)]})
         except DimwatchError:
-            with self._refused_lock:
-                self._refused.update(refused)  # the eventlog is full: tell it later
+            with self._dropped_lock:
+                self._dropped.update(dropped)
+            raise
 
 
 def _let_go(error: BaseException) -> None:

@@ -21,17 +21,24 @@ import pytest
 import zstandard
 from google.rpc.error_details_pb2 import BadRequest, RetryInfo
 from google.rpc.status_pb2 import Status
+from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
     ExportTraceServiceRequest,
     ExportTraceServiceResponse,
 )
+from pydantic import ByteSize
 
 from dimwatch import records
-from dimwatch.app.collector import check_exposure
+from dimwatch.app.collector import Doors, check_exposure
+from dimwatch.clock import SystemClock
 from dimwatch.errors import BackpressureError, PermanentError, RetryableError
 from dimwatch.eventlog.base import Batch
 from dimwatch.eventlog.memory import MemoryEventLog
-from dimwatch.settings import Receiver
+from dimwatch.eventlog.sqlite import SqliteEventLog
+from dimwatch.settings import EventLogSettings, Receiver, Settings
+from ingest.otlp.intake import Intake
+from ingest.otlp.signals import METRICS, TRACES
+from tests.unit.ingest.otlp.conftest import Collector
 
 PROTOBUF = {"content-type": "application/x-protobuf"}
 JSON = {"content-type": "application/json"}
@@ -284,6 +291,30 @@ def test_refused_requests_are_on_the_drops_topic_once_it_closes(serve: Any) -> N
         call_error(collector, b"\xff" * 40)
         post(collector, b"", {"content-type": "text/plain"})
     assert collector.drops() == {("requests", "malformed"): 2, ("requests", "unsupported"): 1}
+
+
+def test_metrics_that_nobody_reads_do_not_keep_spans_out(tmp_path: Path, make_request: Any) -> None:
+    settings = Settings(data=tmp_path, eventlog=EventLogSettings(max_bytes=ByteSize(4 * MIB)))
+    log = SqliteEventLog(settings.eventlog_path, max_bytes=settings.eventlog.max_bytes)
+    intake = Intake(log, settings, SystemClock())
+    spans = make_request(1, os.urandom(64_000).hex()).SerializeToString()
+    sent = 0
+    with contextlib.suppress(BackpressureError):
+        while sent < 1_000:
+            request = ExportMetricsServiceRequest()
+            metric = request.resource_metrics.add().scope_metrics.add().metrics.add(name="noise")
+            metric.gauge.data_points.add(as_int=1)
+            metric.description = os.urandom(32_000).hex()
+            intake.store(request.SerializeToString(), METRICS, json=False)
+            sent += 1
+    with pytest.raises(BackpressureError):
+        intake.store(spans, TRACES, json=False)
+    intake.tidy()
+    intake.store(spans, TRACES, json=False)
+    collector = Collector(Doors(0, 0), log)
+    assert collector.drops() == {("requests", "metrics_not_read"): sent - len(collector.stored(records.OTLP_METRICS))}
+    intake.close()
+    log.close()
 
 
 def connect(collector: Any) -> socket.socket:
