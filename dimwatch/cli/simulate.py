@@ -6,7 +6,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -24,6 +24,7 @@ from dimwatch.simulate.export import Export
 from dimwatch.simulate.faults import DEFAULT_SHARES
 from dimwatch.simulate.fleet import Fleet
 from dimwatch.simulate.models import MODELS, NS, PROVIDERS
+from dimwatch.simulate.scenario import PLACES, Kind
 from dimwatch.simulate.send import Delivery, GrpcSender, HttpSender
 
 _REPORT_S: Final = 30.0
@@ -32,7 +33,8 @@ _REPORT_S: Final = 30.0
 
 @click.command(
     epilog=f"Faults: {', '.join(DEFAULT_SHARES)}. Providers: {', '.join(PROVIDERS)}. "
-    f"Models: {', '.join(model.name for model in MODELS)}."
+    f"Models: {', '.join(model.name for model in MODELS)}. "
+    f"Effects: {', '.join(f'{kind} (of a {place})' for kind, place in PLACES.items())}."
 )
 @click.option("--endpoint", help="OTLP endpoint. Default: http://127.0.0.1:4318, with --grpc 127.0.0.1:4317.")
 @click.option("--grpc", is_flag=True, help="Send by gRPC instead of HTTP.")
@@ -45,6 +47,7 @@ _REPORT_S: Final = 30.0
 @click.option("--brownout", multiple=True, metavar="PROVIDER@START+LENGTH", help="A provider turns slow.")
 @click.option("--model-change", multiple=True, metavar="MODEL=ANSWERED@START", help="Another model answers.")
 @click.option("--empty-tool", multiple=True, metavar="TOOL@START+LENGTH", help="A tool finds nothing.")
+@click.option("--effect", "effects", multiple=True, metavar="KIND:WHERE@START+LENGTH", help="Something happens.")
 @click.option("--labels", type=click.Path(path_type=Path, dir_okay=False), help="Write the truth, JSON lines.")
 @click.option("--out", type=click.Path(path_type=Path, file_okay=False), help="Write .pb files, send nothing.")
 def simulate(
@@ -59,6 +62,7 @@ def simulate(
     brownout: tuple[str, ...],
     model_change: tuple[str, ...],
     empty_tool: tuple[str, ...],
+    effects: tuple[str, ...],
     labels: Path | None,
     out: Path | None,
 ) -> None:
@@ -75,6 +79,7 @@ def simulate(
       dimwatch simulate --since 6h --duration 6h              the history alone
       dimwatch simulate --fault none --fault tool_loop=0.1    one fault in a tenth of all traces
       dimwatch simulate --brownout openai@2m+5m --empty-tool search_flights@10m
+      dimwatch simulate --effect outage:openai@10m+5m --effect silence:coding_agent@20m
       dimwatch simulate --duration 1h --out requests --labels truth.jsonl
     """
     clock = SystemClock()
@@ -87,7 +92,7 @@ def simulate(
             end,
             rate,
             options.fault_shares(faults),
-            options.scenario(start, brownout, model_change, empty_tool),
+            options.scenario(start, _all_effects(effects, brownout, model_change, empty_tool)),
         )
         with ExitStack() as stack:
             truth = stack.enter_context(labels.open("w")) if labels else None
@@ -99,6 +104,18 @@ def simulate(
                 _send(fleet, Delivery(sender), truth, clock, chosen)
     except (DimwatchError, OSError) as error:
         raise click.ClickException(str(error)) from error
+
+
+def _all_effects(
+    effects: Iterable[str], brownouts: Iterable[str], model_changes: Iterable[str], empty_tools: Iterable[str]
+) -> list[str]:
+    """The effects that have options of their own, too."""
+    return [
+        *effects,
+        *(f"{Kind.BROWNOUT}:{text}" for text in brownouts),
+        *(f"{Kind.MODEL_CHANGE}:{text}" for text in model_changes),
+        *(f"{Kind.EMPTY_TOOL}:{text}" for text in empty_tools),
+    ]
 
 
 def _write(fleet: Fleet, folder: Path, truth: TextIO | None) -> None:

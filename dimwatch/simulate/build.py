@@ -13,7 +13,7 @@ from dimwatch.simulate import faults
 from dimwatch.simulate.agents.base import Agent, Tool, string
 from dimwatch.simulate.models import NS, Failure, LanguageModel
 from dimwatch.simulate.runs import ModelCall, Run, ToolCall
-from dimwatch.simulate.scenario import BROWNOUT_FAILURES, BROWNOUT_SLOWDOWN, Scenario
+from dimwatch.simulate.scenario import MORE_TOKENS, RUNS, SLOWDOWN, SWALLOWED, TOOL_SLOWDOWN, TRUNCATED, Kind, Scenario
 
 _OVERHEAD_NS: Final = 4_000_000
 """What the framework itself needs between two steps."""
@@ -78,6 +78,9 @@ class _Builder:
         self.context_tokens = int(min(rng.lognormvariate(*agent.input_tokens), 120_000)) + 60
         self.touched: dict[str, None] = {}
         self.trouble = False
+        for kind, (name, share) in RUNS.items():
+            if self._touch(kind, agent.name) and rng.random() < share:
+                self.fault = name
 
     def build(self) -> Run:
         run, rng = self.run, self.rng
@@ -129,13 +132,15 @@ class _Builder:
     # Model calls
 
     def _call_model(self, output_tokens: int) -> ModelCall:
-        """A model call that succeeds, unless a brownout hits it; then it is retried, and may fail for good."""
+        """A model call that succeeds, unless its provider is in trouble; then it is retried, and may fail for good."""
         model = self.model
         for attempt in range(_ATTEMPTS):
             call = self._request(model, output_tokens)
-            if self.scenario.brownout(model.provider, call.start_ns):
-                self.touched["brownout"] = None
-                if self.rng.random() < BROWNOUT_FAILURES:
+            trouble = self.scenario.failing(model.provider, call.start_ns)
+            if trouble is not None:
+                kind, share = trouble
+                self.touched[kind] = None
+                if self.rng.random() < share:
                     self._break(call, self.rng.choice(model.failures))
                     self.now += int(NS * 2**attempt * self.rng.uniform(0.5, 1.5))
                     continue
@@ -146,13 +151,15 @@ class _Builder:
         raise _Stop(self.run.steps[-1].failure)
 
     def _request(self, model: LanguageModel, output_tokens: int) -> ModelCall:
+        if self._touch(Kind.REASONING, model.name):
+            output_tokens = int(output_tokens * MORE_TOKENS)
         first, total = model.latency(self.rng, output_tokens)
-        if self.scenario.brownout(model.provider, self.now):
-            first, total = int(first * BROWNOUT_SLOWDOWN), int(total * BROWNOUT_SLOWDOWN)
+        if self._touch(Kind.BROWNOUT, model.provider):
+            first, total = int(first * SLOWDOWN), int(total * SLOWDOWN)
         start = self.now + _OVERHEAD_NS
         answered = self.scenario.answered(model.name, start)
         if answered is not None:
-            self.touched["model_change"] = None
+            self.touched[Kind.MODEL_CHANGE] = None
             version_of_it = re.fullmatch(re.escape(model.name) + r"(-20[\d-]+)?", answered)
             hidden = "model_mismatch" in faults.HIDDEN.get(self.agent.convention, ())
             if not version_of_it and not hidden:
@@ -223,6 +230,8 @@ class _Builder:
         call = self._call_model(self._output_tokens())
         call.text = self.agent.answer(self.rng)
         fault = self.fault if self.fault in _ENDINGS else ""
+        if not fault and self._touch(Kind.TRUNCATION, self.model.name) and self.rng.random() < TRUNCATED:
+            fault = "truncated_output"
         if fault:
             self._happen(fault)
         if fault == "truncated_output":
@@ -259,7 +268,8 @@ class _Builder:
             tool = call.tool
             assert tool is not None
             call.start_ns = start
-            call.end_ns = start + int(self.rng.lognormvariate(log(tool.median_s), tool.sigma) * NS)
+            usual = self.rng.lognormvariate(log(tool.median_s), tool.sigma) * NS
+            call.end_ns = start + int(usual * (TOOL_SLOWDOWN if self._touch(Kind.SLOW_TOOL, tool.name) else 1))
             if self.agent.delegate is not None and tool.name == self.agent.delegate.name:
                 self._delegate(call)
             else:
@@ -268,10 +278,11 @@ class _Builder:
                     call.result = results[call.name]
                 else:
                     call.result = tool.result(self.rng, arguments)
-            if self.scenario.empty(tool.name, start):
+            if self._touch(Kind.EMPTY_TOOL, tool.name):
                 call.result = tool.empty
-                self.touched["empty_tool"] = None
                 self._happen("empty_tool_result", "scenario")
+            elif self._touch(Kind.SWALLOWED_ERRORS, tool.name) and self.rng.random() < SWALLOWED:
+                self._happen("silent_tool_failure", faults.fail_silently(self.rng, call))
             if spoil and not number:
                 variety = faults.TOOL_FAULTS[spoil](self.rng, call)
                 if self.fault == spoil:
@@ -321,6 +332,13 @@ class _Builder:
         self._happen("invalid_tool_call", faults.invalidate(self.rng, call))
         self.now = call.end_ns
         self._execute(self._ask([tool]))
+
+    def _touch(self, kind: Kind, where: str) -> bool:
+        """Whether an effect holds now; then the run is marked with it."""
+        active = self.scenario.active(kind, where, self.now + _OVERHEAD_NS)
+        if active:
+            self.touched[kind] = None
+        return active
 
     def _happen(self, fault: str, detail: str = "") -> None:
         """Note a fault that really happened, once."""

@@ -24,7 +24,7 @@ from dimwatch.simulate.export import SCHEDULE_DELAY_NS, Export, Queue
 from dimwatch.simulate.models import NS
 from dimwatch.simulate.rng import stream
 from dimwatch.simulate.runs import Run
-from dimwatch.simulate.scenario import Scenario
+from dimwatch.simulate.scenario import Kind, Scenario
 
 BLOCK_S: Final = 10
 """Length of the blocks in which the rate of an agent is constant."""
@@ -149,7 +149,7 @@ class Fleet:
         while elapsed < BLOCK_S:
             arrivals.append(begin + int(elapsed * NS))
             elapsed += rng.expovariate(rate)
-        return arrivals
+        return [at for at in arrivals if not self.scenario.active(Kind.SILENCE, agent.name, at)]
 
     def _run(self, agent: Agent, number: int, at: int, recent: list[tuple[str, str]]) -> Run:
         rng = stream(self.seed, "run", agent.service, number)

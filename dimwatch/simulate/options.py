@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Final
 
@@ -11,10 +11,16 @@ from dimwatch.errors import InvalidError
 from dimwatch.simulate.agents import FLEET
 from dimwatch.simulate.faults import DEFAULT_SHARES, shares
 from dimwatch.simulate.models import MODELS, NS, PROVIDERS
-from dimwatch.simulate.scenario import Brownout, Effect, EmptyTool, ModelChange, Scenario
+from dimwatch.simulate.scenario import PLACES, Effect, Kind, Scenario
 
 _UNITS: Final = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
 _FOR_EVER: Final = 1 << 62
+_NAMES: Final[Mapping[str, Collection[str]]] = {
+    "provider": PROVIDERS,
+    "model": [model.name for model in MODELS],
+    "tool": sorted({tool.name for agent in FLEET for tool in agent.tools}),
+    "agent": [agent.name for agent in FLEET],
+}
 
 
 def duration_ns(text: str) -> int:
@@ -51,25 +57,25 @@ def fault_shares(texts: Iterable[str]) -> dict[str, float]:
     return shares(changes)
 
 
-def scenario(
-    begin_ns: int, brownouts: Iterable[str], model_changes: Iterable[str], empty_tools: Iterable[str]
-) -> Scenario:
-    """Effects whose times count from the start of simulated time. Raises InvalidError."""
-    tools = {tool.name for agent in FLEET for tool in agent.tools}
-    effects: list[Effect] = []
-    for text in brownouts:
-        provider, start, end = _span(text, begin_ns)
-        effects.append(Brownout(_known("provider", provider, PROVIDERS), start, end))
-    for text in model_changes:
-        names, start, _ = _span(text, begin_ns)
-        model, _, answered = names.partition("=")
+def scenario(begin_ns: int, effects: Iterable[str]) -> Scenario:
+    """Effects as `kind:where@start+length`, for example `brownout:openai@2m+5m`; a model change names what answers,
+    as `model_change:gpt-4.1=gpt-4.1-nano@5m`. Times count from the start of simulated time. Raises InvalidError.
+    """
+    return Scenario(tuple(_effect(text, begin_ns) for text in effects))
+
+
+def _effect(text: str, begin_ns: int) -> Effect:
+    kind, _, what = text.partition(":")
+    if kind not in set(Kind):
+        raise InvalidError(f"unknown effect {kind!r}; there are {', '.join(Kind)}, as in brownout:openai@2m+5m")
+    where, start, end = _span(what, begin_ns)
+    answered = ""
+    if kind == Kind.MODEL_CHANGE:
+        where, _, answered = where.partition("=")
         if not answered:
-            raise InvalidError(f"{text!r} is not a model change; write for example gpt-4.1=gpt-4.1-nano@5m")
-        effects.append(ModelChange(_known("model", model, [model.name for model in MODELS]), answered, start))
-    for text in empty_tools:
-        tool, start, end = _span(text, begin_ns)
-        effects.append(EmptyTool(_known("tool", tool, sorted(tools)), start, end))
-    return Scenario(tuple(effects))
+            raise InvalidError(f"{what!r} is not a model change; write for example gpt-4.1=gpt-4.1-nano@5m")
+    place = PLACES[Kind(kind)]
+    return Effect(Kind(kind), _known(place, where, _NAMES[place]), start, end, answered)
 
 
 def _span(text: str, begin_ns: int) -> tuple[str, int, int]:

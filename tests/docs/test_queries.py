@@ -88,7 +88,7 @@ def _fleet() -> Iterator[Output]:
     end = SystemClock().now_ns()
     start = end - 900 * NS_PER_SECOND
     pipeline = Pipeline(Settings(data=Path("unused")))
-    fleet = Fleet(7, start, end, 0.5, dict(DEFAULT_SHARES), scenario(start, (), (), ()))
+    fleet = Fleet(7, start, end, 0.5, dict(DEFAULT_SHARES), scenario(start, ()))
     held: dict[str, list[Request]] = {"traces": [], "logs": []}
     for number, export in enumerate(fleet.requests()):
         held[export.signal].append(Request(export.body, export.due_ns))

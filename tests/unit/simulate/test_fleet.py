@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable, Iterable
 
 import orjson
 import pytest
@@ -19,6 +20,8 @@ from dimwatch.simulate.faults import DEFAULT_SHARES, HIDDEN
 from dimwatch.simulate.fleet import Fleet, Label, diurnal
 from dimwatch.simulate.models import NS
 from dimwatch.simulate.rng import stream
+from dimwatch.simulate.runs import Run
+from dimwatch.simulate.scenario import Kind
 
 START = 1_770_000_000 * NS
 
@@ -134,7 +137,7 @@ def test_normal_arguments_keep_the_schemas() -> None:
 
 
 def test_brownout_slows_one_provider_and_makes_calls_fail() -> None:
-    scenario = options.scenario(START, ["openai@60+60s"], [], [])
+    scenario = options.scenario(START, ["brownout:openai@60+60s"])
     quiet = options.fault_shares(["none"])
     calls: dict[bool, list[float]] = {True: [], False: []}
     failed = 0
@@ -153,7 +156,7 @@ def test_brownout_slows_one_provider_and_makes_calls_fail() -> None:
 
 
 def test_model_change_and_empty_tool_begin_when_scheduled() -> None:
-    scenario = options.scenario(START, [], ["gpt-4.1=gpt-4.1-nano@60"], ["search_flights@60"])
+    scenario = options.scenario(START, ["model_change:gpt-4.1=gpt-4.1-nano@60", "empty_tool:search_flights@60"])
     runs = [
         run
         for _, runs in _fleet(seconds=180, shares=options.fault_shares(["none"]), scenario=scenario).runs()
@@ -184,10 +187,66 @@ def test_wrong_faults_are_explained(texts: list[str]) -> None:
         options.fault_shares(texts)
 
 
-@pytest.mark.parametrize("text", ["openai", "nobody@2m", "openai@soon"])
-def test_wrong_brownouts_are_explained(text: str) -> None:
-    with pytest.raises(InvalidError, match=r"lacks its time|unknown provider|not a duration"):
-        options.scenario(START, [text], [], [])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "brownout:openai", "brownout:nobody@2m", "brownout:openai@soon", "gloom:openai@2m", "openai@2m",
+        "model_change:gpt-4.1@2m", "silence:openai@2m",
+    ],
+)  # fmt: skip
+def test_wrong_effects_are_explained(text: str) -> None:
+    with pytest.raises(InvalidError, match=r"lacks its time|unknown|not a duration|not a model change"):
+        options.scenario(START, [text])
+
+
+def _measured(kind: Kind, where: str) -> tuple[float, float]:
+    """What the effect changes, with it and without it."""
+    measure: dict[Kind, Callable[[Run], Iterable[float]]] = {
+        Kind.OUTAGE: lambda run: [step.failure is not None for step in run.steps if step.model.provider == where],
+        Kind.PROVIDER_ERRORS: lambda run: [
+            step.failure is not None for step in run.steps if step.model.provider == where
+        ],
+        Kind.REASONING: lambda run: [step.output_tokens for step in run.steps if step.model.name == where],
+        Kind.TRUNCATION: lambda run: [run.steps[-1].finish == "length"] if run.steps[-1].model.name == where else [],
+        Kind.SLOW_TOOL: lambda run: [call.end_ns - call.start_ns for call in run.tool_calls() if call.name == where],
+        Kind.SWALLOWED_ERRORS: lambda run: ["silent_tool_failure" in run.faults],
+        Kind.SILENCE: lambda run: [run.agent.name == where],
+        Kind.LOOPS: lambda run: ["tool_loop" in run.faults] if run.agent.name == where else [],
+        Kind.INVALID_CALLS: lambda run: ["invalid_tool_call" in run.faults] if run.agent.name == where else [],
+    }
+    sides = []
+    for effects in ([f"{kind}:{where}@0"], []):
+        scenario = options.scenario(START, effects)
+        fleet = _fleet(seconds=300, rate=10, shares=options.fault_shares(["none"]), scenario=scenario)
+        values = [float(value) for _, runs in fleet.runs() for run in runs for value in measure[kind](run)]
+        sides.append(sum(values) / len(values))
+    return sides[0], sides[1]
+
+
+@pytest.mark.parametrize(
+    ("kind", "where", "least", "most"),
+    [
+        (Kind.OUTAGE, "openai", 0.9, 1.0),
+        (Kind.PROVIDER_ERRORS, "openai", 0.05, 0.12),
+        (Kind.TRUNCATION, "gpt-4.1", 0.05, 0.2),
+        (Kind.SWALLOWED_ERRORS, "search_flights", 0.005, 0.15),
+        (Kind.LOOPS, "support_triage", 0.05, 0.15),
+        (Kind.INVALID_CALLS, "support_triage", 0.12, 0.28),
+    ],
+)
+def test_an_effect_makes_things_fail(kind: Kind, where: str, least: float, most: float) -> None:
+    with_effect, without = _measured(kind, where)
+    assert least < with_effect < most
+    assert without == 0
+
+
+@pytest.mark.parametrize(
+    ("kind", "where", "ratio"),
+    [(Kind.REASONING, "gpt-4.1", 3.0), (Kind.SLOW_TOOL, "search_flights", 2.2), (Kind.SILENCE, "support_triage", 0.0)],
+)
+def test_an_effect_changes_an_amount(kind: Kind, where: str, ratio: float) -> None:
+    with_effect, without = _measured(kind, where)
+    assert with_effect / without == pytest.approx(ratio, rel=0.25, abs=0.001)
 
 
 def test_times_are_read_as_people_write_them() -> None:
