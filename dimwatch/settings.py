@@ -21,10 +21,18 @@ MIB = 1024 * 1024
 class Receiver(BaseModel):
     """The OTLP doors."""
 
-    host: str = Field("127.0.0.1", description="Address to listen on; anything but loopback needs a token.")
+    host: str = Field(
+        "127.0.0.1",
+        description="Address to listen on; anything but loopback needs a token, or certificates of senders.",
+    )
     grpc_port: int = Field(4317, description="OTLP/gRPC port.")
     http_port: int = Field(4318, description="OTLP/HTTP port.")
     token: SecretStr | None = Field(None, description="Bearer token that senders must present.")
+    tls_cert: Path | None = Field(None, description="Certificate chain, PEM, for both doors; with `tls_key`.")
+    tls_key: Path | None = Field(None, description="Private key of the certificate, PEM, without a password.")
+    tls_client_ca: Path | None = Field(
+        None, description="Certificates, PEM, of who signs senders' certificates; then senders need one."
+    )
     max_body: ByteSize = Field(ByteSize(16 * MIB), description="Largest request body as sent (compressed).")
     max_decompressed: ByteSize = Field(ByteSize(64 * MIB), description="Largest request after decompression.")
     max_spans: int = Field(100_000, description="Most spans (or log records, data points) in one request.")

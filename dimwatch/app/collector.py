@@ -88,17 +88,18 @@ async def _tidy(intake: Intake) -> None:
 
 
 def check_exposure(receiver: Receiver) -> None:
-    """Refuse to be open to a network without a token. Raises PermanentError with the remedy."""
-    if receiver.token is not None and receiver.token.get_secret_value():
+    """Refuse to be open to a network for everybody. Raises PermanentError with the remedy."""
+    if (receiver.token is not None and receiver.token.get_secret_value()) or receiver.tls_client_ca is not None:
         return
-    if not _is_loopback(receiver.host):
+    if not is_loopback(receiver.host):
         raise PermanentError(
             f"receiver.host {receiver.host!r} can be reached from other machines, so a token is needed: set "
-            "receiver.token (DIMWATCH_RECEIVER__TOKEN), or listen on 127.0.0.1"
+            "receiver.token (DIMWATCH_RECEIVER__TOKEN) or receiver.tls_client_ca, or listen on 127.0.0.1"
         )
 
 
-def _is_loopback(host: str) -> bool:
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can reach what listens there."""
     if host == "localhost":
         return True
     try:

@@ -18,13 +18,15 @@ from packaging.utils import canonicalize_name
 from pydantic import SecretStr
 
 from dimwatch.app import health, machine
+from dimwatch.app.collector import check_exposure, is_loopback
 from dimwatch.app.configuration import Resolved, setting_names, unknown_variables, value_of
 from dimwatch.app.instance import follow, locked, running
 from dimwatch.app.machine import Finding
 from dimwatch.app.ports import ports_of, problem
 from dimwatch.errors import PermanentError
 from dimwatch.eventlog.inspect import damages
-from dimwatch.settings import Settings
+from dimwatch.settings import Receiver, Settings
+from ingest.otlp.tls import http_context
 
 OUR_PACKAGES: Final = ("dimwatch", "ingest", "detectors", "dashboard")
 MASK: Final = "********"
@@ -122,14 +124,28 @@ def settings_are_sound(resolved: Resolved) -> Iterator[Finding]:
     if unknown:
         remedy = "correct or unset them; the settings below name all that exist"
         yield Finding("settings", "warn", f"variables that are no settings: {', '.join(unknown)}", remedy)
-    if settings.receiver.host not in ("127.0.0.1", "::1", "localhost") and settings.receiver.token is None:
-        remedy = "set DIMWATCH_RECEIVER__TOKEN, or listen on 127.0.0.1"
-        yield Finding("settings", "fail", f"receiver.host is {settings.receiver.host} without a token", remedy)
+    yield from _receiver_is_guarded(settings.receiver)
     for name, origin in resolved.origins.items():
         path = Path(origin.removeprefix("file "))
         if origin.startswith("file ") and isinstance(value_of(settings, name), SecretStr) and _is_open(path):
             yield Finding("settings", "warn", f"{path} holds {name} and others may read it", f"`chmod 600 {path}`")
     yield Finding("settings", "ok", "read")
+
+
+def _receiver_is_guarded(receiver: Receiver) -> Iterator[Finding]:
+    try:
+        check_exposure(receiver)
+        encrypted = http_context(receiver) is not None
+    except PermanentError as error:
+        detail, _, remedy = str(error).partition(": ")
+        yield Finding("settings", "fail", detail, remedy)
+        return
+    if receiver.tls_key is not None and _is_open(receiver.tls_key):
+        remedy = f"`chmod 600 {receiver.tls_key}`"
+        yield Finding("settings", "warn", f"others may read receiver.tls_key {receiver.tls_key}", remedy)
+    if not encrypted and not is_loopback(receiver.host):
+        remedy = "set receiver.tls_cert and receiver.tls_key, or put a proxy with TLS in front"
+        yield Finding("settings", "warn", f"what is sent to {receiver.host} can be read on the way: no TLS", remedy)
 
 
 def ports(settings: Settings) -> Iterator[Finding]:

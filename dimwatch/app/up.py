@@ -83,6 +83,10 @@ def run(settings: Settings, options: Options, say: Say) -> int:
 
     Raises PermanentError when the data folder or a port is not to be had.
     """
+    if options.demo and settings.receiver.tls_cert is not None:
+        raise PermanentError(
+            "the demo sends in plain text: leave out --demo, or receiver.tls_cert and receiver.tls_key"
+        )
     with locked(settings):
         _require_ports(settings)
         metrics = MergedMetrics(settings.data)
@@ -225,10 +229,11 @@ def dashboard_url(settings: Settings) -> str:
 def addresses(settings: Settings) -> str:
     """Where everything listens, for people."""
     receiver, store = reachable_host(settings.receiver.host), reachable_host(settings.store.host)
+    scheme = "http" if settings.receiver.tls_cert is None else "https"
     lines = {
         "Dashboard": dashboard_url(settings),
-        "OTLP/HTTP": f"http://{receiver}:{settings.receiver.http_port}",
-        "OTLP/gRPC": f"http://{receiver}:{settings.receiver.grpc_port}",
+        "OTLP/HTTP": f"{scheme}://{receiver}:{settings.receiver.http_port}",
+        "OTLP/gRPC": f"{scheme}://{receiver}:{settings.receiver.grpc_port}",
         "ClickHouse": f"http://{store}:{settings.store.http_port}   database {settings.store.database}",
         "Metrics": f"http://{endpoint.HOST}:{settings.telemetry.metrics_port}/metrics",
         "Data": str(settings.data),

@@ -19,6 +19,7 @@ from dimwatch.errors import BackpressureError, InvalidError
 from dimwatch.settings import Receiver
 from ingest.otlp.intake import Answer, Intake
 from ingest.otlp.signals import SIGNALS, Signal
+from ingest.otlp.tls import grpc_credentials
 
 TRANSPORT: Final = "grpc"
 _STATUS_DETAILS: Final = "grpc-status-details-bin"
@@ -51,7 +52,11 @@ class GrpcReceiver:
         ]
         self._server = grpc.aio.server(options=options)
         self._server.add_generic_rpc_handlers((_Handlers(self),))
-        self.port = self._server.add_insecure_port(address)
+        credentials = grpc_credentials(self._receiver)
+        if credentials is None:
+            self.port = self._server.add_insecure_port(address)
+        else:
+            self.port = self._server.add_secure_port(address, credentials)
         await self._server.start()
         return self.port
 

@@ -28,6 +28,7 @@ from ingest.otlp.intake import Answer, Intake
 from ingest.otlp.json_codec import from_protobuf
 from ingest.otlp.refusals import TooLargeError, UnsupportedError
 from ingest.otlp.signals import SIGNALS, Signal
+from ingest.otlp.tls import http_context
 
 TRANSPORT: Final = "http"
 PROTOBUF: Final = "application/x-protobuf"
@@ -54,6 +55,7 @@ class HttpReceiver:
 
     async def start(self, listener: socket.socket) -> None:
         """Serve on a bound socket; returns when requests are answered."""
+        tls = http_context(self._receiver)
         config = uvicorn.Config(
             self._application(),
             http=_guarded(self._receiver.request_timeout_s),
@@ -65,6 +67,7 @@ class HttpReceiver:
             server_header=False,
             proxy_headers=False,
             timeout_keep_alive=_KEEP_ALIVE_S,
+            ssl_context_factory=None if tls is None else lambda _config, _default: tls,
         )
         self._server = _Server(config)
         self._task = asyncio.create_task(self._server.serve(sockets=[listener]))

@@ -9,6 +9,7 @@ from importlib import util
 from pathlib import Path
 
 import pytest
+from pydantic import SecretStr
 
 from dimwatch.app import doctor, machine
 from dimwatch.app.configuration import Resolved, resolve
@@ -105,7 +106,13 @@ def test_listening_to_the_world_without_a_token_is_found(resolved: Resolved) -> 
     assert not bad(doctor.settings_are_sound(resolved))
     resolved.settings.receiver.host = "0.0.0.0"
     (finding,) = bad(doctor.settings_are_sound(resolved))
-    assert "without a token" in finding.detail
+    assert "a token is needed" in finding.detail
+    resolved.settings.receiver.token = SecretStr("s3cret")
+    (finding,) = bad(doctor.settings_are_sound(resolved))
+    assert (finding.verdict, "no TLS" in finding.detail) == ("warn", True)
+    resolved.settings.receiver.tls_cert = Path("cert.pem")
+    (finding,) = bad(doctor.settings_are_sound(resolved))
+    assert (finding.verdict, "go together" in finding.detail) == ("fail", True)
 
 
 def test_secrets_are_masked_and_their_open_file_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
