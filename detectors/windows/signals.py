@@ -99,5 +99,12 @@ SIGNALS: Final = (
     Signal("run_feedback", _R, _HITS, _UP, "ratio", "evaluations and feedback that were bad"),
 )  # fmt: skip
 
-BY_NAME: Final = {signal.name: signal for signal in SIGNALS}
+DERIVED: Final = {
+    "model_latency": Signal("model_slow", _M, _HITS, _UP, "ratio", "model calls slower than 95% of them used to be"),
+    "tool_latency": Signal("tool_slow", _T, _HITS, _UP, "ratio", "tool calls slower than 95% of them used to be"),
+    "run_latency": Signal("run_slow", _R, _HITS, _UP, "ratio", "runs slower than 95% of them used to be", symptom=True),
+}
+"""Signals that the engine makes itself, of the histograms of another; there are no points of them."""
+
+BY_NAME: Final = {signal.name: signal for signal in (*SIGNALS, *DERIVED.values())}
 NUMBER: Final = {signal.name: number for number, signal in enumerate(SIGNALS)}

@@ -1,0 +1,1 @@
+"""The statistics of the fleet, each method on arrays over all series at once."""

@@ -1,0 +1,47 @@
+"""Shiryaev-Roberts e-detectors, mixed over how big the change may be, with the CUSUM that dates it.
+
+For each effect of a grid: R <- (1 + R) e^l with l the log-likelihood ratio of "it changed by this effect" against the
+bound of what is normal. While the bound holds, E[e^l | past] <= 1, so R minus the number of its windows is a
+supermartingale, and so is the mean of R over the grid: P(mean R reaches c within T windows) <= T / c.
+Shin, Ramdas, Rinaldo: E-detectors, New England Journal of Statistics in Data Science 2 (2), 2024, arXiv:2203.03532.
+Onset: Page's CUSUM C <- max(0, C + l), whose last zero is the likeliest start of the change (Page, Biometrika 41).
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from detectors.series.arrays import FloatArray, Mask
+
+_MOST: Final = 1e60
+"""Evidence is kept below this: far above any threshold, far below overflow."""
+
+
+def advance(
+    wealth: FloatArray,
+    cusum: NDArray[Any],
+    start: NDArray[Any],
+    gain: FloatArray,
+    active: Mask,
+    minute: int,
+) -> None:
+    """One window for all streams, in place; arrays of shape (streams, effects), `active` of shape (streams,).
+
+    A stream that is not active in this window (no trials, no baseline) stays as it is and adds nothing to the promise.
+    """
+    gain = np.where(active[:, None], gain, 0.0)
+    wealth += active[:, None]
+    wealth *= np.exp(np.clip(gain, -700.0, 100.0))
+    np.minimum(wealth, _MOST, out=wealth)
+    cusum += gain
+    start[cusum <= 0] = minute + 1
+    np.clip(cusum, 0.0, 1e6, out=cusum)
+
+
+def evidence(wealth: FloatArray) -> FloatArray:
+    """The natural logarithm of the e-detector: the mean over the grid, shape (streams,)."""
+    logarithm: FloatArray = np.log(np.maximum(wealth.mean(axis=1), 1e-300))
+    return logarithm

@@ -1,0 +1,143 @@
+"""Amounts by time: what happens or is spent in a minute, whether or not anything does.
+
+Baseline: a rate per minute and leaf, predictable, remembered exponentially, times a factor of the hour of the day; and
+the rate of the last hour or so (guard of twenty minutes), which follows a day that has not been seen yet.
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar, Final
+
+import numpy as np
+
+from detectors.series.arrays import FloatArray, IntArray, Mask, add_up
+from detectors.series.bank import Bank, Judged
+from detectors.series.clockwork import BLOCK, HOURS, SLOT_MEMORY, between, hour
+
+_ENOUGH: Final = 100.0
+_SLOT: Final = 20.0
+_ARMED: Final = 20.0
+"""Events behind the baseline."""
+_SIGMAS: Final = 3.0
+_RECENT_MEMORY: Final = 0.5 ** (BLOCK / 60)
+_RECENT_GUARD: Final = 2
+"""Blocks."""
+_SUSPICIOUS: Final = 3.0
+"""Evidence from which on the recent rate is no longer learned: what may be a fault is not normal."""
+
+
+class Flow(Bank):
+    """Signals whose windows count also when they are empty. Release and region are not looked at: a new release takes
+    the traffic of the old one, and that is no silence."""
+
+    ring = ("ring_minutes", "ring_amount", "ring_events")
+    leaf_columns: ClassVar[dict[str, tuple[Any, int, float]]] = {
+        "minutes": (np.float64, 0, 0.0),
+        "amount": (np.float64, 0, 0.0),
+        "events": (np.float64, 0, 0.0),
+        "slot_amount": (np.float32, HOURS, 0.0),
+        "slot_expected": (np.float32, HOURS, 0.0),
+        "recent_minutes": (np.float64, 0, 0.0),
+        "recent_amount": (np.float64, 0, 0.0),
+        "rate": (np.float64, 0, 0.0),
+        "size": (np.float64, 0, 1.0),
+        "bound": (np.float64, 0, 0.0),
+    }
+
+    def _amounts(self, sums: FloatArray) -> FloatArray:
+        """What is counted, of (n, total, squares)."""
+        raise NotImplementedError
+
+    def _bounds(self, minute: int) -> FloatArray:
+        """The bound of what is normal in a minute, for each leaf."""
+        raise NotImplementedError
+
+    def _against(self, streams: IntArray) -> FloatArray:
+        table, node = self.stream, self.stream["node"][streams]
+        shown = table["observed"][streams] / np.maximum(table["expected"][streams], 1e-9)
+        shown = np.where(shown > 1, np.clip(shown, 1.5, 1e3), np.clip(shown, 0.02, 0.5))
+        gain = self._judged.observed[node] * np.log(shown) - self._judged.expected[node] * (shown - 1)
+        return np.asarray(gain / (self.node["dispersion"] * self._size)[node])
+
+    def _gain(self, node: IntArray, effects: FloatArray) -> FloatArray:
+        bound, amount = self._bound[node][:, None], self._judged_amount[node][:, None]
+        gain: FloatArray = amount * np.log(effects) - bound * (effects - 1)
+        return np.asarray(gain / (self.node["dispersion"] * self._size)[node][:, None])
+
+    def _add(self, sums: FloatArray, slot: int) -> None:
+        leaf, count = self.pools.cell_leaf, self.leaf.rows
+        self.leaf["ring_minutes"][:, slot] += 1
+        self.leaf["ring_amount"][:, slot] += add_up(leaf, self._amounts(sums), count)
+        self.leaf["ring_events"][:, slot] += add_up(leaf, sums[0], count)
+
+    def _judge(self, minute: int, sums: FloatArray) -> Judged:
+        leaf, pools = self.pools.cell_leaf, self.pools
+        armed = self.leaf["armed"][leaf]
+        minutes = armed.astype(np.float64)
+        amount = np.where(armed, self._amounts(sums), 0.0)
+        expected = np.where(armed, self.leaf["rate"][leaf], 0.0)
+        bound = np.where(armed, self._bounds(minute)[leaf], 0.0)
+        seen = np.flatnonzero(armed)
+        self.log.add(minute, seen, np.stack([minutes[seen], amount[seen], expected[seen]], axis=1))
+        size = expected * self.leaf["size"][leaf]
+        summed = pools.to_nodes(pools.to_pairs(np.stack([minutes, amount, expected, bound, size], axis=1))).T
+        self._judged_amount, self._bound = summed[1], summed[3]
+        self._size = np.where(summed[2] > 0, summed[4] / np.maximum(summed[2], 1e-12), 1.0)
+        slot = self.block % self.clockwork.ring
+        self.node["ring_deviation"][:, slot] += (summed[1] - summed[2]) / self._size
+        self.node["ring_variance"][:, slot] += summed[2] / self._size
+        gain = self._gain(self.stream["node"], self.effects)
+        return Judged(gain, summed[0], summed[1], summed[2])
+
+    def _weight(self, variance: FloatArray) -> FloatArray:
+        return np.minimum(1.0, variance)
+
+    def _absorb(self, block: int, chosen: Mask) -> None:
+        leaf, slot, now = self.leaf, block % self.clockwork.ring, hour(block * 10)
+        minutes, amount, events = (np.where(chosen, leaf[name][:, slot], 0.0).astype(np.float64) for name in self.ring)
+        factor = between(self._factors(), block * 10 + 5)
+        expected = minutes * self._base() * factor
+        spread = _SIGMAS * np.sqrt(expected * leaf["size"] * self.node["dispersion"][self.pools.leaf_node])
+        calm = np.clip(amount, expected - spread, expected + spread + leaf["size"])
+        amount = np.where(leaf["armed"], calm, amount)
+        memory = np.where(minutes > 0, self.clockwork.memory(leaf["events"], _ENOUGH), 1.0)
+        leaf["minutes"] = leaf["minutes"] * memory + minutes * factor
+        leaf["amount"] = leaf["amount"] * memory + amount
+        leaf["events"] = leaf["events"] * memory + events
+        if block % 6 == 0:
+            leaf["slot_amount"][chosen, now] *= SLOT_MEMORY
+            leaf["slot_expected"][chosen, now] *= SLOT_MEMORY
+        size = np.maximum(leaf["size"], 1e-12)
+        leaf["slot_amount"][:, now] += amount / size
+        leaf["slot_expected"][:, now] += minutes * self._base() / size
+
+    def _forget(self, chosen: Mask) -> None:
+        for name in ("minutes", "amount", "events", "slot_amount", "slot_expected", "recent_minutes", "recent_amount"):
+            self.leaf[name][chosen] = 0.0
+
+    def _base(self) -> FloatArray:
+        base: FloatArray = self.leaf["amount"] / np.maximum(self.leaf["minutes"], 1e-9)
+        return base
+
+    def _factors(self) -> FloatArray:
+        factors: FloatArray = (self.leaf["slot_amount"] + _SLOT) / (self.leaf["slot_expected"] + _SLOT)
+        return factors.astype(np.float64)
+
+    def _turn(self, minute: int) -> None:
+        super()._turn(minute)
+        leaf, slot = self.leaf, (self.block - 1 - _RECENT_GUARD) % self.clockwork.ring
+        worst = np.zeros(self.node.rows)
+        np.maximum.at(worst, self.stream["node"], self.stream["cusum"].max(axis=1, initial=0.0))
+        use = (leaf["ring_minutes"][:, slot] > 0) & (worst[self.pools.leaf_node] < _SUSPICIOUS)
+        memory = np.where(use, _RECENT_MEMORY, 1.0)
+        for name, ring in (("recent_minutes", "ring_minutes"), ("recent_amount", "ring_amount")):
+            leaf[name] = leaf[name] * memory + np.where(use, leaf[ring][:, slot], 0.0)
+        self._refresh_all(minute)
+
+    def _refresh(self, minute: int) -> None:
+        leaf = self.leaf
+        leaf["size"] = np.where(
+            leaf["events"] > 0, np.maximum(leaf["amount"], 1e-12) / np.maximum(leaf["events"], 1e-9), leaf["size"]
+        )
+        leaf["rate"] = self._base() * between(self._factors(), minute)
+        leaf["armed"] = (leaf["events"] >= _ARMED) & self._old_enough(minute)

@@ -1,0 +1,96 @@
+"""From the columns of POINT to numbers: a vocabulary for each dimension, and ids for their combinations."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from detectors.alerts import DIMENSIONS
+from detectors.series.arrays import IntArray
+
+LIMIT: Final = 1 << 16
+"""Values of one dimension; the last stands for all that came too late."""
+_OTHER: Final = "other"
+
+
+class Vocabulary:
+    """The values of each dimension seen so far; code 0 is the empty value."""
+
+    def __init__(self) -> None:
+        self.values: list[list[str]] = [[""] for _ in DIMENSIONS]
+
+    def codes(self, table: pa.Table) -> IntArray:
+        """The codes of all rows, shape (rows, dimensions). What is new is learned, in the order of its text."""
+        codes = np.empty((table.num_rows, len(DIMENSIONS)), dtype=np.int64)
+        for position, name in enumerate(DIMENSIONS):
+            codes[:, position] = self._column(table.column(name).combine_chunks(), self.values[position])
+        return codes
+
+    def text(self, codes: Sequence[int]) -> dict[str, str]:
+        """The named values of one row of codes, empty ones left out."""
+        return {
+            name: self.values[position][code]
+            for position, (name, code) in enumerate(zip(DIMENSIONS, codes, strict=True))
+            if code
+        }
+
+    def _column(self, column: pa.Array, values: list[str]) -> IntArray:
+        encoded = column.dictionary_encode()
+        here = pc.index_in(encoded.dictionary, value_set=pa.array(values, pa.string()))
+        if here.null_count:
+            new = sorted(encoded.dictionary.filter(pc.is_null(here)).to_pylist())
+            room = max(0, LIMIT - 1 - len(values))
+            values.extend(new[:room])
+            if room < len(new) and len(values) < LIMIT:
+                values.append(_OTHER)
+            here = pc.fill_null(pc.index_in(encoded.dictionary, value_set=pa.array(values, pa.string())), LIMIT - 1)
+        lookup: IntArray = here.to_numpy(zero_copy_only=False).astype(np.int64)
+        chosen: IntArray = lookup[encoded.indices.to_numpy(zero_copy_only=False)]
+        return chosen
+
+
+class Ids:
+    """Rows of whole numbers (each below 65,536) numbered in the order in which they came to be known."""
+
+    def __init__(self, width: int) -> None:
+        self.rows: IntArray = np.empty((0, width), dtype=np.int64)
+        self._sorted: NDArray[np.bytes_] = _key(self.rows)
+        self._order: IntArray = np.empty(0, dtype=np.int64)
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def find(self, rows: IntArray) -> IntArray:
+        """The id of each row, -1 where it is not known."""
+        keys = _key(rows)
+        if not len(self._sorted):
+            return np.full(len(rows), -1, dtype=np.int64)
+        place = np.minimum(np.searchsorted(self._sorted, keys), len(self._sorted) - 1)
+        return np.where(self._sorted[place] == keys, self._order[place], -1)
+
+    def add(self, rows: IntArray) -> IntArray:
+        """The id of each row; unknown ones are numbered in the order of their values, whatever order they come in."""
+        found = self.find(rows)
+        if (found >= 0).all():
+            return found
+        new = np.unique(rows[found < 0], axis=0)
+        self.load(np.concatenate([self.rows, new]))
+        return self.find(rows)
+
+    def load(self, rows: IntArray) -> None:
+        """Take over the rows of another, in the order of their ids."""
+        self.rows = np.ascontiguousarray(rows, dtype=np.int64)
+        keys = _key(self.rows)
+        self._order = np.argsort(keys, kind="stable")
+        self._sorted = keys[self._order]
+
+
+def _key(rows: IntArray) -> NDArray[np.bytes_]:
+    """One sortable value a row: big-endian bytes, so that numpy compares them as text of fixed length."""
+    packed = np.ascontiguousarray(rows, dtype=">u2")
+    return packed.view(f"S{2 * rows.shape[1]}").reshape(-1)

@@ -1,0 +1,147 @@
+"""Means of logarithms: latency, speed, tokens, cost, steps.
+
+Baseline: mean and variance of the log per leaf, predictable, remembered exponentially, plus an offset of the hour of
+the day, shrunk as by 50 measurements, with winsorised updates. Bound: mean + log(1 + tolerance) + doubt. For the sum S
+of what lies beyond the bound, and a shift d, the e-value is that of Delyon (Exponential inequalities for sums of weakly
+dependent variables, EJP 14, 2009): exp(u S - u^2 / 2 (sum X^2 / 3 + 2 sum E[X^2] / 3)), u = d / variance. It holds for
+any distribution with that second moment, so one wild measurement widens its own window and heavy tails do not page.
+Pools share the shift d: the sums are weighted by 1 / variance of their leaf.
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar, Final
+
+import numpy as np
+
+from detectors.series.arrays import FloatArray, IntArray, Mask, add_up
+from detectors.series.bank import Bank, Judged
+from detectors.series.clockwork import HOURS, SLOT_MEMORY, between, hour
+from detectors.windows.signals import Form
+
+_ENOUGH: Final = 200.0
+_ARMED: Final = 50.0
+_SLOT: Final = 50.0
+_LEAST_VARIANCE: Final = 0.01
+"""A spread below 10% is taken for 10%: a constant that moves a little is no miracle."""
+_FIRST_VARIANCE: Final = 0.25
+_UNSEEN_TOLERANCE: Final = 0.1
+_DOUBT: Final = 1.5
+"""Standard errors of the baseline that are added to the tolerance."""
+_SIGMAS: Final = 3.0
+
+
+class Level(Bank):
+    """Signals of form LEVEL."""
+
+    form = Form.LEVEL
+    effects = np.array([0.05, 0.1, 0.2, 0.4, 0.8, 1.6])
+    ring = ("ring_n", "ring_total", "ring_squares")
+    leaf_columns: ClassVar[dict[str, tuple[Any, int, float]]] = {
+        "n": (np.float64, 0, 0.0),
+        "total": (np.float64, 0, 0.0),
+        "scatter": (np.float64, 0, 0.0),
+        "slot_n": (np.float32, HOURS, 0.0),
+        "slot_excess": (np.float32, HOURS, 0.0),
+        "mean": (np.float64, 0, 0.0),
+        "variance": (np.float64, 0, _FIRST_VARIANCE),
+        "slack": (np.float64, 0, 0.0),
+    }
+
+    def _add(self, sums: FloatArray, slot: int) -> None:
+        leaf, count = self.pools.cell_leaf, self.leaf.rows
+        for name, values in zip(self.ring, sums, strict=True):
+            self.leaf[name][:, slot] += add_up(leaf, values, count)
+
+    def _judge(self, minute: int, sums: FloatArray) -> Judged:
+        leaf, pools = self.pools.cell_leaf, self.pools
+        n, total, squares = np.where(self.leaf["armed"][leaf], sums, 0.0)
+        mean, variance, slack = (self.leaf[name][leaf] for name in ("mean", "variance", "slack"))
+        expected = n * mean
+        deviation = total - expected
+        scatter = np.maximum(squares - 2 * mean * total + n * mean**2, 0.0)
+        seen = np.flatnonzero(n)
+        sigma = np.sqrt(variance)
+        log = [n, total, expected, deviation / sigma, n * self.node["dispersion"][pools.leaf_node[leaf]]]
+        self.log.add(minute, seen, np.stack([values[seen] for values in log], axis=1))
+        columns = [
+            n,
+            total,
+            expected,
+            deviation / variance,
+            n / variance,
+            n * slack / variance,
+            scatter / variance**2,
+            slack * deviation / variance**2,
+            n * slack**2 / variance**2,
+        ]
+        by_node = pools.to_nodes(pools.to_pairs(np.stack(columns, axis=1))).T
+        slot = self.block % self.clockwork.ring
+        self.node["ring_deviation"][:, slot] += by_node[3]
+        self.node["ring_variance"][:, slot] += by_node[4]
+        self._sums = by_node
+        gain = self._gain(self.stream["node"], self.stream["up"], self.effects)
+        return Judged(gain, by_node[0], by_node[1], by_node[2])
+
+    def _gain(self, node: IntArray, up: Mask, effects: FloatArray) -> FloatArray:
+        """Shape (streams, effects): `effects` is one row for all, or a column of one for each stream."""
+        _, _, _, deviation, information, slack, scatter, cross, square = self._sums[:, node]
+        sign = np.where(up, 1.0, -1.0)
+        beyond = sign * deviation - slack
+        spread = (2 * (information + square) + np.maximum(scatter - 2 * sign * cross + square, 0.0)) / 3
+        gain: FloatArray = effects * beyond[:, None] - effects**2 / 2 * spread[:, None]
+        return gain / self.node["dispersion"][node][:, None]
+
+    def _against(self, streams: IntArray) -> FloatArray:
+        table, node = self.stream, self.stream["node"][streams]
+        shown = (table["observed"][streams] - table["expected"][streams]) / np.maximum(table["n"][streams], 1.0)
+        shown = np.where(table["up"][streams], np.maximum(shown, 0.1), np.minimum(shown, -0.1))
+        gain = shown * self._sums[3, node] - shown**2 / 2 * self._sums[4, node]
+        return np.asarray(gain / self.node["dispersion"][node])
+
+    def _weight(self, variance: FloatArray) -> FloatArray:
+        return (variance > 0).astype(np.float64)
+
+    def _absorb(self, block: int, chosen: Mask) -> None:
+        leaf, slot, now = self.leaf, block % self.clockwork.ring, hour(block * 10)
+        n = np.where(chosen, leaf["ring_n"][:, slot], 0.0).astype(np.float64)
+        some = np.maximum(n, 1e-9)
+        total, squares = (leaf[name][:, slot].astype(np.float64) for name in self.ring[1:])
+        here = total / some
+        offset = between(self._offsets(), block * 10 + 5)
+        base = leaf["total"] / np.maximum(leaf["n"], 1e-9)
+        dispersion = self.node["dispersion"][self.pools.leaf_node]
+        spread = _SIGMAS * np.sqrt(leaf["variance"] * dispersion / some)
+        calm = np.where(leaf["armed"], np.clip(here, base + offset - spread, base + offset + spread), here)
+        centre = np.where(leaf["armed"], base + offset, here)
+        scatter = np.maximum(squares - total * here, 0.0) + n * (calm - centre) ** 2
+        scatter = np.where(leaf["armed"], np.minimum(scatter, _SIGMAS**2 * leaf["variance"] * n), scatter)
+        memory = np.where(chosen, self.clockwork.memory(leaf["n"], _ENOUGH), 1.0)
+        leaf["n"] = leaf["n"] * memory + n
+        leaf["total"] = leaf["total"] * memory + n * (calm - offset)
+        leaf["scatter"] = leaf["scatter"] * memory + np.where(n > 0, scatter, 0.0)
+        if block % 6 == 0:
+            leaf["slot_n"][chosen, now] *= SLOT_MEMORY
+            leaf["slot_excess"][chosen, now] *= SLOT_MEMORY
+        leaf["slot_n"][:, now] += n
+        leaf["slot_excess"][:, now] += n * (calm - leaf["total"] / np.maximum(leaf["n"], 1e-9))
+
+    def _offsets(self) -> FloatArray:
+        offsets: FloatArray = self.leaf["slot_excess"] / (self.leaf["slot_n"] + _SLOT)
+        return offsets.astype(np.float64)
+
+    def _refresh(self, minute: int) -> None:
+        leaf, signal = self.leaf, self.pools.leaf_signal
+        common = add_up(signal, leaf["scatter"]) + _SLOT * _FIRST_VARIANCE
+        common = (common / (add_up(signal, leaf["n"]) + _SLOT))[signal]
+        variance = (leaf["scatter"] + 10 * common) / (leaf["n"] + 10)
+        leaf["variance"] = np.maximum(variance, _LEAST_VARIANCE)
+        leaf["mean"] = leaf["total"] / np.maximum(leaf["n"], 1e-9) + between(self._offsets(), minute)
+        dispersion = self.node["dispersion"][self.pools.leaf_node]
+        error = _DOUBT * np.sqrt(leaf["variance"] * dispersion / np.maximum(leaf["n"], 1.0))
+        leaf["slack"] = np.log1p(self.settings.tolerance) + _UNSEEN_TOLERANCE * self._unseen(minute) + error
+        leaf["armed"] = (leaf["n"] >= _ARMED) & self._old_enough(minute)
+
+    def _forget(self, chosen: Mask) -> None:
+        for name in ("n", "total", "scatter", "slot_n", "slot_excess"):
+            self.leaf[name][chosen] = 0.0

@@ -1,0 +1,72 @@
+"""What each cell did in the last hours, for the search of causes: minutes while they are young, then blocks."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from detectors.series.arrays import IntArray, add_up
+from detectors.series.clockwork import BLOCK
+
+_FRESH: Final = 2 * BLOCK
+"""Minutes that are kept one by one."""
+
+
+class Log:
+    """Rows (cell, values) of minutes; bounded by time, and by cells and blocks beyond the freshest minutes."""
+
+    def __init__(self, keep: int) -> None:
+        """`keep`: minutes after which an entry is forgotten."""
+        self._keep = keep
+        self._entries: list[tuple[int, NDArray[np.int32], NDArray[np.float32]]] = []
+
+    def add(self, minute: int, cells: IntArray, values: NDArray[Any]) -> None:
+        """Values of shape (cells, columns) of one minute."""
+        self._entries.append((minute, cells.astype(np.int32), values.astype(np.float32)))
+        block = minute - minute % BLOCK - _FRESH
+        old = [entry for entry in self._entries if block <= entry[0] < block + BLOCK]
+        if len(old) > 1 and minute % BLOCK == BLOCK - 1:
+            known, summed = _sum(old)
+            self._entries = [
+                (block, known.astype(np.int32), summed.astype(np.float32)),
+                *(entry for entry in self._entries if entry[0] >= block + BLOCK or entry[0] < block),
+            ]
+            self._entries.sort(key=lambda entry: entry[0])
+        self._entries = [entry for entry in self._entries if entry[0] > minute - self._keep - BLOCK]
+
+    def since(self, minute: int) -> tuple[IntArray, NDArray[np.float64]]:
+        """The cells seen since then, ascending, and the sums of their values."""
+        entries = [entry for entry in self._entries if entry[0] >= minute]
+        # An entry that was folded into a block belongs to it when the block begins less than a block before.
+        entries += [entry for entry in self._entries if minute - BLOCK < entry[0] < minute and self._folded(entry[0])]
+        return _sum(entries)
+
+    @property
+    def nbytes(self) -> int:
+        """Memory of all entries."""
+        return sum(cells.nbytes + values.nbytes for _, cells, values in self._entries)
+
+    def state(self) -> dict[str, Any]:
+        """All entries as arrays."""
+        return {f"{minute:012d}": {"cells": cells, "values": values} for minute, cells, values in self._entries}
+
+    def load(self, state: dict[str, Any]) -> None:
+        """Take over what `state` gave."""
+        self._entries = [(int(minute), of["cells"], of["values"]) for minute, of in sorted(state.items())]
+
+    def _folded(self, minute: int) -> bool:
+        newest = self._entries[-1][0]
+        return minute % BLOCK == 0 and minute < (newest + 1) // BLOCK * BLOCK - _FRESH
+
+
+def _sum(
+    entries: list[tuple[int, NDArray[np.int32], NDArray[np.float32]]],
+) -> tuple[IntArray, NDArray[np.float64]]:
+    if not entries:
+        return np.empty(0, dtype=np.int64), np.empty((0, 0))
+    cells, place = np.unique(np.concatenate([entry[1] for entry in entries]), return_inverse=True)
+    values = np.concatenate([entry[2] for entry in entries]).astype(np.float64)
+    summed = np.stack([add_up(place, values[:, column], len(cells)) for column in range(values.shape[1])], axis=1)
+    return cells.astype(np.int64), summed

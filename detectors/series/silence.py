@@ -1,0 +1,40 @@
+"""Traffic that stops: missed events against the expected rate, so that each series has its own patience.
+
+The e-detector for falling rates: l = (E (1 - r) - K ln(1/r)) / D with r < 1, against half of the lowest of: the rate
+by the hour of the day (half an hour either way), and the rate of the last hour. So neither bursts and growth nor an
+evening that comes as every day (or for the first time, but not all at once) are silence. A part that was not active
+lately, and should have begun, is not called silent: weekends and holidays would be.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import numpy as np
+
+from detectors.series.arrays import FloatArray
+from detectors.series.clockwork import between
+from detectors.series.flow import Flow
+from detectors.windows.signals import Form
+
+_SHARE: Final = 0.5
+"""Traffic above this share of what is expected is not silence."""
+
+
+class Silence(Flow):
+    """Signals of form EVENTS."""
+
+    form = Form.EVENTS
+    effects = np.array([0.02, 0.1, 0.25, 0.5])
+
+    def _amounts(self, sums: FloatArray) -> FloatArray:
+        return np.asarray(sums[0])
+
+    def _bounds(self, minute: int) -> FloatArray:
+        leaf = self.leaf
+        factors, base = self._factors(), self._base()
+        by_hour = base * np.minimum.reduce([between(factors, minute + shift) for shift in (-30, 0, 30)])
+        recent = leaf["recent_amount"] / np.maximum(leaf["recent_minutes"], 1e-9)
+        doubt = 1 / np.sqrt(np.minimum(leaf["events"], leaf["recent_amount"]) + 1)
+        bound: FloatArray = _SHARE * np.minimum(by_hour, recent) * (1 - doubt)
+        return bound
