@@ -19,7 +19,8 @@ from detectors.traces.rules import RULES
 from detectors.traces.rules.base import Finding, Rule, Severity
 from detectors.traces.status import ERROR, replace
 from detectors.traces.summary import outcomes, summarize
-from dimwatch.records import OBSERVATION
+from detectors.windows.facts import facts
+from dimwatch.records import JUDGED, OBSERVATION
 
 _PRICED_BY: Final = (
     "kind", "request_model", "response_model", "input_tokens", "output_tokens", "cache_read_tokens", "cost_usd",
@@ -37,11 +38,16 @@ class Judged:
     traces: pa.Table
     corrected_spans: pa.Table
     """Spans whose row says more than the one written when they arrived."""
+    points: pa.Table
+    sightings: pa.Table
+    """What the traces add to the windows of the fleet; see `detectors.windows.facts`."""
 
 
-def judge_traces(batch: TraceBatch, versions: Rows, price: Callable[[pa.Table], pa.Table]) -> Judged:
-    """Apply every rule to whole traces. `versions` (by trace) become those of its rows: they must be greater than
-    those of the rows written when the spans arrived. `price` fills `cost_usd` of span rows."""
+def judge_traces(batch: TraceBatch, due_ns: Rows, price: Callable[[pa.Table], pa.Table], lateness_ns: int) -> Judged:
+    """Apply every rule to whole traces. `due_ns` (by trace) is the record time at which each was over; the versions of
+    its rows follow from it. `price` fills `cost_usd` of span rows. `lateness_ns` is how far before that time a window
+    may lie that the trace adds to."""
+    versions = due_ns + JUDGED
     version = versions[batch.trace]
     context = Context(batch)
     gained = enrich(batch, context.documents, version)
@@ -49,10 +55,13 @@ def judge_traces(batch: TraceBatch, versions: Rows, price: Callable[[pa.Table], 
         _price(batch, gained, price)
     findings = [(rule, finding) for rule in RULES for finding in rule.find(context)]
     outcome = outcomes(context, findings)
+    added = facts(context, findings, outcome, due_ns, lateness_ns)
     return Judged(
         observations=_observations(context, findings, version),
         traces=summarize(context, findings, outcome, versions),
         corrected_spans=_corrected(context, findings, version),
+        points=added.points,
+        sightings=added.sightings,
     )
 
 

@@ -90,7 +90,8 @@ def quantiles(bucket: pa.ListArray, count: pa.ListArray, shares: Sequence[float]
 
 def _lengths(lists: pa.ListArray) -> Rows:
     offsets = lists.offsets.to_numpy().astype(np.int64)
-    return np.diff(offsets)
+    lengths: Rows = np.diff(offsets)
+    return lengths
 
 
 def _flat(lists: pa.ListArray) -> npt.NDArray[np.integer]:

@@ -1,4 +1,4 @@
-"""Rows grouped by several columns at once, in the order of their values: the same groups whatever order rows come in."""
+"""Rows grouped by several columns at once, in the order of their values, whatever order the rows come in."""
 
 from __future__ import annotations
 

@@ -124,16 +124,15 @@ class Cells:
         self._add(
             signal,
             np.bincount(cell, minlength=count).astype(np.float64),
-            np.bincount(cell, weights=rounded(logs, GRAIN), minlength=count),
-            np.bincount(cell, weights=rounded(logs * logs, GRAIN), minlength=count),
+            _sums(cell, rounded(logs, GRAIN), count),
+            _sums(cell, rounded(logs * logs, GRAIN), count),
             histograms,
         )
 
     def amount(self, signal: str, known: Mask, values: Floats) -> None:
         """Add up amounts that are multiples of CENT; without any that are known there is no point."""
         n = self._sum(known)
-        total = np.bincount(self._of[known], weights=values[known], minlength=len(self._times))
-        self._add(signal, n, total, np.zeros(len(n)))
+        self._add(signal, n, _sums(self._of[known], values[known], len(n)), np.zeros(len(n)))
 
     def table(self) -> pa.Table:
         """One row a signal and cell that has been counted or measured."""
@@ -187,6 +186,10 @@ def split(rows: pa.Table, most: int) -> Sequence[pa.Table]:
 def _together(tables: Iterable[pa.Table], schema: pa.Schema) -> pa.Table:
     found = [table for table in tables if table.num_rows]
     return pa.concat_tables(found) if found else schema.empty_table()
+
+
+def _sums(group: Rows, values: Floats, groups: int) -> Floats:
+    return np.bincount(group, weights=values, minlength=groups).astype(np.float64)
 
 
 def _one(column: pa.ChunkedArray) -> pa.Array:

@@ -19,6 +19,7 @@ from detectors.traces.batch import TraceBatch
 from detectors.traces.late import RecentTraces
 from detectors.traces.stage import judge_traces
 from detectors.traces.status import with_first_look
+from dimwatch.clock import NS_PER_SECOND
 from dimwatch.records import JUDGED
 from dimwatch.settings import Settings
 from ingest.normalize import Request, empty_spans, normalize_spans
@@ -37,6 +38,9 @@ class Output:
     spans: list[pa.Table] = field(default_factory=list)
     traces: list[pa.Table] = field(default_factory=list)
     observations: list[pa.Table] = field(default_factory=list)
+    points: list[pa.Table] = field(default_factory=list)
+    sightings: list[pa.Table] = field(default_factory=list)
+    """What the judged traces add to the windows of the fleet: parts, to be merged."""
     malformed: list[tuple[Request, str]] = field(default_factory=list)
     dropped: Counter[tuple[str, str]] = field(default_factory=Counter)
     """(signal, reason) to count."""
@@ -53,6 +57,7 @@ class Pipeline:
     def __init__(self, settings: Settings, *, recoverable: bool = False) -> None:
         self._prices = Prices.load(settings.prices.file)
         self._recent = RecentTraces()
+        self._lateness_ns = int(settings.detection.lateness_s * NS_PER_SECOND)
         self.assembler = Assembler(settings.assembly, recoverable=recoverable)
 
     def add(
@@ -144,12 +149,14 @@ class Pipeline:
     def _judge_part(self, closed: Closed, output: Output) -> None:
         """Judge traces. One that nothing can be made of is counted and left out, not the ones with it."""
         try:
-            spans, rows, version = closed.spans, closed.rows, closed.due_ns + JUDGED
+            spans, rows = closed.spans, closed.rows
             if closed.content is not None:
-                spans = self._joined(spans.take(pa.array(rows)), closed.content, pa.array(version[closed.trace]))
+                spans = self._joined(
+                    spans.take(pa.array(rows)), closed.content, pa.array(closed.due_ns[closed.trace] + JUDGED)
+                )
                 rows = np.arange(len(rows))
             batch = TraceBatch(spans, rows, closed.trace, closed.late, closed.forced)
-            judged = judge_traces(batch, version, self._prices.with_cost)
+            judged = judge_traces(batch, closed.due_ns, self._prices.with_cost, self._lateness_ns)
             traces = self._recent.complete(judged.traces, batch)
         except Exception:  # whatever telemetry does to us, the next trace goes on
             if closed.traces == 1:
@@ -161,6 +168,8 @@ class Pipeline:
             return
         output.observations.append(judged.observations)
         output.traces.append(traces)
+        output.points.append(judged.points)
+        output.sightings.append(judged.sightings)
         if judged.corrected_spans.num_rows:
             output.spans.append(judged.corrected_spans)
 

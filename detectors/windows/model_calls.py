@@ -1,0 +1,85 @@
+"""The model calls of a batch as facts: each call once, whatever number of nested spans told of it."""
+
+from __future__ import annotations
+
+from functools import cached_property
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from detectors.traces.batch import NONE, Mask, Rows, TraceBatch
+from detectors.windows.points import Floats
+
+
+class ModelCalls:
+    """Calls by number. A call's row is the span that tells most of its tokens; what that span does not say is taken
+    from the others of its nest."""
+
+    def __init__(self, batch: TraceBatch) -> None:
+        self._batch = batch
+        self.row: Rows = np.flatnonzero(batch.counted)
+        """By call: its span row."""
+        self.is_answer: Mask = batch.kind("llm")[self.row]
+        """By call: not an embedding."""
+        rows, top, _ = batch.nests
+        number = np.full(len(batch), NONE, dtype=np.int64)
+        number[self.row] = np.arange(len(self.row))
+        call_of_top = np.full(len(batch), NONE, dtype=np.int64)
+        outermost = np.full(len(batch), NONE, dtype=np.int64)
+        outermost[rows] = top
+        answers = self.row[self.is_answer]
+        call_of_top[outermost[answers]] = number[answers]
+        number[rows] = call_of_top[top]
+        self.number: Rows = number
+        """By span row: its call, NONE if it belongs to none."""
+        member = rows[(number[rows] != NONE) & (self.row[np.maximum(number[rows], 0)] != rows)]
+        self._members = member
+        """Other spans of calls, in order."""
+
+    def __len__(self) -> int:
+        return len(self.row)
+
+    def marked(self, rows: Mask) -> Mask:
+        """By call: does any of its spans hold?"""
+        numbers = self.number[np.flatnonzero(rows)]
+        held: Mask = np.bincount(numbers[numbers != NONE], minlength=len(self)) > 0
+        return held
+
+    def said(self, name: str) -> pa.Array:
+        """A column by call: of the call's own span, or else of the first other one that says it."""
+        return self._batch.take(name, self._speaker(name))
+
+    def text(self, name: str) -> pa.Array:
+        """A string column by call, "" where nothing is said."""
+        return pc.fill_null(self.said(name), "")
+
+    def numbers(self, name: str) -> Floats:
+        """A column of numbers by call, NaN where nothing is said."""
+        values: Floats = self.said(name).cast(pa.float64()).to_numpy(zero_copy_only=False)
+        return values
+
+    def present(self, name: str) -> Mask:
+        """By call: does any of its spans say it?"""
+        return self.marked(self._batch.present(name))
+
+    @cached_property
+    def failed(self) -> Mask:
+        """Calls that failed, made good later or not: by their own word, or because they ended with an error."""
+        batch = self._batch
+        return self.marked(batch.failed & batch.kind("llm", "embedding") | batch.mask("finish_reason", "error"))
+
+    @cached_property
+    def duration_ns(self) -> Floats:
+        """How long each call took."""
+        return (self._batch.end - self._batch.start)[self.row].astype(np.float64)
+
+    def _speaker(self, name: str) -> Rows:
+        if not len(self._members):
+            return self.row
+        present = self._batch.present(name)
+        rows = self.row.copy()
+        others = self._members[present[self._members]][::-1]
+        others = others[~present[self.row[self.number[others]]]]
+        rows[self.number[others]] = others
+        return rows
