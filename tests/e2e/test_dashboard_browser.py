@@ -24,6 +24,7 @@ from tests.unit.dashboard.rows import HOSTILE, TRACE, fill
 pytestmark = [pytest.mark.browser, pytest.mark.e2e]
 
 PATIENCE_S = 60.0
+SYSTEM_BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 
 
 def _port() -> int:
@@ -77,10 +78,13 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
     with sync_playwright() as playwright:
-        own = Path(playwright.chromium.executable_path)
-        path = str(own) if own.exists() else shutil.which("chromium") or shutil.which("google-chrome")
+        own = playwright.chromium.executable_path
+        path = next(filter(None, map(shutil.which, (own, *SYSTEM_BROWSERS))), None)
         if path is None:
-            pytest.skip("no Chromium here: run `playwright install chromium`")
+            pytest.skip(
+                f"no browser: neither Playwright's own ({own}, made by `playwright install chromium`) nor one of "
+                f"{', '.join(SYSTEM_BROWSERS)} on the PATH (Debian: `apt-get install chromium`)"
+            )
         chromium = playwright.chromium.launch(
             executable_path=path, args=["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"]
         )

@@ -100,7 +100,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningStore]:
         session.use("dimwatch")
         migrate(lambda sql: session.run(sql).data.decode(), settings.store)
     token = ensure_token(settings)
-    server: uvicorn.Server = http_server(StoreServer(settings, engine, token))
+    server: uvicorn.Server = http_server(StoreServer(settings, engine, token), headers_s=2.0)
     thread = threading.Thread(target=server.run, args=([listener],))
     thread.start()
     deadline = time.monotonic() + 10

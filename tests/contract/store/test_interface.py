@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import json
 import shutil
@@ -354,3 +355,15 @@ def test_garbage_in_an_insert_is_refused(store: RunningStore, table: str, name: 
     assert answer.status in range(400, 600), (answer.status, answer.text)
     assert answer.text.startswith("Code: ")
     assert store.http(b"SELECT 1").text == "1\n"
+
+
+@pytest.mark.parametrize("before", [0, 1])
+def test_a_connection_whose_headers_do_not_come_is_closed(store: RunningStore, before: int) -> None:
+    with socket.create_connection(("127.0.0.1", store.port), timeout=20) as connection:
+        for _ in range(before):
+            connection.sendall(b"GET /ping HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
+            while b"Ok." not in connection.recv(1 << 16):
+                pass
+        connection.sendall(b"GET /ping HTT")
+        with contextlib.suppress(ConnectionResetError):
+            assert connection.recv(1 << 16) == b""
