@@ -100,6 +100,13 @@ class TraceBatch:
             self._gathered[name] = self._chunk(name).take(pa.array(self._rows))
         return self._gathered[name]
 
+    def encoded(self, name: str) -> tuple[Rows, pa.Array]:
+        """A string column as numbers by row, and the distinct values that they stand for."""
+        gathered = self._gathered.get(name)
+        encoded = (self._chunk(name) if gathered is None else gathered).dictionary_encode()
+        codes: Rows = encoded.indices.to_numpy(zero_copy_only=False).astype(np.int64)
+        return codes[self._rows] if gathered is None else codes, encoded.dictionary
+
     def take(self, name: str, rows: Rows | Sequence[int] | pa.Array) -> pa.Array:
         """A span column at some rows; a null row gives null."""
         if not isinstance(rows, pa.Array):

@@ -25,6 +25,7 @@ from detectors.traces.results import State
 from detectors.traces.rules.base import Finding, Rule, Severity
 from detectors.traces.summary import DEGRADED, FAILED
 from detectors.windows.feedback import feedback_points
+from detectors.windows.keys import Column, column
 from detectors.windows.model_calls import ModelCalls
 from detectors.windows.points import CENT, Cells, Floats, rounded
 from detectors.windows.sightings import sightings
@@ -63,7 +64,7 @@ def facts(
     """The facts of judged traces. `outcome` and `due_ns` by trace."""
     where = Where(context.batch, due_ns, lateness_ns)
     found = _Found(context.batch, findings)
-    calls = ModelCalls(context.batch)
+    calls = ModelCalls(context.batch, where)
     tables = [
         _model_points(context.batch, calls, found, where),
         _tool_points(context, found, where),
@@ -102,14 +103,9 @@ class _Found:
 
 
 def _model_points(batch: TraceBatch, calls: ModelCalls, found: _Found, where: Where) -> pa.Table:
-    asked, answered = calls.text("request_model"), calls.text("response_model")
+    providers = column(batch.provider.take(pa.array(calls.row)))
     cells = Cells(
-        where.keys(
-            "model",
-            calls.row,
-            provider=batch.provider.take(pa.array(calls.row)),
-            model=pc.if_else(pc.equal(asked, ""), answered, asked),
-        ),
+        where.keys("model", calls.row, provider=providers, model=calls.model),
         where.window_ns(calls.row, batch.end[calls.row]),
     )
     every, answers = np.ones(len(calls), dtype=np.bool_), calls.is_answer
@@ -125,7 +121,7 @@ def _model_points(batch: TraceBatch, calls: ModelCalls, found: _Found, where: Wh
     told = calls.present("output_messages") | ~np.isnan(output)
     cells.hits("model_empty", answers & good & told | empty, empty)
     cells.hits("model_interrupted", answers, calls.marked(found.rows("interrupted_stream")))
-    both = _said(asked) & _said(answered)
+    both = calls.present("request_model") & calls.present("response_model")
     cells.hits("model_mismatch", answers & both, calls.marked(found.rows("model_mismatch")))
     cells.hits("model_retried", answers, calls.marked(found.rows("rescued_failure")))
 
@@ -148,10 +144,10 @@ def _model_points(batch: TraceBatch, calls: ModelCalls, found: _Found, where: Wh
 
 def _tool_points(context: Context, found: _Found, where: Where) -> pa.Table:
     batch, calls = context.batch, context.calls
-    names = pc.fill_null(calls.name, "")
-    named = np.flatnonzero(_said(names))
+    every_name = column(calls.name)
+    named = np.flatnonzero(every_name.of != every_name.number(""))
     rows, own = calls.row[named], calls.tool_row[named]
-    names = names.take(pa.array(named))
+    names = every_name.at(named)
     has_span = own != NONE
     span = np.maximum(own, 0)
     ends = np.where(has_span, batch.end[span], calls.time[named]) if len(batch) else calls.time[named]
@@ -172,13 +168,13 @@ def _tool_points(context: Context, found: _Found, where: Where) -> pa.Table:
     return cells.table()
 
 
-def _of_calls(found: _Found, rule: str, rows: Rows, names: pa.Array) -> Mask:
+def _of_calls(found: _Found, rule: str, rows: Rows, names: Column) -> Mask:
     """By tool call: is there a finding of the rule on its row? A model's span may stand for several calls: then the
     tool tells which."""
     hit = found.rows(rule)[rows]
     at = np.flatnonzero(hit)
     pairs = found.tools[rule]
-    for call, row, name in zip(at.tolist(), rows[at].tolist(), names.take(pa.array(at)).to_pylist(), strict=True):
+    for call, row, name in zip(at.tolist(), rows[at].tolist(), names.array(at).to_pylist(), strict=True):
         hit[call] = (row, name) in pairs or (row, "") in pairs
     return hit
 
@@ -230,8 +226,3 @@ def _cost(batch: TraceBatch) -> tuple[Floats, Mask]:
     known = np.isfinite(costs) & (costs >= 0)
     total = np.bincount(batch.trace[rows[known]], weights=rounded(costs[known], CENT), minlength=batch.traces)
     return total.astype(np.float64), np.bincount(batch.trace[rows[~known]], minlength=batch.traces) > 0
-
-
-def _said(texts: pa.Array) -> Mask:
-    said: Mask = pc.not_equal(texts, "").to_numpy(zero_copy_only=False)
-    return said

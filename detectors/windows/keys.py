@@ -1,8 +1,8 @@
-"""Rows grouped by several columns at once, in the order of their values, whatever order the rows come in."""
+"""String columns as numbers, and rows grouped by several of them, in the order of their values."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -13,50 +13,97 @@ import pyarrow.compute as pc
 Rows = npt.NDArray[np.int64]
 
 _MOST: Final = 1 << 62
+_DENSE: Final = 4
+"""Keys of at most this many times the number of rows are counted in place instead of being sorted."""
+
+
+class Column(NamedTuple):
+    """Strings as numbers: row i holds `values[of[i]]`. The values are distinct and in the order of their bytes."""
+
+    of: Rows
+    values: pa.Array
+
+    def at(self, rows: Rows) -> Column:
+        """The same column at `rows`."""
+        return Column(self.of[rows], self.values)
+
+    def array(self, rows: Rows) -> pa.Array:
+        """The strings at `rows`."""
+        return self.values.take(pa.array(self.of[rows]))
+
+    def number(self, value: str) -> int:
+        """The number of a value, -1 if there is none."""
+        return int(pc.index(self.values, value).as_py())
 
 
 class Groups(NamedTuple):
-    """`of[i]` is the number of the group of row i; `first[g]` is the first row of group g. Groups are numbered in the
-    order of their keys, the first column counting most."""
+    """`of[i]` is the number of the group of row i; `first[g]` is the first row of group g. Groups are numbered in the order of
+    their keys, the first column counting most."""
 
     of: Rows
     first: Rows
 
 
-class Codes(NamedTuple):
-    """A column as numbers from 0 to `size` - 1, ordered as its values are."""
-
-    of: Rows
-    size: int
-
-
-def codes(column: pa.Array | pa.ChunkedArray | Rows) -> Codes:
-    """Number the distinct values of a column: of strings by their bytes, of integers by size. No nulls."""
-    if isinstance(column, np.ndarray):
-        values, inverse = np.unique(column, return_inverse=True)
-        return Codes(inverse.astype(np.int64), len(values))
-    if isinstance(column, pa.ChunkedArray):
-        column = column.combine_chunks()
-    if not pa.types.is_dictionary(column.type):
-        column = column.dictionary_encode()
-    size = len(column.dictionary)
-    rank = np.empty(size, dtype=np.int64)
-    rank[pc.sort_indices(column.dictionary).to_numpy()] = np.arange(size)
-    return Codes(rank[column.indices.to_numpy(zero_copy_only=False)], size)
+def column(strings: pa.Array | pa.ChunkedArray) -> Column:
+    """Number the strings; null is ""."""
+    if isinstance(strings, pa.ChunkedArray):
+        strings = strings.combine_chunks()
+    if strings.null_count:
+        strings = pc.fill_null(strings, "")
+    encoded = strings.dictionary_encode()
+    return numbered(encoded.indices.to_numpy(zero_copy_only=False), encoded.dictionary)
 
 
-def grouped(columns: Iterable[Codes]) -> Groups:
-    """The groups of rows that are equal in all columns, at least one."""
-    key: Rows | None = None
-    size = 1
-    for column in columns:
-        if key is None:
-            key, size = column.of, column.size
-            continue
-        if size * max(column.size, 1) >= _MOST:
-            values, key = np.unique(key, return_inverse=True)
-            size = len(values)
-        key, size = key * column.size + column.of, size * max(column.size, 1)
-    assert key is not None, "nothing to group by"
-    _, first, of = np.unique(key, return_index=True, return_inverse=True)
-    return Groups(of.astype(np.int64), first.astype(np.int64))
+def numbered(of: Rows, values: pa.Array) -> Column:
+    """A column of numbers that stand for distinct `values` in any order."""
+    order = pc.sort_indices(values)
+    rank = np.empty(len(values), dtype=np.int64)
+    rank[order.to_numpy()] = np.arange(len(values))
+    return Column(rank[of], values.take(order))
+
+
+def constant(value: str, count: int) -> Column:
+    """The same string `count` times."""
+    return Column(np.zeros(count, dtype=np.int64), pa.array([value]))
+
+
+def either(first: Column, second: Column) -> Column:
+    """`first`, and `second` where that is ""."""
+    unsaid = first.of == first.number("")
+    if not unsaid.any():
+        return first
+    values = pa.concat_arrays([first.values, second.values]).dictionary_encode()
+    code: Rows = values.indices.to_numpy(zero_copy_only=False).astype(np.int64)
+    return numbered(np.where(unsaid, code[len(first.values) + second.of], code[first.of]), values.dictionary)
+
+
+def grouped(strings: Iterable[Column], *numbers: Rows) -> Groups:
+    """The groups of rows that are equal in all columns: of strings first, then of integers. At least one."""
+    parts = [(part.of, max(len(part.values), 1)) for part in strings] + [_codes(part) for part in numbers]
+    key, size = parts[0]
+    for of, count in parts[1:]:
+        if size * count >= _MOST:
+            key, size = _codes(key)
+        key, size = key * count + of, size * count
+    if size > _DENSE * len(key):
+        _, first, inverse = np.unique(key, return_index=True, return_inverse=True)
+        return Groups(inverse.astype(np.int64), first.astype(np.int64))
+    row = np.full(size, -1, dtype=np.int64)
+    row[key[::-1]] = np.arange(len(key))[::-1]
+    present = row >= 0
+    return Groups((np.cumsum(present) - 1)[key], row[present])
+
+
+def _codes(values: Rows) -> tuple[Rows, int]:
+    """Integers as numbers from 0 in the same order, and how many numbers there may be."""
+    if len(values):
+        least = int(values.min())
+        if (size := int(values.max()) - least + 1) <= _DENSE * len(values):
+            return values - least, size
+    distinct, inverse = np.unique(values, return_inverse=True)
+    return inverse.astype(np.int64), max(len(distinct), 1)
+
+
+def arrays(columns: Mapping[str, Column], rows: Rows) -> dict[str, pa.Array]:
+    """The strings of several columns at `rows`."""
+    return {name: strings.array(rows) for name, strings in columns.items()}

@@ -6,18 +6,20 @@ from functools import cached_property
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from detectors.traces.batch import NONE, Mask, Rows, TraceBatch
+from detectors.windows.keys import Column, either
 from detectors.windows.points import Floats
+from detectors.windows.where import Where
 
 
 class ModelCalls:
     """Calls by number. A call's row is the span that tells most of its tokens; what that span does not say is taken
     from the others of its nest."""
 
-    def __init__(self, batch: TraceBatch) -> None:
+    def __init__(self, batch: TraceBatch, where: Where) -> None:
         self._batch = batch
+        self._where = where
         self.row: Rows = np.flatnonzero(batch.counted)
         """By call: its span row."""
         self.is_answer: Mask = batch.kind("llm")[self.row]
@@ -50,9 +52,9 @@ class ModelCalls:
         """A column by call: of the call's own span, or else of the first other one that says it."""
         return self._batch.take(name, self._speaker(name))
 
-    def text(self, name: str) -> pa.Array:
+    def column(self, name: str) -> Column:
         """A string column by call, "" where nothing is said."""
-        return pc.fill_null(self.said(name), "")
+        return self._where.column(name).at(self._speaker(name))
 
     def numbers(self, name: str) -> Floats:
         """A column of numbers by call, NaN where nothing is said."""
@@ -62,6 +64,11 @@ class ModelCalls:
     def present(self, name: str) -> Mask:
         """By call: does any of its spans say it?"""
         return self.marked(self._batch.present(name))
+
+    @cached_property
+    def model(self) -> Column:
+        """The model that was asked for, or where nothing was asked the one that answered."""
+        return either(self.column("request_model"), self.column("response_model"))
 
     @cached_property
     def failed(self) -> Mask:

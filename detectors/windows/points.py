@@ -7,8 +7,8 @@ doubles add such numbers without rounding up to 2^53 of them. Counts are integer
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from typing import Final
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -16,8 +16,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from detectors.windows import histogram
-from detectors.windows.keys import codes, grouped
-from dimwatch.records import POINT, SIGHTING
+from detectors.windows.keys import Column, Groups, arrays, column, grouped
+from dimwatch.records import POINT, POINT_WIDTH_NS, SIGHTING
 
 Floats = npt.NDArray[np.float64]
 Rows = npt.NDArray[np.int64]
@@ -34,6 +34,7 @@ SIGHTING_KEY: Final = ("tenant", "agent", "attribute", "key", "value", "time")
 
 NO_POINTS: Final = POINT.empty_table()
 NO_SIGHTINGS: Final = SIGHTING.empty_table()
+_NO_ROWS: Final = np.zeros(0, dtype=np.int64)
 
 
 def rounded(values: Floats, grain: float) -> Floats:
@@ -48,14 +49,16 @@ def merged(tables: Iterable[pa.Table]) -> pa.Table:
     points = _together(tables, POINT)
     if not points.num_rows:
         return NO_POINTS
-    groups = grouped(codes(_numbers(points["time"]) if name == "time" else points[name]) for name in KEY)
+    groups = _groups(points, KEY)
     count = len(groups.first)
     first = pa.array(groups.first)
-    bucket, bucket_count = histogram.merged(groups.of, _one(points["bucket"]), _one(points["bucket_count"]), count)
+    shapes = histogram.merged(
+        groups.of, histogram.Histograms(_one(points["bucket"]), _one(points["bucket_count"])), count
+    )
     columns = {name: _one(points[name]).take(first) for name in KEY}
     for name in ("n", "total", "squares"):
         columns[name] = pa.array(np.bincount(groups.of, weights=points[name].to_numpy(), minlength=count))
-    columns |= {"bucket": bucket, "bucket_count": bucket_count}
+    columns |= {"bucket": shapes.bucket, "bucket_count": shapes.count}
     return pa.Table.from_arrays([columns[name] for name in POINT.names], schema=POINT)
 
 
@@ -64,7 +67,7 @@ def merged_sightings(tables: Iterable[pa.Table]) -> pa.Table:
     seen = _together(tables, SIGHTING)
     if not seen.num_rows:
         return NO_SIGHTINGS
-    groups = grouped(codes(_numbers(seen["time"]) if name == "time" else seen[name]) for name in SIGHTING_KEY)
+    groups = _groups(seen, SIGHTING_KEY)
     first = pa.array(groups.first)
     columns = {name: _one(seen[name]).take(first) for name in SIGHTING_KEY}
     columns["n"] = pa.array(np.bincount(groups.of, weights=seen["n"].to_numpy(), minlength=len(groups.first)))
@@ -98,84 +101,95 @@ class Cells:
     """Facts of one subject under construction: each fact has a key and a window, and every signal of it is counted
     or measured over all facts at once."""
 
-    def __init__(self, keys: dict[str, pa.Array], times_ns: Rows) -> None:
-        """`keys` by column, all of POINT's but `time` and `signal`, and the window of each fact."""
-        groups = grouped([*(codes(column) for column in keys.values()), codes(times_ns)])
+    def __init__(self, keys: Mapping[str, Column], times_ns: Rows) -> None:
+        """`keys` by column, all of POINT's but `time` and `signal`, and the window (of POINT_WIDTH_NS) of each fact."""
+        groups = grouped(keys.values(), times_ns // POINT_WIDTH_NS)
         self._of = groups.of
-        self._keys = {name: column.take(pa.array(groups.first)) for name, column in keys.items()}
-        self._times = times_ns[groups.first]
-        self._signals: list[tuple[str, Rows, dict[str, pa.Array]]] = []
+        self._keys = keys
+        self._times = times_ns
+        self._fact = groups.first
+        """By cell: a fact of it."""
+        self._signals: list[_Signal] = []
 
     def hits(self, signal: str, trials: Mask, hits: Mask) -> None:
         """Count hits among trials."""
-        n = self._sum(trials)
-        self._add(signal, n, self._sum(trials & hits), np.zeros(len(n)))
+        self._add(signal, self._count(trials), self._count(trials & hits))
 
     def level(self, signal: str, measured: Mask, values: Floats, least: float = 0.0) -> None:
         """Measure, where `measured` and the value is positive and finite; values below `least` count as that."""
-        rows = np.flatnonzero(measured)
-        value = np.maximum(values[rows], least)
-        sound = (value > 0) & np.isfinite(value)
-        rows, value = rows[sound], value[sound]
-        cell = self._of[rows]
-        count = len(self._times)
-        logs = np.log(value)
-        histograms = histogram.gathered(cell, histogram.bucket_of(value), np.ones(len(rows), dtype=np.int64), count)
+        value = np.maximum(values, least)
+        rows = np.flatnonzero(measured & (value > 0) & np.isfinite(value))
+        if not len(rows):
+            return
+        cell, logs = self._of[rows], np.log(value[rows])
+        count = len(self._fact)
         self._add(
             signal,
             np.bincount(cell, minlength=count).astype(np.float64),
             _sums(cell, rounded(logs, GRAIN), count),
             _sums(cell, rounded(logs * logs, GRAIN), count),
-            histograms,
+            cell,
+            histogram.bucket_of(logs),
         )
 
     def amount(self, signal: str, known: Mask, values: Floats) -> None:
         """Add up amounts that are multiples of CENT; without any that are known there is no point."""
-        n = self._sum(known)
-        self._add(signal, n, _sums(self._of[known], values[known], len(n)), np.zeros(len(n)))
+        self._add(signal, self._count(known), _sums(self._of[known], values[known], len(self._fact)))
 
     def table(self) -> pa.Table:
         """One row a signal and cell that has been counted or measured."""
         if not self._signals:
             return NO_POINTS
-        return pa.concat_tables([self._rows(*signal) for signal in self._signals])
+        cells = np.concatenate([signal.cells for signal in self._signals])
+        facts = self._fact[cells]
+        starts = np.cumsum([0, *(len(signal.cells) for signal in self._signals)])
+        owners, buckets = [_NO_ROWS], [_NO_ROWS]
+        for signal, start in zip(self._signals, starts.tolist(), strict=False):
+            # Every cell of a measurement has a row of its signal.
+            owners.append(start + np.searchsorted(signal.cells, signal.measured))
+            buckets.append(signal.bucket)
+        shapes = histogram.gathered(np.concatenate(owners), np.concatenate(buckets), None, len(cells))
+        names = pa.array([signal.name for signal in self._signals])
+        which = np.repeat(np.arange(len(self._signals)), np.diff(starts))
+        columns = arrays(self._keys, facts) | {
+            "time": pa.array(self._times[facts]).cast(POINT.field("time").type),
+            "signal": names.take(pa.array(which)),
+            "n": pa.array(np.concatenate([signal.n for signal in self._signals])),
+            "total": pa.array(np.concatenate([signal.total for signal in self._signals])),
+            "squares": pa.array(np.concatenate([signal.squares for signal in self._signals])),
+            "bucket": shapes.bucket,
+            "bucket_count": shapes.count,
+        }
+        return pa.Table.from_arrays([columns[name] for name in POINT.names], schema=POINT)
 
-    def _sum(self, mask: Mask) -> Floats:
-        return np.bincount(self._of[mask], minlength=len(self._times)).astype(np.float64)
+    def _count(self, mask: Mask) -> Floats:
+        return np.bincount(self._of[mask], minlength=len(self._fact)).astype(np.float64)
 
     def _add(
         self,
-        signal: str,
+        name: str,
         n: Floats,
         total: Floats,
-        squares: Floats,
-        histograms: tuple[pa.ListArray, pa.ListArray] | None = None,
+        squares: Floats | None = None,
+        measured: Rows = _NO_ROWS,
+        bucket: Rows = _NO_ROWS,
     ) -> None:
         cells = np.flatnonzero(n)
-        if not len(cells):
-            return
-        pick = pa.array(cells)
-        if histograms is None:
-            empty = pa.array(np.zeros(len(cells) + 1, dtype=np.int32))
-            bucket = pa.ListArray.from_arrays(empty, pa.array([], pa.int16()), type=histogram.BUCKET_TYPE)
-            count = pa.ListArray.from_arrays(empty, pa.array([], pa.uint32()), type=histogram.COUNT_TYPE)
-        else:
-            bucket, count = (lists.take(pick) for lists in histograms)
-        values = {
-            "n": pa.array(n[cells]),
-            "total": pa.array(total[cells]),
-            "squares": pa.array(squares[cells]),
-            "bucket": bucket,
-            "bucket_count": count,
-        }
-        self._signals.append((signal, cells, values))
+        if len(cells):
+            squares = np.zeros(len(cells)) if squares is None else squares[cells]
+            self._signals.append(_Signal(name, cells, n[cells], total[cells], squares, measured, bucket))
 
-    def _rows(self, signal: str, cells: Rows, values: dict[str, pa.Array]) -> pa.Table:
-        pick = pa.array(cells)
-        columns = {name: _plain(column.take(pick)) for name, column in self._keys.items()} | values
-        columns["time"] = pa.array(self._times[cells]).cast(POINT.field("time").type)
-        columns["signal"] = pa.repeat(pa.scalar(signal), len(cells))
-        return pa.Table.from_arrays([columns[name] for name in POINT.names], schema=POINT)
+
+class _Signal(NamedTuple):
+    """One signal of the facts: sums by cell, and the bucket of each measurement with its cell."""
+
+    name: str
+    cells: Rows
+    n: Floats
+    total: Floats
+    squares: Floats
+    measured: Rows
+    bucket: Rows
 
 
 def split(rows: pa.Table, most: int) -> Sequence[pa.Table]:
@@ -188,16 +202,20 @@ def _together(tables: Iterable[pa.Table], schema: pa.Schema) -> pa.Table:
     return pa.concat_tables(found) if found else schema.empty_table()
 
 
+def _groups(rows: pa.Table, key: Sequence[str]) -> Groups:
+    """Groups in the order of `key`."""
+    times = times_of(rows)
+    distinct = np.unique(times)
+    time = Column(np.searchsorted(distinct, times), pa.array(distinct))
+    return grouped(time if name == "time" else column(rows[name]) for name in key)
+
+
 def _sums(group: Rows, values: Floats, groups: int) -> Floats:
     return np.bincount(group, weights=values, minlength=groups).astype(np.float64)
 
 
 def _one(column: pa.ChunkedArray) -> pa.Array:
     return column.combine_chunks() if column.num_chunks != 1 else column.chunk(0)
-
-
-def _plain(column: pa.Array) -> pa.Array:
-    return column.dictionary_decode() if pa.types.is_dictionary(column.type) else column
 
 
 def _numbers(times: pa.ChunkedArray) -> Rows:

@@ -6,7 +6,7 @@ Prompts and tool lists are looked at once a trace and agent.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Iterable
 from functools import lru_cache
 from typing import Final
 
@@ -16,11 +16,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import xxhash
 
-from detectors.traces.batch import NONE, Mask, Rows, TraceBatch
+from detectors.traces.batch import NONE, Rows, TraceBatch
 from detectors.traces.context import Context
 from detectors.traces.documents import unflattened
 from detectors.traces.tools import read_tools
-from detectors.windows.keys import codes, grouped
+from detectors.windows.keys import Column, arrays, column, constant, grouped
 from detectors.windows.minute import MINUTE_NS
 from detectors.windows.model_calls import ModelCalls
 from detectors.windows.points import NO_SIGHTINGS
@@ -43,57 +43,55 @@ def sightings(context: Context, calls: ModelCalls, where: Where) -> pa.Table:
     """The sightings of a batch, in windows of a minute; a key may come several times."""
     batch = context.batch
     seen = _Seen(batch, where)
-    asked, answered = calls.text("request_model"), calls.text("response_model")
-    seen.add("answered_model", calls.row, asked, answered)
-    model = pc.if_else(pc.equal(asked, ""), answered, asked)
-    seen.add("fingerprint", calls.row, model, calls.text("system_fingerprint"))
+    seen.add("answered_model", calls.row, calls.column("request_model"), calls.column("response_model"))
+    seen.add("fingerprint", calls.row, calls.model, calls.column("system_fingerprint"))
     _prompts(batch, calls, seen)
     tools = seen.one_a_trace(np.flatnonzero(batch.present("tool_definitions") & batch.kind("llm", "agent")))
-    definitions = _each(batch.take("tool_definitions", tools), lambda text: _tool_hashes(text)[0])
-    names = _each(batch.take("tool_definitions", tools), lambda text: _tool_hashes(text)[1])
-    seen.add("tools", tools, None, definitions)
-    seen.add("tools", tools, pa.repeat(pa.scalar(NAMES), len(tools)), names)
+    offered = column(batch.take("tool_definitions", tools))
+    hashes = [_tool_hashes(text) for text in offered.values.to_pylist()]
+    for key, which in (("", 0), (NAMES, 1)):
+        seen.add("tools", tools, constant(key, len(tools)), _renamed(offered, [pair[which] for pair in hashes]))
     runs = batch.root[~batch.late]
     rows = np.concatenate([calls.row, context.calls.tool_row[context.calls.tool_row != NONE], runs])
-    seen.add("release", rows, None, batch.take("service_version", rows))
-    seen.add("instrumentation", rows, batch.take("scope_name", rows), batch.take("scope_version", rows))
+    seen.add("release", rows, constant("", len(rows)), where.column("service_version").at(rows))
+    seen.add("instrumentation", rows, where.column("scope_name").at(rows), where.column("scope_version").at(rows))
     return seen.table()
 
 
 def _prompts(batch: TraceBatch, calls: ModelCalls, seen: _Seen) -> None:
     rows = seen.one_a_trace(np.flatnonzero(batch.present("system_instructions")))
-    seen.add("prompt", rows, None, _each(_prefix(batch.take("system_instructions", rows)), _hash))
+    texts = _prefixes(batch.take("system_instructions", rows))
+    seen.add("prompt", rows, constant("", len(rows)), _renamed(texts, map(_hash, texts.values.to_pylist())))
     told = np.zeros(batch.traces, dtype=np.bool_)
     told[batch.trace[rows]] = True
     rest = seen.one_a_trace(calls.row[~told[batch.trace[calls.row]] & batch.present("input_messages")[calls.row]])
-    texts = _prefix(batch.take("input_messages", rest))
-    system = pc.match_substring_regex(pc.utf8_slice_codeunits(texts, 0, _HEAD), _SYSTEM)
-    rest, texts = rest[system.to_numpy(zero_copy_only=False)], texts.filter(system)
-    seen.add("prompt", rest, None, _each(texts, _first_message))
+    messages = batch.take("input_messages", rest)
+    system = pc.match_substring_regex(pc.utf8_slice_codeunits(messages, 0, _HEAD), _SYSTEM)
+    rest, texts = rest[system.to_numpy(zero_copy_only=False)], _prefixes(messages.filter(system))
+    first = (_hash(_first_message(text)) for text in texts.values.to_pylist())
+    seen.add("prompt", rest, constant("", len(rest)), _renamed(texts, first))
 
 
-def _prefix(texts: pa.Array) -> pa.Array:
+def _prefixes(texts: pa.Array) -> Column:
     """The beginnings of texts, their numbers left out."""
     encoded = texts.dictionary_encode()
     short = pc.utf8_slice_codeunits(encoded.dictionary, 0, _PREFIX)
-    return pc.replace_substring_regex(short, _NUMBERS, "0").take(encoded.indices)
+    return column(pc.replace_substring_regex(short, _NUMBERS, "0")).at(encoded.indices.to_numpy())
+
+
+def _renamed(texts: Column, names: Iterable[str]) -> Column:
+    """The same rows with other values: one name for each of the values, not all of them different."""
+    return column(pa.array(list(names), pa.string())).at(texts.of)
 
 
 def _first_message(messages: str) -> str:
-    """The hash of the text up to where the second message begins."""
+    """The text up to where the second message begins."""
     second = messages.find(_ROLE, messages.find(_ROLE) + len(_ROLE))
-    return _hash(messages[: second if second > 0 else _PREFIX])
+    return messages[: second if second > 0 else _PREFIX]
 
 
 def _hash(text: str) -> str:
     return xxhash.xxh3_64_hexdigest(text.encode())
-
-
-def _each(texts: pa.Array, hashed: Callable[[str], str]) -> pa.Array:
-    """`hashed` of every text, worked out once for each distinct one."""
-    encoded = texts.dictionary_encode()
-    values = [hashed(text) for text in encoded.dictionary.to_pylist()]
-    return pa.array(values, pa.string()).take(encoded.indices)
 
 
 @lru_cache(maxsize=512)
@@ -120,35 +118,28 @@ class _Seen:
 
     def one_a_trace(self, rows: Rows) -> Rows:
         """The first of `rows` of each trace and agent."""
-        if not len(rows):
-            return rows
-        agents = codes(self._where.agents.take(pa.array(rows)))
-        return np.sort(rows[grouped([codes(self._batch.trace[rows]), agents]).first])
+        return np.sort(rows[grouped([self._where.agents.at(rows)], self._batch.trace[rows]).first])
 
-    def add(self, attribute: str, rows: Rows, key: pa.Array | None, value: pa.Array) -> None:
-        """Count values seen on span rows; those that are "" or null were not seen."""
-        said: Mask = pc.fill_null(pc.not_equal(value, ""), False).to_numpy(zero_copy_only=False)
-        if not said.any():
+    def add(self, attribute: str, rows: Rows, key: Column, value: Column) -> None:
+        """Count values seen on span rows; those that are "" were not seen."""
+        said = np.flatnonzero(value.of != value.number(""))
+        if not len(said):
             return
-        kept = pa.array(np.flatnonzero(said))
-        rows, value = rows[said], value.take(kept)
-        key = pa.repeat(pa.scalar(""), len(rows)) if key is None else key.take(kept)
+        rows = rows[said]
         times = self._where.window_ns(rows, self._batch.end[rows], MINUTE_NS)
         columns = {
-            "tenant": self._batch.take("tenant", rows),
-            "agent": self._where.agents.take(pa.array(rows)),
-            "key": key,
-            "value": value,
+            "tenant": self._where.column("tenant").at(rows),
+            "agent": self._where.agents.at(rows),
+            "key": key.at(said),
+            "value": value.at(said),
         }
-        groups = grouped([*(codes(column) for column in columns.values()), codes(times)])
-        first = pa.array(groups.first)
-        columns = {name: column.take(first) for name, column in columns.items()}
-        columns |= {
+        groups = grouped(columns.values(), times // MINUTE_NS)
+        values = arrays(columns, groups.first) | {
             "attribute": pa.repeat(pa.scalar(attribute), len(groups.first)),
             "time": pa.array(times[groups.first]).cast(SIGHTING.field("time").type),
             "n": pa.array(np.bincount(groups.of).astype(np.float64)),
         }
-        self._tables.append(pa.Table.from_arrays([columns[name] for name in SIGHTING.names], schema=SIGHTING))
+        self._tables.append(pa.Table.from_arrays([values[name] for name in SIGHTING.names], schema=SIGHTING))
 
     def table(self) -> pa.Table:
         """What was seen."""
