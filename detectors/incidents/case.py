@@ -1,0 +1,192 @@
+"""What the lifecycle keeps of an incident besides what people see, and whether it is over."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import numpy as np
+import orjson
+
+from detectors.alerts import Alert, Node
+from detectors.incidents.causes import ratio
+from detectors.incidents.grouping import MINUTE, Agents
+from detectors.incidents.incident import Cause, Incident, Kind, Measure, Severity, Status
+from detectors.incidents.inputs import View
+from detectors.incidents.kinds import SYMPTOM, depth, leading
+from detectors.windows.signals import BY_NAME, Subject, Worse
+
+NORMAL_AGAIN: Final = 5.0
+"""Nats for "as ever" against "as bad as the fault was", in the newest minutes, at which a signal has recovered."""
+QUIET: Final = 60 * MINUTE
+"""A signal that has not alerted for so long has recovered too."""
+_LOOK_BACK: Final = tuple(minutes * MINUTE for minutes in (5, 10, 20, 40, 80))
+
+
+@dataclass(slots=True)
+class Case:
+    """An incident with what it takes to follow it."""
+
+    incident: Incident
+    agents: Agents
+    direct: set[str]
+    """Signals that it is made of; the others of its measures are consequences."""
+    strength: dict[str, tuple[float, float]] = field(default_factory=dict)
+    """By direct signal: observed and expected (as in Evidence) in its scope while it lasted."""
+    heard: dict[str, int] = field(default_factory=dict)
+    """By signal: when it alerted last."""
+    changed: str = ""
+    """What changed, in words, where that is the incident."""
+    pages: bool = True
+    """Whether its evidence keeps the promise about false pages."""
+    share: float = 0.0
+    """Of the fleet's runs, the most so far."""
+    reviewed_ns: int = 0
+    told_ns: int = 0
+    told: str = ""
+    """What was told last, to tell again when it is different."""
+    silenced_until_ns: int = 0
+    acknowledged: bool = False
+
+    @property
+    def open(self) -> bool:
+        """Whether it goes on."""
+        return self.incident.resolved_ns is None
+
+    @property
+    def depth(self) -> int:
+        """How near to a cause it is: what is deeper may be its consequence."""
+        if self.incident.kind is Kind.MODEL_CHANGE:
+            return 0
+        return min((depth(signal) for signal in self.direct), default=SYMPTOM)
+
+    def attach(self, alert: Alert, now_ns: int, direct: bool) -> None:
+        """Take in an alert: of a signal's alerts the one nearest to the scope is what is shown of it."""
+        if direct:
+            self.direct.add(alert.signal)
+        self.heard[alert.signal] = now_ns
+        self.pages = self.pages or alert.evidence >= alert.threshold
+        known = self.incident.measures.get(alert.signal)
+        exact = _likeness(alert.node, self.incident.scope)
+        if known is None or known.evidence <= alert.evidence or exact == 0:
+            self.incident.measures[alert.signal] = Measure(
+                alert.signal,
+                alert.observed,
+                alert.expected,
+                max(alert.evidence, known.evidence if known else 0.0),
+                alert.since_ns,
+                alert.n,
+                alert.signal in self.direct,
+            )
+
+    @property
+    def subject(self) -> Subject:
+        """What it is about."""
+        return BY_NAME[leading(self.direct)].subject if self.direct else Subject.MODEL
+
+    def rescope(self, view: View, scope: Node, agents: Agents) -> None:
+        """It is about another part of the fleet than was thought; the id stays."""
+        self.incident.scope, self.agents = scope, agents
+        self.strength.clear()
+        self.measure_strength(view)
+
+    def resolve(self, now_ns: int) -> None:
+        """It is over."""
+        self.incident.status, self.incident.resolved_ns = Status.RESOLVED, now_ns
+
+    def reopen(self) -> None:
+        """It was not."""
+        self.incident.resolved_ns = None
+        self.incident.status = Status.ACKNOWLEDGED if self.acknowledged else Status.OPEN
+
+    def measure_strength(self, view: View) -> None:
+        """Note how bad it is, for the comparison with how it is later."""
+        for signal in sorted(self.direct):
+            cells = view.one(signal, self.incident.started_ns)
+            pooled = cells.pooled(cells.of(self.incident.scope, self.agents))
+            if pooled.excess > 0 or BY_NAME[signal].worse is Worse.BOTH:
+                self.strength[signal] = (pooled.observed, pooled.expected)
+
+    def recovered(self, view: View) -> bool:
+        """Whether all of its signals are as ever again."""
+        return all(self._signal_recovered(view, signal) for signal in sorted(self.direct))
+
+    def _signal_recovered(self, view: View, signal: str) -> bool:
+        if view.now_ns - self.heard.get(signal, self.incident.opened_ns) >= QUIET:
+            return True
+        strength = self.strength.get(signal)
+        if strength is None:
+            return False
+        for back in _LOOK_BACK:
+            since_ns = view.now_ns - back
+            if since_ns < self.incident.opened_ns:
+                return False
+            cells = view.one(signal, since_ns)
+            pooled = cells.pooled(cells.of(self.incident.scope, self.agents))
+            observed, expected = np.array([pooled.observed]), np.array([pooled.expected])
+            if float(ratio(BY_NAME[signal].form, observed, expected, *strength)[0]) <= -NORMAL_AGAIN:
+                return True
+        return False
+
+    def news(self, now_ns: int, again_ns: int) -> bool:
+        """Whether there is something to tell that was not: a new version, then. Mere growth waits for `again_ns`."""
+        incident = self.incident
+        now = orjson.dumps(
+            [
+                incident.status,
+                incident.severity,
+                incident.kind,
+                incident.scope.of,
+                sorted(incident.measures),
+                [cause.what for cause in incident.causes],
+                incident.settled,
+            ]
+        ).decode()
+        if now == self.told and (not self.open or now_ns - self.told_ns < again_ns):
+            return False
+        self.told, self.told_ns = now, now_ns
+        incident.version += 1
+        return True
+
+    def state(self) -> dict[str, Any]:
+        """As JSON."""
+        incident = self.incident
+        parts = {name: getattr(incident, name) for name in Incident.__slots__ if name not in _TYPED}
+        parts["scope"] = incident.scope.of
+        parts["measures"] = [[getattr(m, name) for name in Measure.__slots__] for m in incident.measures.values()]
+        parts["causes"] = [[getattr(cause, name) for name in Cause.__slots__] for cause in incident.causes]
+        own = {name: getattr(self, name) for name in Case.__slots__ if name not in ("incident", "agents", "direct")}
+        return {"incident": parts, "agents": sorted(self.agents), "direct": sorted(self.direct), **own}
+
+    @classmethod
+    def of(cls, state: dict[str, Any]) -> Case:
+        """Undo `state`."""
+        parts, rest = dict(state["incident"]), dict(state)
+        measures = [Measure(*values) for values in parts.pop("measures")]
+        incident = Incident(
+            **{
+                **parts,
+                "kind": Kind(parts["kind"]),
+                "severity": Severity(parts["severity"]),
+                "status": Status(parts["status"]),
+                "scope": Node(_pairs(parts["scope"])),
+                "measures": {measure.signal: measure for measure in measures},
+                "causes": [Cause(*values) for values in parts["causes"]],
+            }
+        )
+        del rest["incident"], rest["agents"], rest["direct"]
+        rest["strength"] = {signal: (observed, expected) for signal, (observed, expected) in rest["strength"].items()}
+        return cls(incident, frozenset(_pairs(state["agents"])), set(state["direct"]), **rest)
+
+
+_TYPED: Final = ("scope", "measures", "causes")
+
+
+def _likeness(node: Node, scope: Node) -> int:
+    """How many dimensions two nodes differ in."""
+    return len(set(node.of) ^ set(scope.of))
+
+
+def _pairs(pairs: Collection[Collection[str]]) -> tuple[tuple[str, str], ...]:
+    return tuple((first, second) for first, second in pairs)

@@ -1,0 +1,316 @@
+"""The life of incidents: they open once the evidence is there, take in what belongs to them, and end."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Final
+
+import orjson
+
+from detectors.alerts import Alert, Node
+from detectors.incidents import control
+from detectors.incidents.belonging import belongs
+from detectors.incidents.case import Case
+from detectors.incidents.grouping import (
+    MINUTE,
+    Agents,
+    Proposal,
+    WaitingRoom,
+    propose,
+    same_onset,
+)
+from detectors.incidents.incident import Incident, Kind, Severity, Status, identity
+from detectors.incidents.inputs import Engine, Ledger, View, subject
+from detectors.incidents.kinds import depth, kind_of, leading
+from detectors.incidents.model_changes import ModelChange, ModelChanges
+from detectors.incidents.review import WIDENS, assess, failing_share, name, review, searched
+from detectors.incidents.severity import Traffic, burden_before
+from detectors.windows.minute import Minute
+from detectors.windows.signals import BY_NAME, Subject
+from dimwatch.errors import InvalidError
+from dimwatch.settings import Detection
+
+REOPEN: Final = 30 * MINUTE
+"""What comes back so soon is the same incident, and what it leaves in its wake is none of its own."""
+REMEMBERED: Final = 24 * 60 * MINUTE
+"""Until then a detector that still fires is asked whether it does so for anything since the end."""
+MOST_NEW: Final = 8
+"""So many incidents within the time in which they widen are one of the whole fleet."""
+MOST_KEPT: Final = 500
+_TELL_AGAIN: Final = 15 * MINUTE
+_VERSION: Final = 1
+
+
+class Incidents:
+    """All incidents of a fleet. The same minutes, alerts and ledger give the same incidents, in any order of alerts."""
+
+    def __init__(self, settings: Detection) -> None:
+        self._settings = settings
+        self._waiting = WaitingRoom()
+        self._model_changes = ModelChanges()
+        self._cases: list[Case] = []
+        self._orders: list[control.Order] = []
+
+    @property
+    def open(self) -> int:
+        """How many are open."""
+        return sum(case.open for case in self._cases)
+
+    def tell(self, order: control.Order) -> None:
+        """Somebody said something of an incident: it counts from the next minute on."""
+        self._orders.append(order)
+
+    def step(self, minute: Minute, alerts: Sequence[Alert], engine: Engine, ledger: Ledger) -> list[Incident]:
+        """Take in a closed minute. Returns the incidents that opened or changed, by time of opening; `version` 1 is one
+        that opened, a `settled` one comes for the last time."""
+        view = View(engine, minute.end_ns)
+        self._obey(view)
+        loose = []
+        for alert in sorted(alerts, key=lambda alert: (depth(alert.signal), alert.signal, alert.node)):
+            if BY_NAME[alert.signal].pages:
+                rest = self._take(view, alert)
+                if rest is not None:
+                    loose.append(rest)
+        self._waiting.hear(loose, view.now_ns)
+        self._follow_model_changes(view, ledger)
+        self._open_proposals(view)
+        going = [case for case in self._cases if case.open]
+        for case in going:
+            review(view, case)
+        if going:
+            traffic = Traffic(minute.points)
+            for case in going:
+                assess(case, traffic, ledger, view.now_ns)
+        return self._changed(view.now_ns)
+
+    def finish(self) -> list[Incident]:
+        """The input has ended: the final state of all that have not come for the last time."""
+        last = [case for case in self._cases if not case.incident.settled]
+        for case in last:
+            case.incident.settled = True
+        return sorted((_copy(case) for case in last), key=lambda incident: (incident.opened_ns, incident.id))
+
+    def snapshot(self) -> bytes:
+        """All that is needed to go on, as JSON."""
+        return orjson.dumps(
+            {
+                "version": _VERSION,
+                "cases": [case.state() for case in self._cases],
+                "waiting": self._waiting.state(),
+                "model_changes": self._model_changes.state(),
+                "orders": [order.encode().decode() for order in self._orders],
+            }
+        )
+
+    def restore(self, state: bytes) -> None:
+        """Undo `snapshot`. Raises InvalidError for anything else."""
+        try:
+            parts = orjson.loads(state)
+            if parts["version"] != _VERSION:
+                raise InvalidError(f"incidents of version {parts['version']}, this program writes {_VERSION}")
+            self._cases = [Case.of(case) for case in parts["cases"]]
+            self._waiting = WaitingRoom.of(parts["waiting"])
+            self._model_changes = ModelChanges.of(parts["model_changes"])
+            self._orders = [control.read(order.encode()) for order in parts["orders"]]
+        except (orjson.JSONDecodeError, KeyError, TypeError, ValueError) as error:
+            raise InvalidError(f"unreadable state of incidents: {error!r}") from error
+
+    # What belongs to an incident that is known.
+
+    def _take(self, view: View, alert: Alert) -> Alert | None:
+        """Give an alert to the incident it belongs to. Returns what is left of it: None, or the alert, its onset not
+        before the end of the incident that it was part of."""
+        for case in sorted(self._cases, key=lambda case: (not case.open, -case.incident.opened_ns, case.incident.id)):
+            direct = belongs(view, case, alert)
+            if direct is None:
+                continue
+            if case.open:
+                case.attach(alert, view.now_ns, direct)
+                return None
+            ended_ns = case.incident.resolved_ns or view.now_ns
+            recent = view.now_ns - ended_ns <= REOPEN
+            if alert.since_ns < ended_ns:
+                cells = view.one(alert.signal, ended_ns)
+                if cells.pooled(cells.mask(alert.node)).gain < alert.threshold:
+                    return None  # the tail of what is over
+                alert = replace(alert, since_ns=ended_ns)
+            if recent and (not direct or case.incident.status is Status.FALSE):
+                return None
+            if recent:
+                case.reopen()
+                case.attach(alert, view.now_ns, direct)
+                return None
+        return alert
+
+    # Opening and widening.
+
+    def _open_proposals(self, view: View) -> None:
+        if not self._waiting.alerts:
+            return
+        for waiting in self._waiting.sorted():
+            if waiting.last_ns < view.now_ns and self._take(view, waiting.alert) is None:
+                self._waiting.drop([waiting.alert])
+        for proposal in propose(view, self._waiting.sorted()):
+            case = self._taker(view, proposal)
+            if case is None and proposal.due(view.now_ns):
+                case = self._storm(view.now_ns) if proposal.pages else None
+                if case is None:
+                    case = self._open(view, proposal)
+            if case is not None:
+                for alert in proposal.direct:
+                    case.attach(alert, view.now_ns, alert.signal in proposal.signals)
+                for alert in proposal.consequences:
+                    case.attach(alert, view.now_ns, False)
+                self._waiting.drop([*proposal.direct, *proposal.consequences])
+                name(case, view)
+
+    def _open(self, view: View, proposal: Proposal) -> Case:
+        failing = failing_share(view, proposal.node, proposal.agents, proposal.since_ns)
+        kind = kind_of(proposal.signals, failing)
+        return self._add(
+            view, kind, proposal.node, proposal.agents, proposal.since_ns, set(proposal.signals), proposal.pages
+        )
+
+    def _add(
+        self, view: View, kind: Kind, scope: Node, agents: Agents, since_ns: int, direct: set[str], pages: bool
+    ) -> Case:
+        tenants = {tenant for tenant, _ in agents}
+        tenant = tenants.pop() if len(tenants) == 1 else ""
+        incident = Incident(
+            identity(tenant, kind, scope, since_ns),
+            tenant,
+            kind,
+            Severity.TICKET,
+            Status.OPEN,
+            scope,
+            opened_ns=view.now_ns,
+            started_ns=min(since_ns, view.now_ns),
+        )
+        case = Case(incident, agents, direct, pages=pages, reviewed_ns=view.now_ns)
+        case.measure_strength(view)
+        incident.runs, incident.cost_usd = burden_before(case, view)
+        self._cases.append(case)
+        return case
+
+    def _taker(self, view: View, proposal: Proposal) -> Case | None:
+        """The incident that a proposal is more of, or the cause of."""
+        for case in sorted(self._cases, key=lambda case: (-case.incident.opened_ns, case.incident.id)):
+            incident = case.incident
+            if not case.open or not same_onset(proposal.since_ns, incident.started_ns):
+                continue
+            young = view.now_ns - incident.opened_ns <= WIDENS
+            if incident.scope == Node() and proposal.depth >= case.depth:
+                return case
+            if young and case.subject is subject(leading(proposal.signals)) and case.direct:
+                signals = searched(case.direct | set(proposal.signals))
+                cells = view.cells(signals, min(incident.started_ns, proposal.since_ns))
+                found = next(iter(cells.search(most=1)), None)
+                if found and incident.scope.within(found.node) and proposal.node.within(found.node):
+                    case.rescope(view, found.node, cells.agents(found.mask))
+                    case.direct |= set(proposal.signals)
+                    return case
+            if young and proposal.depth < case.depth and case.agents & proposal.agents:
+                case.direct = set(proposal.signals)
+                case.rescope(view, proposal.node, proposal.agents)
+                incident.started_ns = min(incident.started_ns, proposal.since_ns)
+                return case
+        return None
+
+    def _storm(self, now_ns: int) -> Case | None:
+        """Where there are too many new incidents at once: the first of them, as one of the whole fleet."""
+        new = [c for c in self._cases if c.open and c.pages and now_ns - c.incident.opened_ns <= WIDENS]
+        if len(new) < MOST_NEW:
+            return None
+        first = min(new, key=lambda case: (case.incident.opened_ns, case.incident.id))
+        first.incident.scope = Node()
+        first.agents = frozenset(agent for case in new for agent in case.agents)
+        return first
+
+    def _follow_model_changes(self, view: View, ledger: Ledger) -> None:
+        for change in self._model_changes.heard(view, ledger):
+            known = self._model_changes.known.get(change.key)
+            if known is not None:
+                case = self._case(known[0])
+                if case is not None and case.open and case.incident.kind is Kind.MODEL_CHANGE:
+                    self._amend(view, case, change)
+                continue
+            taken_back = self._model_changes.reversed_by(change)
+            if taken_back is not None:
+                case = self._case(taken_back)
+                if case is not None:
+                    case.incident.status, case.incident.resolved_ns = Status.RESOLVED, view.now_ns
+                self._model_changes.note(change, taken_back, view.now_ns)
+                continue
+            if not self._model_changes.due(view, change):
+                continue
+            self._model_changes.note(change, self._changed_model(view, change), view.now_ns)
+
+    def _changed_model(self, view: View, change: ModelChange) -> str:
+        """Open an incident for a change of model, or make one of what goes on already. Returns its id, "" for none."""
+        for case in self._cases:
+            incident = case.incident
+            if not (case.open and case.agents & change.agents and same_onset(incident.started_ns, change.time_ns)):
+                continue
+            if case.direct & {"model_error", "model_retried"}:
+                return ""  # calls fail and another model steps in: that is no change of its own
+            if case.subject is Subject.MODEL or case.depth > 0:
+                incident.kind = Kind.MODEL_CHANGE
+                self._amend(view, case, change)
+                return incident.id
+        case = self._add(view, Kind.MODEL_CHANGE, change.scope, change.agents, change.time_ns, set(), change.shifted)
+        self._amend(view, case, change)
+        return case.incident.id
+
+    def _amend(self, view: View, case: Case, change: ModelChange) -> None:
+        incident = case.incident
+        case.changed = change.words
+        case.pages = case.pages or change.shifted
+        incident.scope, case.agents = change.scope, change.agents
+        for measure in change.measures():
+            incident.measures.setdefault(measure.signal, measure)
+        if change.undone:
+            incident.status, incident.resolved_ns = Status.RESOLVED, view.now_ns
+
+    # Going on, and ending.
+
+    def _obey(self, view: View) -> None:
+        for order in sorted(self._orders, key=lambda order: (order.at_ns, order.incident, order.action)):
+            case = self._case(order.incident)
+            if case is None:
+                continue
+            incident = case.incident
+            was_open = case.open
+            incident.status = control.status_after(incident, order, view.now_ns)
+            if order.action is control.Action.SILENCE and was_open and order.until_ns:
+                case.silenced_until_ns = order.until_ns
+            if order.action is control.Action.ACKNOWLEDGE and was_open:
+                case.acknowledged = True
+            if order.action in (control.Action.ACKNOWLEDGE, control.Action.FALSE) and was_open and case.direct:
+                view.engine.rebaseline(incident.scope, sorted(case.direct), incident.started_ns)
+            if was_open and incident.status in (Status.RESOLVED, Status.FALSE):
+                incident.resolved_ns = view.now_ns
+        self._orders.clear()
+
+    def _case(self, id_: str) -> Case | None:
+        return next((case for case in self._cases if case.incident.id == id_), None)
+
+    def _changed(self, now_ns: int) -> list[Incident]:
+        changed = []
+        for case in self._cases:
+            incident = case.incident
+            ended_ns = incident.resolved_ns
+            if ended_ns is not None and now_ns - ended_ns > REOPEN:
+                incident.settled = True
+            if case.news(now_ns, _TELL_AGAIN):
+                changed.append(_copy(case))
+        self._cases = [
+            case for case in self._cases if case.open or now_ns - (case.incident.resolved_ns or now_ns) <= REMEMBERED
+        ][-MOST_KEPT:]
+        return sorted(changed, key=lambda incident: (incident.opened_ns, incident.id))
+
+
+def _copy(case: Case) -> Incident:
+    """As it is now, for others to keep."""
+    incident = case.incident
+    return replace(incident, measures=dict(incident.measures), causes=list(incident.causes))

@@ -1,0 +1,96 @@
+"""An incident that goes on: is the scope still the best, what kind is it by now, and is it over?"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Final
+
+from detectors.alerts import Node
+from detectors.incidents.case import Case
+from detectors.incidents.grouping import MINUTE, Agents
+from detectors.incidents.incident import Kind, Status
+from detectors.incidents.inputs import Ledger, View
+from detectors.incidents.kinds import SYMPTOM, depth, kind_of
+from detectors.incidents.ranking import causes
+from detectors.incidents.severity import Traffic, graver, severity_of
+from detectors.incidents.summary import sentence
+
+LASTING: Final = 24 * 60 * MINUTE
+"""What has gone on for so long is how it is now."""
+WIDENS: Final = 30 * MINUTE
+"""Until then the scope follows the evidence."""
+MODEL_CHANGE_STAYS: Final = 60 * MINUTE
+_INTERVAL: Final = 5 * MINUTE
+_BETTER: Final = 3.0
+"""Nats by which another scope must be better to be taken instead."""
+
+
+def review(view: View, case: Case) -> None:
+    """Look at the scope again, and whether it is over."""
+    incident = case.incident
+    age = view.now_ns - incident.opened_ns
+    model_change = incident.kind is Kind.MODEL_CHANGE
+    searchable = case.direct and incident.scope != Node() and not model_change
+    if searchable and age <= WIDENS and view.now_ns - case.reviewed_ns >= _INTERVAL:
+        case.reviewed_ns = view.now_ns
+        _look_again(view, case)
+    if age >= LASTING:
+        if case.direct:
+            view.engine.rebaseline(incident.scope, sorted(case.direct), incident.started_ns)
+        case.resolve(view.now_ns)
+    elif age >= (MODEL_CHANGE_STAYS if model_change else _INTERVAL) and case.recovered(view):
+        case.resolve(view.now_ns)
+    elif case.silenced_until_ns and case.silenced_until_ns <= view.now_ns:
+        case.silenced_until_ns = 0
+        incident.status = Status.ACKNOWLEDGED if case.acknowledged else Status.OPEN
+
+
+def assess(case: Case, traffic: Traffic, ledger: Ledger, now_ns: int) -> None:
+    """Blast radius, severity, causes and summary as of this minute."""
+    incident = case.incident
+    if case.open:
+        burden = traffic.burden(case)
+        incident.runs += burden.runs
+        incident.cost_usd += burden.cost_usd
+        case.share = max(case.share, burden.share)
+    severity = severity_of(incident, len(case.agents), case.share, case.pages)
+    incident.severity = graver(incident.severity, severity)
+    if now_ns - incident.opened_ns <= WIDENS:
+        incident.causes = causes(case, ledger, now_ns)
+    incident.summary = sentence(incident, len(case.agents), case.changed)
+
+
+def name(case: Case, view: View) -> None:
+    """Kind and signals by what is known now. An outage stays one while it eases off."""
+    incident = case.incident
+    if incident.kind not in (Kind.MODEL_CHANGE, Kind.OUTAGE) and case.direct:
+        failing = failing_share(view, incident.scope, case.agents, incident.started_ns)
+        incident.kind = kind_of(case.direct, failing)
+    incident.measures = {
+        signal: replace(measure, direct=signal in case.direct) for signal, measure in sorted(incident.measures.items())
+    }
+
+
+def searched(signals: set[str]) -> list[str]:
+    """The signals that a scope is searched with: symptoms only where there is nothing else."""
+    return sorted(signal for signal in signals if depth(signal) < SYMPTOM) or sorted(signals)
+
+
+def failing_share(view: View, scope: Node, agents: Agents, since_ns: int) -> float:
+    """The share of model calls that fail."""
+    cells = view.one("model_error", since_ns)
+    pooled = cells.pooled(cells.of(scope, agents))
+    return pooled.observed / pooled.n if pooled.n else 0.0
+
+
+def _look_again(view: View, case: Case) -> None:
+    """Take a wider or narrower scope if that explains clearly more by now."""
+    incident = case.incident
+    cells = view.cells(searched(case.direct), incident.started_ns)
+    found = next(iter(cells.search(most=1)), None)
+    if found is None or found.node == incident.scope:
+        case.measure_strength(view)
+        return
+    nested = found.node.within(incident.scope) or incident.scope.within(found.node)
+    if nested and found.gain - cells.gain(cells.of(incident.scope, case.agents)) >= _BETTER:
+        case.rescope(view, found.node, cells.agents(found.mask))
