@@ -247,6 +247,9 @@ CHANGE: Final = _schema(
     ("before", _S, False),
     ("after", _S, False),
     ("time", _TIME, False),  # first seen
+    ("status", _S, False),  # appeared, took_over, rolled_back, vanished, returned
+    ("share_before", _F64, False),  # of `before` in the sightings before
+    ("share_after", _F64, False),  # of `after` since then
     ("effects", _S, False),  # a JSON list: signal, before, after, interval
     ("version", _I64, False),
 )

@@ -69,6 +69,9 @@ CREATE TABLE IF NOT EXISTS change_versions
     before String CODEC(ZSTD(1)),
     after String CODEC(ZSTD(1)),
     time DateTime64(9, 'UTC') CODEC(Delta(8), ZSTD(1)),
+    status LowCardinality(String),
+    share_before Float64 CODEC(ZSTD(1)),
+    share_after Float64 CODEC(ZSTD(1)),
     effects String CODEC(ZSTD(1)),
     version Int64 CODEC(ZSTD(1)),
     inserted_at DateTime('UTC') DEFAULT now('UTC') CODEC(Delta(4), ZSTD(1))
