@@ -6,22 +6,18 @@ from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-import numpy as np
 import orjson
 
 from detectors.alerts import Alert, Node
-from detectors.incidents.causes import ratio
 from detectors.incidents.grouping import MINUTE, Agents
 from detectors.incidents.incident import Cause, Incident, Kind, Measure, Severity, Status
-from detectors.incidents.inputs import View
 from detectors.incidents.kinds import SYMPTOM, depth, leading
-from detectors.windows.signals import BY_NAME, Subject, Worse
+from detectors.windows.signals import BY_NAME, Subject
 
-NORMAL_AGAIN: Final = 5.0
-"""Nats for "as ever" against "as bad as the fault was", in the newest minutes, at which a signal has recovered."""
-QUIET: Final = 60 * MINUTE
-"""A signal that has not alerted for so long has recovered too."""
-_LOOK_BACK: Final = tuple(minutes * MINUTE for minutes in (5, 10, 20, 40, 80))
+QUIET: Final = 3 * MINUTE
+"""A signal that has not alerted for so long is as ever again."""
+UNHEARD: Final = 45 * MINUTE
+"""The same for one that never did, but was found as the cause of something that had."""
 
 
 @dataclass(slots=True)
@@ -32,12 +28,12 @@ class Case:
     agents: Agents
     direct: set[str]
     """Signals that it is made of; the others of its measures are consequences."""
-    strength: dict[str, tuple[float, float]] = field(default_factory=dict)
-    """By direct signal: observed and expected (as in Evidence) in its scope while it lasted."""
     heard: dict[str, int] = field(default_factory=dict)
     """By signal: when it alerted last."""
     changed: str = ""
     """What changed, in words, where that is the incident."""
+    named: bool = False
+    """Whether its kind takes all of its signals into account."""
     pages: bool = True
     """Whether its evidence keeps the promise about false pages."""
     share: float = 0.0
@@ -54,6 +50,11 @@ class Case:
         """Whether it goes on."""
         return self.incident.resolved_ns is None
 
+    def settling(self, now_ns: int, reopens_ns: int) -> bool:
+        """Whether it goes on, or is over for so short a time that it may come back."""
+        ended_ns = self.incident.resolved_ns
+        return ended_ns is None or now_ns - ended_ns <= reopens_ns
+
     @property
     def depth(self) -> int:
         """How near to a cause it is: what is deeper may be its consequence."""
@@ -67,6 +68,7 @@ class Case:
             self.direct.add(alert.signal)
         self.heard[alert.signal] = now_ns
         self.pages = self.pages or alert.evidence >= alert.threshold
+        self.named = self.named and (not direct or alert.signal in self.incident.measures)
         known = self.incident.measures.get(alert.signal)
         exact = _likeness(alert.node, self.incident.scope)
         if known is None or known.evidence <= alert.evidence or exact == 0:
@@ -85,11 +87,9 @@ class Case:
         """What it is about."""
         return BY_NAME[leading(self.direct)].subject if self.direct else Subject.MODEL
 
-    def rescope(self, view: View, scope: Node, agents: Agents) -> None:
+    def rescope(self, scope: Node, agents: Agents) -> None:
         """It is about another part of the fleet than was thought; the id stays."""
         self.incident.scope, self.agents = scope, agents
-        self.strength.clear()
-        self.measure_strength(view)
 
     def resolve(self, now_ns: int) -> None:
         """It is over."""
@@ -100,34 +100,16 @@ class Case:
         self.incident.resolved_ns = None
         self.incident.status = Status.ACKNOWLEDGED if self.acknowledged else Status.OPEN
 
-    def measure_strength(self, view: View) -> None:
-        """Note how bad it is, for the comparison with how it is later."""
-        for signal in sorted(self.direct):
-            cells = view.one(signal, self.incident.started_ns)
-            pooled = cells.pooled(cells.of(self.incident.scope, self.agents))
-            if pooled.excess > 0 or BY_NAME[signal].worse is Worse.BOTH:
-                self.strength[signal] = (pooled.observed, pooled.expected)
+    def recovered(self, now_ns: int) -> bool:
+        """Whether what it is made of has stopped: the engine ends an alert when it is sure that all is as ever again.
+        What is only further from the cause does not keep it open."""
+        core = [signal for signal in self.direct if depth(signal) <= self.depth]
+        return all(
+            now_ns - self.heard.get(signal, self.incident.opened_ns) >= self._patience(signal) for signal in core
+        )
 
-    def recovered(self, view: View) -> bool:
-        """Whether all of its signals are as ever again."""
-        return all(self._signal_recovered(view, signal) for signal in sorted(self.direct))
-
-    def _signal_recovered(self, view: View, signal: str) -> bool:
-        if view.now_ns - self.heard.get(signal, self.incident.opened_ns) >= QUIET:
-            return True
-        strength = self.strength.get(signal)
-        if strength is None:
-            return False
-        for back in _LOOK_BACK:
-            since_ns = view.now_ns - back
-            if since_ns < self.incident.opened_ns:
-                return False
-            cells = view.one(signal, since_ns)
-            pooled = cells.pooled(cells.of(self.incident.scope, self.agents))
-            observed, expected = np.array([pooled.observed]), np.array([pooled.expected])
-            if float(ratio(BY_NAME[signal].form, observed, expected, *strength)[0]) <= -NORMAL_AGAIN:
-                return True
-        return False
+    def _patience(self, signal: str) -> int:
+        return QUIET if signal in self.heard else UNHEARD
 
     def news(self, now_ns: int, again_ns: int) -> bool:
         """Whether there is something to tell that was not: a new version, then. Mere growth waits for `again_ns`."""
@@ -176,7 +158,6 @@ class Case:
             }
         )
         del rest["incident"], rest["agents"], rest["direct"]
-        rest["strength"] = {signal: (observed, expected) for signal, (observed, expected) in rest["strength"].items()}
         return cls(incident, frozenset(_pairs(state["agents"])), set(state["direct"]), **rest)
 
 

@@ -10,7 +10,7 @@ from detectors.alerts import Alert, Node
 from detectors.incidents.causes import Cells, Found
 from detectors.incidents.inputs import View, subject
 from detectors.incidents.kinds import READINGS, SYMPTOM, depth, leading
-from detectors.windows.signals import BY_NAME
+from detectors.windows.signals import BY_NAME, Form
 from dimwatch.clock import NS_PER_SECOND
 
 MINUTE: Final = 60 * NS_PER_SECOND
@@ -25,6 +25,12 @@ _HIDDEN_CAUSE: Final = 8.0
 over twenty signals finds by chance."""
 _CLEAR_MARGIN: Final = 2.0
 _HOLD_UNCLEAR: Final = 3 * MINUTE
+_HIDDEN_SHIFT: Final = 0.3
+"""Standard deviations that a level must have moved by to be such a cause: less may be the time of day."""
+_HIDDEN_FACTOR: Final = 1.8
+"""The same for counts, as a factor."""
+_OF_OTHERS: Final = frozenset({"run_traffic"})
+"""Looks for a cause too: where calls fail, the runs may stay away."""
 _HOLD: Final = (1 * MINUTE, 2 * MINUTE, 3 * MINUTE, 6 * MINUTE)
 """By depth: how long a cause is waited for."""
 
@@ -41,6 +47,8 @@ class Waiting:
     alert: Alert
     first_ns: int
     last_ns: int
+    pages: bool
+    """Whether it had the evidence that the promise asks for at any time."""
 
 
 class WaitingRoom:
@@ -55,9 +63,9 @@ class WaitingRoom:
             key = (alert.signal, alert.node)
             known = self.alerts.get(key)
             if known is None:
-                self.alerts[key] = Waiting(alert, now_ns, now_ns)
-            else:
-                known.alert, known.last_ns = alert, now_ns
+                known = self.alerts[key] = Waiting(alert, now_ns, now_ns, False)
+            known.alert, known.last_ns = alert, now_ns
+            known.pages = known.pages or alert.evidence >= alert.threshold
         for key in [key for key, waiting in self.alerts.items() if waiting.last_ns < now_ns - _KEPT]:
             del self.alerts[key]
         if len(self.alerts) > MOST_WAITING:  # the weakest go: what is at the bottom of them alerts too
@@ -75,7 +83,7 @@ class WaitingRoom:
     def state(self) -> list[Any]:
         """As JSON."""
         return [
-            [w.first_ns, w.last_ns, w.alert.node.of, *(getattr(w.alert, name) for name in _ALERT)]
+            [w.first_ns, w.last_ns, w.pages, w.alert.node.of, *(getattr(w.alert, name) for name in _ALERT)]
             for _, w in sorted(self.alerts.items())
         ]
 
@@ -83,10 +91,10 @@ class WaitingRoom:
     def of(cls, state: Sequence[Any]) -> WaitingRoom:
         """Undo `state`."""
         room = cls()
-        for first_ns, last_ns, of, *rest in state:
+        for first_ns, last_ns, pages, of, *rest in state:
             node = Node(tuple((name, value) for name, value in of))
             alert = Alert(node, **dict(zip(_ALERT, rest, strict=True)))
-            room.alerts[(alert.signal, node)] = Waiting(alert, first_ns, last_ns)
+            room.alerts[(alert.signal, node)] = Waiting(alert, first_ns, last_ns, pages)
         return room
 
     def drop(self, alerts: Sequence[Alert]) -> None:
@@ -110,16 +118,13 @@ class Proposal:
     agents: Agents
     direct: list[Alert] = field(default_factory=list)
     consequences: list[Alert] = field(default_factory=list)
+    pages: bool = False
+    """Whether any of its alerts has, or had, the evidence that the promise asks for."""
 
     @property
     def depth(self) -> int:
         """How near to a cause its signals are."""
         return min(depth(signal) for signal in self.signals)
-
-    @property
-    def pages(self) -> bool:
-        """Whether any of its alerts has the evidence that the promise asks for."""
-        return any(alert.evidence >= alert.threshold for alert in (*self.direct, *self.consequences))
 
     def due(self, now_ns: int) -> bool:
         """Whether its scope is clear and a cause elsewhere has been waited for."""
@@ -182,6 +187,7 @@ def _next(view: View, left: Sequence[Waiting]) -> tuple[Proposal, set[int]]:
         if number == 0 or (alike and reach(view, found.node, agents, alert, since_ns) >= 0.5):
             taken.add(number)
             proposal.first_ns = min(proposal.first_ns, candidate.first_ns)
+            proposal.pages = proposal.pages or candidate.pages
             (proposal.direct if alike else proposal.consequences).append(alert)
     own = {alert.signal for alert in proposal.direct} | {signal for signal in signals if hidden is not None}
     if own:
@@ -213,21 +219,29 @@ def _explaining(view: View, cells: Cells, seed: Alert) -> Found:
 
 def _hidden_cause(view: View, seed: Alert) -> tuple[tuple[str, ...], int, Cells, Found] | None:
     """What does not alert yet and is nearer to a cause: a symptom looks for it in the calls of its agents."""
-    if depth(seed.signal) < 2:
+    if depth(seed.signal) < SYMPTOM and seed.signal not in _OF_OTHERS:
         return None
     own = view.one(seed.signal, seed.since_ns)
     of = own.mask(seed.node)
     best: tuple[tuple[str, ...], int, Cells, Found] | None = None
     for signal in sorted(READINGS):
-        if depth(signal) >= min(depth(seed.signal), 2):
+        if depth(signal) >= depth(seed.signal):
             continue
         cells = view.one(signal, seed.since_ns)
         found = next(iter(cells.search(least=_HIDDEN_CAUSE, most=1)), None)
-        if found is None or own.share(own.agents_mask(cells.agents(found.mask)), of) < 0.5:
+        if found is None or not _large(cells, found) or own.share(own.agents_mask(cells.agents(found.mask)), of) < 0.5:
             continue
         if best is None or (depth(signal), -found.gain) < (depth(leading(best[0])), -best[3].gain):
             best = (signal,), seed.since_ns, cells, found
     return best
+
+
+def _large(cells: Cells, found: Found) -> bool:
+    """Whether a cause is more than the ups and downs of a day, of which a long time makes much evidence too."""
+    pooled = cells.pooled(found.mask)
+    if cells.layers[0].signal.form is Form.LEVEL:
+        return abs(pooled.observed) >= _HIDDEN_SHIFT * pooled.expected
+    return pooled.observed >= _HIDDEN_FACTOR * pooled.expected or pooled.observed * _HIDDEN_FACTOR <= pooled.expected
 
 
 def _merge(view: View, proposals: Sequence[Proposal]) -> list[Proposal]:
@@ -245,6 +259,7 @@ def _merge(view: View, proposals: Sequence[Proposal]) -> list[Proposal]:
         else:
             cause.consequences.extend((*proposal.direct, *proposal.consequences))
         cause.first_ns = min(cause.first_ns, proposal.first_ns)
+        cause.pages = cause.pages or proposal.pages
     return kept
 
 

@@ -29,7 +29,6 @@ from detectors.incidents.severity import Traffic, burden_before
 from detectors.windows.minute import Minute
 from detectors.windows.signals import BY_NAME, Subject
 from dimwatch.errors import InvalidError
-from dimwatch.settings import Detection
 
 REOPEN: Final = 30 * MINUTE
 """What comes back so soon is the same incident, and what it leaves in its wake is none of its own."""
@@ -45,8 +44,7 @@ _VERSION: Final = 1
 class Incidents:
     """All incidents of a fleet. The same minutes, alerts and ledger give the same incidents, in any order of alerts."""
 
-    def __init__(self, settings: Detection) -> None:
-        self._settings = settings
+    def __init__(self) -> None:
         self._waiting = WaitingRoom()
         self._model_changes = ModelChanges()
         self._cases: list[Case] = []
@@ -158,6 +156,8 @@ class Incidents:
                 if case is None:
                     case = self._open(view, proposal)
             if case is not None:
+                if not case.open and case.incident.status is not Status.FALSE:
+                    case.reopen()
                 for alert in proposal.direct:
                     case.attach(alert, view.now_ns, alert.signal in proposal.signals)
                 for alert in proposal.consequences:
@@ -166,7 +166,7 @@ class Incidents:
                 name(case, view)
 
     def _open(self, view: View, proposal: Proposal) -> Case:
-        failing = failing_share(view, proposal.node, proposal.agents, proposal.since_ns)
+        failing = failing_share(view, proposal.node, proposal.agents, proposal.since_ns, proposal.signals)
         kind = kind_of(proposal.signals, failing)
         return self._add(
             view, kind, proposal.node, proposal.agents, proposal.since_ns, set(proposal.signals), proposal.pages
@@ -188,7 +188,6 @@ class Incidents:
             started_ns=min(since_ns, view.now_ns),
         )
         case = Case(incident, agents, direct, pages=pages, reviewed_ns=view.now_ns)
-        case.measure_strength(view)
         incident.runs, incident.cost_usd = burden_before(case, view)
         self._cases.append(case)
         return case
@@ -197,6 +196,9 @@ class Incidents:
         """The incident that a proposal is more of, or the cause of."""
         for case in sorted(self._cases, key=lambda case: (-case.incident.opened_ns, case.incident.id)):
             incident = case.incident
+            nested = proposal.node.within(incident.scope) or incident.scope.within(proposal.node)
+            if nested and case.direct & set(proposal.signals) and case.settling(view.now_ns, REOPEN):
+                return case
             if not case.open or not same_onset(proposal.since_ns, incident.started_ns):
                 continue
             young = view.now_ns - incident.opened_ns <= WIDENS
@@ -207,12 +209,12 @@ class Incidents:
                 cells = view.cells(signals, min(incident.started_ns, proposal.since_ns))
                 found = next(iter(cells.search(most=1)), None)
                 if found and incident.scope.within(found.node) and proposal.node.within(found.node):
-                    case.rescope(view, found.node, cells.agents(found.mask))
+                    case.rescope(found.node, cells.agents(found.mask))
                     case.direct |= set(proposal.signals)
                     return case
             if young and proposal.depth < case.depth and case.agents & proposal.agents:
                 case.direct = set(proposal.signals)
-                case.rescope(view, proposal.node, proposal.agents)
+                case.rescope(proposal.node, proposal.agents)
                 incident.started_ns = min(incident.started_ns, proposal.since_ns)
                 return case
         return None

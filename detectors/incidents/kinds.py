@@ -39,12 +39,14 @@ READINGS: Final[Mapping[str, Reading]] = {
     "tool_error": Reading(_K.TOOL_DEGRADATION, 0),
     "tool_silent_failure": Reading(_K.TOOL_DEGRADATION, 0),
     "tool_empty": Reading(_K.TOOL_DEGRADATION, 0),
+    "tool_slow": Reading(_K.TOOL_DEGRADATION, 0),
     "tool_latency": Reading(_K.TOOL_DEGRADATION, 0),
     "tool_result_size": Reading(_K.TOOL_DEGRADATION, 1),
     "tool_invalid": Reading(_K.BEHAVIOUR_SHIFT, 1),
     "run_invalid_call": Reading(_K.BEHAVIOUR_SHIFT, 2),
     "run_looped": Reading(_K.BEHAVIOUR_SHIFT, 2),
     "model_output_tokens": Reading(_K.BEHAVIOUR_SHIFT, 1),
+    "model_slow": Reading(_K.BROWNOUT, 1),
     "model_latency": Reading(_K.BROWNOUT, 1),
     "model_retried": Reading(_K.BROWNOUT, 1),
     "run_traffic": Reading(_K.SILENCE, 2),
@@ -60,6 +62,7 @@ READINGS: Final[Mapping[str, Reading]] = {
     "run_cost": Reading(_K.COST_SPIKE, SYMPTOM),
     "run_tokens": Reading(_K.COST_SPIKE, SYMPTOM),
     "run_spend": Reading(_K.COST_SPIKE, SYMPTOM),
+    "run_slow": Reading(_K.BROWNOUT, SYMPTOM),
     "run_latency": Reading(_K.BROWNOUT, SYMPTOM),
 }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import replace
 from typing import Final
 
@@ -21,6 +22,9 @@ WIDENS: Final = 30 * MINUTE
 """Until then the scope follows the evidence."""
 MODEL_CHANGE_STAYS: Final = 60 * MINUTE
 _INTERVAL: Final = 5 * MINUTE
+_LATELY: Final = 5 * MINUTE
+_ENOUGH: Final = 5.0
+"""Calls to speak of a share."""
 _BETTER: Final = 3.0
 """Nats by which another scope must be better to be taken instead."""
 
@@ -33,12 +37,15 @@ def review(view: View, case: Case) -> None:
     searchable = case.direct and incident.scope != Node() and not model_change
     if searchable and age <= WIDENS and view.now_ns - case.reviewed_ns >= _INTERVAL:
         case.reviewed_ns = view.now_ns
+        case.named = False
         _look_again(view, case)
+    if not case.named:
+        name(case, view)
     if age >= LASTING:
         if case.direct:
             view.engine.rebaseline(incident.scope, sorted(case.direct), incident.started_ns)
         case.resolve(view.now_ns)
-    elif age >= (MODEL_CHANGE_STAYS if model_change else _INTERVAL) and case.recovered(view):
+    elif age >= (MODEL_CHANGE_STAYS if model_change else _INTERVAL) and case.recovered(view.now_ns):
         case.resolve(view.now_ns)
     elif case.silenced_until_ns and case.silenced_until_ns <= view.now_ns:
         case.silenced_until_ns = 0
@@ -63,8 +70,9 @@ def assess(case: Case, traffic: Traffic, ledger: Ledger, now_ns: int) -> None:
 def name(case: Case, view: View) -> None:
     """Kind and signals by what is known now. An outage stays one while it eases off."""
     incident = case.incident
+    case.named = True
     if incident.kind not in (Kind.MODEL_CHANGE, Kind.OUTAGE) and case.direct:
-        failing = failing_share(view, incident.scope, case.agents, incident.started_ns)
+        failing = failing_share(view, incident.scope, case.agents, incident.started_ns, case.direct)
         incident.kind = kind_of(case.direct, failing)
     incident.measures = {
         signal: replace(measure, direct=signal in case.direct) for signal, measure in sorted(incident.measures.items())
@@ -76,11 +84,17 @@ def searched(signals: set[str]) -> list[str]:
     return sorted(signal for signal in signals if depth(signal) < SYMPTOM) or sorted(signals)
 
 
-def failing_share(view: View, scope: Node, agents: Agents, since_ns: int) -> float:
-    """The share of model calls that fail."""
-    cells = view.one("model_error", since_ns)
-    pooled = cells.pooled(cells.of(scope, agents))
-    return pooled.observed / pooled.n if pooled.n else 0.0
+def failing_share(view: View, scope: Node, agents: Agents, since_ns: int, signals: Collection[str]) -> float:
+    """The share of model calls that fail, of late if that is more; 0 where none of the signals says that any do."""
+    if "model_error" not in signals:
+        return 0.0
+    shares = [0.0]
+    for start_ns in (since_ns, max(since_ns, view.now_ns - _LATELY)):
+        cells = view.one("model_error", start_ns)
+        pooled = cells.pooled(cells.of(scope, agents))
+        if pooled.n >= _ENOUGH:
+            shares.append(pooled.observed / pooled.n)
+    return max(shares)
 
 
 def _look_again(view: View, case: Case) -> None:
@@ -89,8 +103,7 @@ def _look_again(view: View, case: Case) -> None:
     cells = view.cells(searched(case.direct), incident.started_ns)
     found = next(iter(cells.search(most=1)), None)
     if found is None or found.node == incident.scope:
-        case.measure_strength(view)
         return
     nested = found.node.within(incident.scope) or incident.scope.within(found.node)
     if nested and found.gain - cells.gain(cells.of(incident.scope, case.agents)) >= _BETTER:
-        case.rescope(view, found.node, cells.agents(found.mask))
+        case.rescope(found.node, cells.agents(found.mask))
