@@ -43,6 +43,7 @@ class Bank(ABC):
     form: ClassVar[Form]
     effects: ClassVar[FloatArray]
     leaf_columns: ClassVar[dict[str, tuple[Any, int, float]]]
+    node_columns: ClassVar[dict[str, tuple[Any, int, float]]] = {}
     ring: ClassVar[tuple[str, ...]]
     """The leaf columns that hold the guard ring, in the order of `_add`'s sums."""
 
@@ -65,6 +66,7 @@ class Bank(ABC):
             ring_variance=(np.float32, width, 0.0),
             armed=(np.bool_, 0, False),
             **dispersion.COLUMNS,
+            **{name: (kind, width, fill) for name, (kind, _, fill) in self.node_columns.items()},
         )
         grid = len(self.effects)
         self.stream = Table(
@@ -221,7 +223,7 @@ class Bank(ABC):
 
     @abstractmethod
     def _weight(self, variance: FloatArray) -> FloatArray:
-        """How much a block of this variance tells of over-dispersion."""
+        """How much a block of this variance tells of over-dispersion, 0 to 1."""
 
     @abstractmethod
     def _against(self, streams: IntArray) -> FloatArray:
@@ -229,6 +231,13 @@ class Bank(ABC):
         (no margin: half-way back is the mark)."""
 
     # shared
+
+    def _scatter(self, slot: int, calm: Mask) -> tuple[FloatArray, FloatArray]:
+        """Chi^2 of a block of all nodes against chance, and how much it tells, 0 to 1; nothing where it is not calm."""
+        deviation = self.node["ring_deviation"][:, slot].astype(np.float64)
+        variance = self.node["ring_variance"][:, slot].astype(np.float64)
+        chi, width = dispersion.differences(self.node, deviation, variance, calm)
+        return chi, self._weight(width)
 
     def _old_enough(self, minute: int) -> Mask:
         old: Mask = minute - self.leaf["born"] >= _MIN_AGE
@@ -250,8 +259,8 @@ class Bank(ABC):
             slot = block % width
             for name in self.ring:
                 self.leaf[name][:, slot] = 0.0
-            self.node["ring_deviation"][:, slot] = 0.0
-            self.node["ring_variance"][:, slot] = 0.0
+            for name in ("ring_deviation", "ring_variance", *self.node_columns):
+                self.node[name][:, slot] = 0.0
         self.block = now
         self._refresh_all(minute)
 
@@ -260,10 +269,9 @@ class Bank(ABC):
         skip = (begin + BLOCK > self.leaf["skip_from"]) & (begin <= self.leaf["skip_to"])
         slot = block % self.clockwork.ring
         self._absorb(block, ~skip)
-        deviation = self.node["ring_deviation"][:, slot].astype(np.float64)
-        variance = self.node["ring_variance"][:, slot].astype(np.float64)
-        frozen = self._per_node(skip.astype(np.float64)) > 0
-        dispersion.absorb(self.node, self.pools.node_signal, deviation, variance, self._weight(variance), frozen)
+        calm = self._per_node(skip.astype(np.float64)) == 0
+        chi, weight = self._scatter(slot, calm)
+        dispersion.absorb(self.node, self.pools.node_signal, chi, weight)
 
     def _refresh_all(self, minute: int) -> None:
         self._refresh(minute)

@@ -64,6 +64,9 @@ class Flow(Bank):
         gain: FloatArray = amount * np.log(effects) - bound * (effects - 1)
         return np.asarray(gain / (self.node["dispersion"] * self._size)[node][:, None])
 
+    def _roughen(self, slot: int) -> None:
+        """Note what a form wants to know of a minute beyond its sums."""
+
     def _add(self, sums: FloatArray, slot: int) -> None:
         leaf, count = self.pools.cell_leaf, self.leaf.rows
         self.leaf["ring_minutes"][:, slot] += 1
@@ -86,6 +89,7 @@ class Flow(Bank):
         slot = self.block % self.clockwork.ring
         self.node["ring_deviation"][:, slot] += (summed[1] - summed[2]) / self._size
         self.node["ring_variance"][:, slot] += summed[2] / self._size
+        self._roughen(slot)
         gain = self._gain(self.stream["node"], self.effects)
         return Judged(gain, summed[0], summed[1], summed[2])
 

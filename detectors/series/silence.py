@@ -4,15 +4,17 @@ The e-detector for falling rates: l = (E (1 - r) - K ln(1/r)) / D with r < 1, ag
 by the hour of the day (half an hour either way), and the rate of the last hour. So neither bursts and growth nor an
 evening that comes as every day (or for the first time, but not all at once) are silence. A part that was not active
 lately, and should have begun, is not called silent: weekends and holidays would be.
+Only what falls below the bound counts as over-dispersion, by minute or by block, whichever is more: bursts do not blunt
+the detector, and a nightly job that runs every half an hour has its gaps in its dispersion.
 """
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, ClassVar, Final
 
 import numpy as np
 
-from detectors.series.arrays import FloatArray
+from detectors.series.arrays import FloatArray, Mask
 from detectors.series.clockwork import between
 from detectors.series.flow import Flow
 from detectors.windows.signals import Form
@@ -26,6 +28,26 @@ class Silence(Flow):
 
     form = Form.EVENTS
     effects = np.array([0.02, 0.1, 0.25, 0.5])
+
+    node_columns: ClassVar[dict[str, tuple[Any, int, float]]] = {
+        "ring_bound": (np.float32, 0, 0.0),
+        "ring_short": (np.float32, 0, 0.0),
+        "ring_roughness": (np.float32, 0, 0.0),
+    }
+
+    def _roughen(self, slot: int) -> None:
+        short = np.maximum(self._bound - self._judged_amount, 0.0)
+        self.node["ring_bound"][:, slot] += self._bound
+        self.node["ring_short"][:, slot] += self._bound - self._judged_amount
+        self.node["ring_roughness"][:, slot] += short**2
+
+    def _scatter(self, slot: int, calm: Mask) -> tuple[FloatArray, FloatArray]:
+        bound = self.node["ring_bound"][:, slot].astype(np.float64)
+        use = calm & (bound > 0)
+        some = np.where(use, bound, 1.0)
+        by_block = np.maximum(self.node["ring_short"][:, slot], 0.0) ** 2 / some
+        by_minute = self.node["ring_roughness"][:, slot] / some
+        return np.where(use, np.maximum(by_block, by_minute), 0.0), np.where(use, np.minimum(bound, 1.0), 0.0)
 
     def _amounts(self, sums: FloatArray) -> FloatArray:
         return np.asarray(sums[0])
