@@ -24,8 +24,8 @@ OBSERVATIONS: Final = "observations"
 DROPS: Final = "drops"
 POINTS: Final = "points"
 SIGHTINGS: Final = "sightings"
-"""What workers say of windows, in parts that add up, and only the fleet stage reads. Each record of `points` tells how
-far its worker has judged, see HEADER_SOURCE; one without rows is a heartbeat."""
+"""What workers say of windows, in parts that add up, and only the fleet stage reads. Each record tells how far its
+worker has judged, see HEADER_SOURCE; one without rows is a heartbeat."""
 WINDOWS: Final = "windows"
 WINDOW_SIGHTINGS: Final = "window_sightings"
 """The same of closed windows, whole: what ends in the tables."""
@@ -33,14 +33,16 @@ INCIDENTS: Final = "incidents"
 CHANGES: Final = "changes"
 CHECKPOINTS: Final = "checkpoints"
 """Assembler state, newest record wins; see `detectors.traces.checkpoint`."""
+FLEET_CHECKPOINTS: Final = "fleet_checkpoints"
+"""State of the fleet stage, newest record wins; see `dimwatch.app.fleet`."""
 DEAD_LETTERS: Final = "dead_letters"
 """Records that could not be read, as they came, with the reason in the header `reason`."""
 
 HEADER_TENANT: Final = "tenant"
 HEADER_REASON: Final = "reason"
 HEADER_SOURCE: Final = "source"
-"""On `points`: the worker whose points these are. The record's timestamp is its watermark: the record time up to which
-every trace that was over has been judged, with its points in this record or an earlier one."""
+"""On `points` and `sightings`: the worker that these are from. The record's timestamp is its watermark: the record time
+up to which every trace that was over has been judged, and is in this record or an earlier one of the topic."""
 
 SCHEMA_VERSION: Final = 1
 

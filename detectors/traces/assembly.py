@@ -14,7 +14,6 @@ from __future__ import annotations
 from collections import Counter, OrderedDict
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from itertools import islice
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -34,6 +33,7 @@ _REMEMBERED_IDS: Final = 4_096
 """Of the spans of one trace."""
 _JUDGED_IN_CHECKPOINT: Final = 50_000
 _JUDGED_BYTES_IN_CHECKPOINT: Final = 4 * MIB
+"""More only of traces whose records come again."""
 
 
 @dataclass(slots=True)
@@ -117,10 +117,11 @@ class Assembler:
         first = first[first >= since]
         return int(first.min()) if len(first) else None
 
-    def snapshot(self, base: int) -> AssemblerState:
+    def snapshot(self, base: int, since_ns: int) -> AssemblerState:
         """What must be kept so that reading on from record `base` gives the same traces: all as it was before `base`.
 
-        `base` never goes back from one call to the next.
+        `base` never goes back from one call to the next. No record from `base` on is older than `since_ns`: that a trace
+        was judged is kept at least of those that had a record since then, because their records come again.
         """
         clocks, levels = self._open.before(base, self._patience.levels())
         slots = self._open.all()
@@ -131,19 +132,19 @@ class Assembler:
             open=pa.table(
                 [self._open.ids(slots), *clocks.at(slots), self._patience.names(self._open.service[slots])], schema=OPEN
             ),
-            judged=self._judged_lately(),
+            judged=self._judged_lately(since_ns),
             learned=self._patience.state(levels),
             spans=copied(self._chunks, old, base),
             content=copied(self._content, old, base),
         )
 
-    def _judged_lately(self) -> pa.Table:
+    def _judged_lately(self, since_ns: int) -> pa.Table:
         ids, pasts = [], []
         size = 0
-        for trace_id, past in islice(reversed(self._judged.items()), _JUDGED_IN_CHECKPOINT):
+        for number, (trace_id, past) in enumerate(reversed(self._judged.items())):
             size += len(past.ids)
-            if size > _JUDGED_BYTES_IN_CHECKPOINT:
-                break
+            if past.last_ns < since_ns and (number >= _JUDGED_IN_CHECKPOINT or size > _JUDGED_BYTES_IN_CHECKPOINT):
+                continue
             ids.append(trace_id)
             pasts.append(past)
         slots = np.fromiter(self._open.pasts, dtype=np.int64)

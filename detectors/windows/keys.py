@@ -37,8 +37,8 @@ class Column(NamedTuple):
 
 
 class Groups(NamedTuple):
-    """`of[i]` is the number of the group of row i; `first[g]` is the first row of group g. Groups are numbered in the order of
-    their keys, the first column counting most."""
+    """`of[i]` is the number of the group of row i; `first[g]` is the first row of group g. Groups are numbered in the
+    order of their keys, the first column counting most."""
 
     of: Rows
     first: Rows

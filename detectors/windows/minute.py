@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 import pyarrow as pa
 
 from dimwatch.clock import NS_PER_SECOND
+from dimwatch.records import POINT
 
 MINUTE_NS: Final = 60 * NS_PER_SECOND
 
 
 @dataclass(frozen=True, slots=True)
 class Minute:
-    """Windows are closed in order, and every one is, also when nothing happened in it."""
+    """Windows are closed in order, and every one is, also when nothing happened in it: but not after a day in which
+    nothing happened at all, until something does."""
 
     start_ns: int
     """A multiple of MINUTE_NS."""
@@ -23,6 +25,8 @@ class Minute:
     that the same points give the same table whatever order they came in."""
     sightings: pa.Table
     """`dimwatch.records.SIGHTING`, merged likewise."""
+    fine: pa.Table = field(default_factory=POINT.empty_table)
+    """The points in windows of `dimwatch.records.POINT_WIDTH_NS`, merged likewise: for the tables only."""
 
     @property
     def end_ns(self) -> int:

@@ -14,10 +14,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
+import pyarrow as pa
 import structlog
 import xxhash
 
 from detectors.traces import checkpoint
+from detectors.windows.points import merged, merged_sightings, split
 from dimwatch import records, telemetry
 from dimwatch.app.health import Heart
 from dimwatch.app.pipeline import Output, Pipeline
@@ -30,6 +32,8 @@ from dimwatch.tracing import span
 from ingest.normalize import Request
 
 GROUP: Final = "worker"
+SOURCE: Final = "worker"
+"""Names the worker on the points that it writes: the same after a restart."""
 SOURCES: Final = (records.OTLP_SPANS, records.OTLP_LOGS)
 _POLL_RECORDS: Final = 256
 _POLL_BYTES: Final = 16 * MIB
@@ -41,6 +45,12 @@ _PARK_NS: Final = 10 * NS_PER_SECOND
 _PARKED_BYTES_PER_NS: Final = 4 * MIB / NS_PER_SECOND
 """A checkpoint of this many bytes more comes a nanosecond later: large ones must not fill the log."""
 
+_HEARTBEAT_NS: Final = 10 * NS_PER_SECOND
+"""Record time after which the fleet stage is told how far the worker has judged, also when nothing happened."""
+_POINTS_A_RECORD: Final = 20_000
+_PARTS: Final = 64
+"""Tables of points that are kept before they are merged."""
+
 _RESTORE_CHECKPOINTS: Final = 4
 """How many are looked at, in case that the last can not be read."""
 _RESTORE_TRACES: Final = 512
@@ -51,9 +61,10 @@ _log = structlog.get_logger()
 
 @dataclass(frozen=True, slots=True)
 class _Read:
-    """A run of records: its number, its record time, and the offsets at which to read it again."""
+    """A run of records: its number, its first and last record time, and the offsets at which to read it again."""
 
     sequence: int
+    first_ns: int
     time_ns: int
     offsets: dict[TopicPartition, int]
 
@@ -73,6 +84,14 @@ class Worker:
         self._replay_until: dict[str, int] = {}
         """By topic: records before this offset were processed by the process before this one."""
         self._dirty = False
+        self._points: list[pa.Table] = []
+        self._sightings: list[pa.Table] = []
+        """What was judged since the last checkpoint. It is written with the next one: after a crash it is judged again,
+        and was not counted yet."""
+        self._watermark_ns = 0
+        """Everything that was over at this record time has been judged."""
+        self._told_ns = 0
+        """The watermark that was written last."""
         self._next: dict[TopicPartition, int] = dict(self._consumer.committed())
         self._checkpoint_due_ns = 0
         self._restore()
@@ -88,10 +107,15 @@ class Worker:
         now_ns = self._clock.now_ns()
         if not batch:
             # Without records the clock moves record time on, a little behind: a record may still be on its way.
-            self._write(self._pipeline.add((), (), now_ns=now_ns - _BEHIND_NS, record=self._sequence), now_ns)
+            output = self._pipeline.add((), (), now_ns=now_ns - _BEHIND_NS, record=self._sequence)
+            self._write(output, now_ns, judged_ns=now_ns - _BEHIND_NS)
         telemetry.OPEN_TRACES.set(self._pipeline.assembler.open_traces)
         if now_ns >= self._checkpoint_due_ns and self._dirty:
             self.checkpoint()
+        elif not self._points and self._watermark_ns - self._told_ns >= _HEARTBEAT_NS:
+            # Whatever is over by the watermark has been judged and is in the log, or this is not reached.
+            self._consumer.commit({}, self._window_records())
+            self._told_ns = self._watermark_ns
         return len(batch)
 
     def _told_apart(self, batch: Sequence[Record]) -> tuple[list[Record], list[Record]]:
@@ -112,12 +136,16 @@ class Worker:
         offsets = self._read[0].offsets if self._read else dict(self._next)
         read_until = Counter({topic: next_ for (topic, _), next_ in self._next.items()})
         # Killed while it reads again, it still knows how far the process before it had come.
-        value = checkpoint.encode(assembler.snapshot(base), dict(read_until | Counter(self._replay_until)))
+        since_ns = min((at.first_ns for at in self._read), default=now_ns)
+        value = checkpoint.encode(assembler.snapshot(base, since_ns), dict(read_until | Counter(self._replay_until)))
         outputs = {records.CHECKPOINTS: [NewRecord(value=value, timestamp_ns=now_ns)]}
         if drops := self._drop_rows(now_ns):
             outputs[records.DROPS] = drops
-        self._consumer.commit(offsets, outputs)
+        self._consumer.commit(offsets, outputs | self._window_records())
         self._drops.clear()
+        self._points.clear()
+        self._sightings.clear()
+        self._told_ns = self._watermark_ns
         self._log.trim(records.CHECKPOINTS, keep_ns=60 * NS_PER_SECOND, keep_bytes=512 * MIB, now_ns=now_ns)
         self._checkpoint_due_ns = now_ns + _CHECKPOINT_NS + int(len(value) / _PARKED_BYTES_PER_NS)
         self._dirty = False
@@ -161,8 +189,9 @@ class Worker:
             reader.close()
 
     def _process(self, run: Sequence[Record], *, again: bool) -> None:
-        now_ns = max(record.timestamp_ns for record in run)
-        self._read.append(_Read(self._sequence, now_ns, dict(self._next)))
+        times = [record.timestamp_ns for record in run]
+        now_ns = max(times)
+        self._read.append(_Read(self._sequence, min(times), now_ns, dict(self._next)))
         self._dirty = True
         requests: dict[str, list[Request]] = {topic: [] for topic in SOURCES}
         for record in run:
@@ -179,9 +208,9 @@ class Worker:
                 again=again,
             )
         self._sequence += 1
-        self._write(output, now_ns)
+        self._write(output, now_ns, judged_ns=now_ns)
 
-    def _write(self, output: Output, now_ns: int) -> None:
+    def _write(self, output: Output, now_ns: int, *, judged_ns: int) -> None:
         batch: dict[str, list[NewRecord]] = {}
         for topic, tables in (
             (records.SPANS, output.spans),
@@ -202,7 +231,32 @@ class Worker:
             # Through the group, and not as any producer: a worker that was taken over can not write any more, and a
             # full log can not keep the worker from the work that empties it.
             self._consumer.commit({}, batch)
+        self._gather(output)
+        self._watermark_ns = max(self._watermark_ns, judged_ns)
         _count(output)
+
+    def _gather(self, output: Output) -> None:
+        """Keep points and sightings for the next checkpoint."""
+        self._points += [table for table in output.points if table.num_rows]
+        self._sightings += [table for table in output.sightings if table.num_rows]
+        if len(self._points) > _PARTS:
+            self._points, self._sightings = [merged(self._points)], [merged_sightings(self._sightings)]
+
+    def _window_records(self) -> dict[str, list[NewRecord]]:
+        """Points and sightings since the last checkpoint. Only the last record of each tells the new watermark: what
+        is before it is not all there yet."""
+        batch = {}
+        for topic, rows in (
+            (records.POINTS, merged(self._points)),
+            (records.SIGHTINGS, merged_sightings(self._sightings)),
+        ):
+            parts = split(rows, _POINTS_A_RECORD)
+            marks = [self._told_ns] * (len(parts) - 1) + [self._watermark_ns]
+            headers = {records.HEADER_SOURCE: SOURCE}
+            batch[topic] = [
+                NewRecord(records.encode(part), mark, headers=headers) for part, mark in zip(parts, marks, strict=True)
+            ]
+        return batch
 
     def _drop_rows(self, now_ns: int) -> list[NewRecord]:
         """What was dropped since the last checkpoint. Written with the offsets, so that it is counted once."""

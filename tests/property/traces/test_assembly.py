@@ -178,7 +178,7 @@ def test_a_restart_makes_no_difference(
     young = next((number for number, start in began.items() if start >= now - park_s * S), snapped)
     oldest = first.assembler.oldest_record(since=young)
     base = snapped if oldest is None else oldest
-    value = checkpoint.encode(first.assembler.snapshot(base), {})
+    value = checkpoint.encode(first.assembler.snapshot(base, 0), {})
     known = list(first.parts)
     for number, batch in enumerate(done[snapped : snapped + lost], snapped):
         first.feed(batch, number)  # what comes of it is written, and written again below

@@ -6,16 +6,19 @@ from functools import cache
 from itertools import pairwise
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
+from detectors.windows.points import merged, merged_sightings, times_of
 from dimwatch import records
 from dimwatch.app.worker import GROUP, SOURCES, Worker
 from dimwatch.clock import NS_PER_SECOND, ManualClock
-from dimwatch.eventlog.base import NewRecord
+from dimwatch.eventlog.base import NewRecord, Record
 from dimwatch.eventlog.memory import MemoryEventLog
 from dimwatch.settings import Assembly, Settings
 from dimwatch.simulate.export import Export
@@ -88,12 +91,36 @@ class Site:
 
 
 @cache
-def undisturbed() -> Rows:
+def undisturbed_site() -> Site:
     site = Site()
     for export in exports():
         site.receive(export)
         site.step()
-    return site.end()
+    site.end()
+    return site
+
+
+@cache
+def undisturbed() -> Rows:
+    return rows_of(undisturbed_site().log)
+
+
+def read_all(log: MemoryEventLog, topic: str) -> list[Record]:
+    consumer = log.consumer("test", [topic])
+    found = []
+    while batch := consumer.poll(max_records=1_000, max_bytes=1 << 30, timeout_s=0.0):
+        found += batch
+    consumer.close()
+    return found
+
+
+def windows_of(log: MemoryEventLog) -> tuple[pa.Table, pa.Table]:
+    """All points and all sightings, added up."""
+    points, sightings = (
+        [records.decode(record.value) for record in read_all(log, topic)]
+        for topic in (records.POINTS, records.SIGHTINGS)
+    )
+    return merged(points), merged_sightings(sightings)
 
 
 @given(st.lists(st.sampled_from(["step", "step", "kill", "wait", "nothing"]), min_size=30, max_size=90))
@@ -114,6 +141,7 @@ def test_kills_make_no_difference(fates: list[str]) -> None:
     found, expected = site.end(), undisturbed()
     for topic in (records.SPANS, records.TRACES, records.OBSERVATIONS):
         assert found[topic] == expected[topic]
+    assert windows_of(site.log) == windows_of(undisturbed_site().log)
     assert dropped(found) == dropped(expected)
 
 
@@ -174,3 +202,38 @@ def test_a_kill_while_the_log_is_read_again_counts_no_drop_twice() -> None:
         assert site.worker.step(0.0) < 600  # a part of it, and a checkpoint
     site.kill()
     assert dropped(site.end()) == {("requests", "malformed"): 600}
+
+
+def test_points_count_every_run_and_call_once() -> None:
+    points, sightings = windows_of(undisturbed_site().log)
+    rows = undisturbed()
+    traffic = points.filter(pc.equal(points["signal"], "run_traffic"))
+    assert pc.sum(traffic["n"]).as_py() == len(rows[records.TRACES])
+    failed = points.filter(pc.equal(points["signal"], "run_failed"))
+    assert pc.sum(failed["total"]).as_py() == sum(row["outcome"] == "failed" for row in rows[records.TRACES].values())
+    calls = points.filter(pc.equal(points["signal"], "tool_invalid"))
+    assert pc.sum(calls["n"]).as_py() == sum(row["tool_calls"] for row in rows[records.TRACES].values())
+    assert {"answered_model", "release", "tools"} <= set(sightings["attribute"].to_pylist())
+
+
+def test_the_fleet_stage_is_told_how_far_the_worker_is_and_gets_nothing_for_what_is_behind() -> None:
+    site = Site()
+    for export in exports()[:40]:
+        site.receive(export)
+        site.step()
+    for _ in range(600):  # nothing comes any more, but time goes on
+        site.clock.advance_to(site.clock.now_ns() + NS_PER_SECOND)
+        site.step()
+    lateness_ns = int(SETTINGS.detection.lateness_s * NS_PER_SECOND)
+    for topic in (records.POINTS, records.SIGHTINGS):
+        found = read_all(site.log, topic)
+        marks = [record.timestamp_ns for record in found]
+        assert marks == sorted(marks)
+        assert {record.headers[records.HEADER_SOURCE] for record in found} == {"worker"}
+        assert all(later - earlier <= 11 * NS_PER_SECOND for earlier, later in pairwise(marks) if earlier)
+        assert site.clock.now_ns() - marks[-1] <= 11 * NS_PER_SECOND
+        width_ns = records.POINT_WIDTH_NS if topic == records.POINTS else 60 * NS_PER_SECOND
+        for before, record in pairwise(found):
+            times = times_of(records.decode(record.value))
+            assert (times + width_ns > before.timestamp_ns - lateness_ns).all()
+            assert (times <= record.timestamp_ns).all()

@@ -1,0 +1,206 @@
+"""Partial points of workers in, closed minutes of the whole fleet out: in order, each once, empty ones too.
+
+A minute is closed when every source has judged everything that was over up to its end plus the lateness (see
+`facts`): then nothing can come for it any more. What comes all the same (a worker that was given up, a clock that was
+set back) is counted and added to the oldest minute that is open. The same points and watermarks give the same
+minutes, whatever order they come in, as long as none is late.
+
+After a day without any point no more empty minutes are made, until there is a point again: by then nobody learns
+anything from them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from typing import Final
+
+import numpy as np
+import orjson
+import pyarrow as pa
+import structlog
+
+from detectors.windows.bounds import Bounds
+from detectors.windows.minute import MINUTE_NS, Minute
+from detectors.windows.points import (
+    NO_POINTS,
+    NO_SIGHTINGS,
+    coarsened,
+    in_windows,
+    merged,
+    merged_sightings,
+    times_of,
+    with_times,
+)
+from dimwatch import records
+from dimwatch.clock import NS_PER_SECOND
+from dimwatch.errors import InvalidError
+from dimwatch.settings import Detection
+
+MOST_EMPTY: Final = 24 * 60
+"""Minutes without a point, after which they are not made any more."""
+PATIENCE_NS: Final = 600 * NS_PER_SECOND
+"""A source that is this far behind the foremost one is not waited for."""
+_PARTS: Final = 64
+"""Tables that are kept before they are merged."""
+_VERSION: Final = 1
+
+_log = structlog.get_logger()
+
+
+@dataclass(slots=True)
+class Counts:
+    """What did not go as planned, since the beginning."""
+
+    late: int = 0
+    """Rows that came after their minute was closed."""
+    folded: int = 0
+    """Series, once a minute, that were counted under `other` for want of room."""
+    skipped: int = 0
+    """Minutes that were not made after a day without any point."""
+
+
+class Windower:
+    """Not thread-safe. Bounded by `max_series` and by what is open: the lateness, and how far sources are apart."""
+
+    def __init__(self, settings: Detection) -> None:
+        self._lateness = int(settings.lateness_s * NS_PER_SECOND)
+        self._bounds = Bounds(settings.max_series)
+        self._points: list[pa.Table] = []
+        self._sightings: list[pa.Table] = []
+        self._marks: dict[str, int] = {}
+        self._next: int | None = None
+        """The oldest open minute; None before the first point."""
+        self._empty = 0
+        """Empty minutes since the last that was not."""
+        self.counts = Counts()
+
+    @property
+    def watermark_ns(self) -> int | None:
+        """The record time up to which every source has judged, None before the first says so. Sources that are far
+        behind do not count."""
+        foremost = max(self._marks.values(), default=None)
+        if foremost is None:
+            return None
+        return min(mark for mark in self._marks.values() if mark > foremost - PATIENCE_NS)
+
+    def add(self, points: pa.Table | None, sightings: pa.Table | None, source: str, watermark_ns: int) -> None:
+        """Take in what a source says, and how far it has judged; None for what this message does not speak of, since
+        points and sightings may come by different ways. Watermarks of a source never go back."""
+        for kind, table, parts in (("points", points, self._points), ("sightings", sightings, self._sightings)):
+            if table is None:
+                continue
+            name = f"{source}/{kind}"
+            self._marks[name] = max(self._marks.get(name, watermark_ns), watermark_ns)
+            if table.num_rows:
+                parts.append(self._in_time(table))
+        if len(self._points) > _PARTS:
+            self._points[:] = [merged(self._points)]
+        if len(self._sightings) > _PARTS:
+            self._sightings[:] = [merged_sightings(self._sightings)]
+
+    def closed(self) -> Iterator[Minute]:
+        """The minutes that are complete by now. Take them all before anything is added."""
+        watermark = self.watermark_ns
+        if watermark is not None:
+            yield from self._close((watermark - self._lateness) // MINUTE_NS * MINUTE_NS, trailing=True)
+
+    def rest(self) -> Iterator[Minute]:
+        """The minutes that are open: the input has ended, and with it the last minute that something happened in."""
+        yield from self._close(np.iinfo(np.int64).max, trailing=False)
+
+    def _in_time(self, rows: pa.Table) -> pa.Table:
+        if self._next is None:
+            return rows
+        times = times_of(rows)
+        late = int((times < self._next).sum())
+        if not late:
+            return rows
+        self.counts.late += late
+        return with_times(rows, np.maximum(times, self._next))
+
+    def _close(self, until_ns: int, *, trailing: bool) -> Iterator[Minute]:
+        """Close what begins before `until_ns`; `trailing`: empty minutes after the last point too."""
+        points = merged(self._points)
+        sightings = merged_sightings([in_windows(part, MINUTE_NS) for part in self._sightings])
+        begins = np.unique(np.concatenate([_minutes(points), _minutes(sightings)]))
+        if self._next is None:
+            if not len(begins):
+                return
+            self._next = int(begins[0])
+        due = begins[begins < until_ns].tolist()
+        open_ = begins[begins >= until_ns]
+        kept = until_ns if trailing or len(open_) else (due[-1] + MINUTE_NS if due else self._next)
+        self._points = _from(points, kept)
+        self._sightings = _from(sightings, kept)
+        for begin in due:
+            yield from self._empty_until(begin)
+            yield self._minute(begin, points, sightings)
+        if trailing:
+            yield from self._empty_until(until_ns)
+
+    def _empty_until(self, begin: int) -> Iterator[Minute]:
+        assert self._next is not None
+        while self._next < begin and self._empty < MOST_EMPTY:
+            start, self._next, self._empty = self._next, self._next + MINUTE_NS, self._empty + 1
+            yield Minute(start, NO_POINTS, NO_SIGHTINGS)
+        if self._next < begin:
+            self.counts.skipped += (begin - self._next) // MINUTE_NS
+            self._next = begin
+
+    def _minute(self, begin: int, points: pa.Table, sightings: pa.Table) -> Minute:
+        fine = points.filter(pa.array(_minutes(points) == begin))
+        seen = sightings.filter(pa.array(_minutes(sightings) == begin))
+        fine, folded = self._bounds.points(fine, begin)
+        seen, folded_seen = self._bounds.sightings(seen, begin)
+        if folded or folded_seen:
+            if not self.counts.folded:
+                _log.warning("more series than detection.max_series allows: the rest is counted under `other`")
+            self.counts.folded += folded + folded_seen
+        self._next, self._empty = begin + MINUTE_NS, 0
+        return Minute(begin, coarsened(fine, MINUTE_NS), seen, fine)
+
+    def snapshot(self) -> bytes:
+        """Everything that `restore` needs to go on from here."""
+        parts = [
+            records.encode(table)
+            for table in (merged(self._points), merged_sightings(self._sightings), *self._bounds.snapshot())
+        ]
+        head = {
+            "version": _VERSION,
+            "marks": self._marks,
+            "next": self._next,
+            "empty": self._empty,
+            "counts": asdict(self.counts),
+            "lengths": [len(part) for part in parts],
+        }
+        encoded = orjson.dumps(head, option=orjson.OPT_SORT_KEYS)
+        return b"".join([len(encoded).to_bytes(8, "big"), encoded, *parts])
+
+    def restore(self, state: bytes) -> None:
+        """Undo `snapshot`. Raises InvalidError for anything else."""
+        start = 8 + int.from_bytes(state[:8], "big")
+        try:
+            head = orjson.loads(state[8:start])
+            if head["version"] != _VERSION:
+                raise InvalidError(f"windows of version {head['version']}, this program writes {_VERSION}")
+            tables = []
+            for length in head["lengths"]:
+                tables.append(records.decode(state[start : start + length]))
+                start += length
+            points, sightings, *bounds = tables
+            self._marks, self._next, self._empty = head["marks"], head["next"], head["empty"]
+            self.counts = Counts(**head["counts"])
+        except (KeyError, TypeError, ValueError) as error:
+            raise InvalidError(f"not a snapshot of windows: {error!r}") from error
+        self._points, self._sightings = [points], [sightings]
+        self._bounds.restore(bounds)
+
+
+def _minutes(rows: pa.Table) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
+    times = times_of(rows)
+    return times - times % MINUTE_NS
+
+
+def _from(rows: pa.Table, begin: int) -> list[pa.Table]:
+    return [rows.filter(pa.array(times_of(rows) >= begin))]
