@@ -1,0 +1,1 @@
+"""The Numenta Anomaly Benchmark, its scoring re-implemented from the paper."""
