@@ -1,6 +1,7 @@
 """`python -m benchmarks.fleet`: faults of twelve kinds through `dimwatch replay`, or quiet weeks.
 
-The table goes to standard error, figures as JSON lines to standard output.
+The table goes to standard error, figures as JSON lines to standard output. `--direct` draws
+the points without the detour through OTLP and traces, for tuning: many weeks in a minute.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from statistics import median
 import click
 
 from benchmarks.figures import Figure
+from benchmarks.fleet.direct import run
 from benchmarks.fleet.draw import DAY_S
 from benchmarks.fleet.faults import KINDS, Timetable, timetable
 from benchmarks.fleet.otlp import Style, write
@@ -30,6 +32,7 @@ from benchmarks.fleet.score import Incident, Outcome, incidents, score
 @click.option("--kinds", help="Only these, with commas between them.")
 @click.option("--no-content", is_flag=True, help="Without arguments and results of tools.")
 @click.option("--child-errors", is_flag=True, help="Swallowed errors are spans below the tool.")
+@click.option("--direct", is_flag=True, help="Points instead of OTLP.")
 @click.option("--keep", type=click.Path(path_type=Path, file_okay=False), help="Keep requests and output here.")
 def main(
     days: float,
@@ -38,6 +41,7 @@ def main(
     kinds: str | None,
     no_content: bool,
     child_errors: bool,
+    direct: bool,
     keep: Path | None,
 ) -> None:
     """Measure what is found, how soon, and how much is made up."""
@@ -46,7 +50,7 @@ def main(
     for seed in seeds:
         table = Timetable() if quiet else timetable(seed, days, kinds.split(",") if kinds else KINDS)
         style = Style(content=not no_content, swallowed_below=child_errors)
-        lines = _replay(seed, days, table, style, keep)
+        lines = list(run(seed, days * DAY_S, table)) if direct else _replay(seed, days, table, style, keep)
         came, false = score(table.faults, incidents(lines))
         outcomes += came
         made_up += false

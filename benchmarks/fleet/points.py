@@ -1,6 +1,6 @@
 """The fleet as closed minutes, without the detour through OTLP and traces: for tuning, many weeks in a minute.
 
-It counts what `detectors.windows.facts` counts of the same runs; `--compare` of `benchmarks.fleet` shows how far.
+It counts what `detectors.windows.facts` counts of the same runs.
 """
 
 from __future__ import annotations
@@ -17,8 +17,9 @@ from benchmarks.fleet.draw import DAY_S, EMPTY, ERROR, FAILED, INVALID, LENGTH, 
 from benchmarks.fleet.faults import Mask, Times, Timetable
 from benchmarks.fleet.otlp import EPOCH_NS
 from benchmarks.fleet.world import AGENTS, MODELS, TOOLS
+from detectors.windows import histogram
 from detectors.windows.minute import MINUTE_NS, Minute
-from detectors.windows.signals import BY_NAME, Form
+from detectors.windows.signals import BY_NAME, DERIVED, Form
 from dimwatch.records import POINT, SIGHTING
 from ingest.prices import Prices
 
@@ -57,11 +58,23 @@ class _Gathered:
     names: tuple[str, ...]
     keys: dict[Key, int] = field(default_factory=dict)
     parts: list[tuple[Rows, Rows, Values, Values, Values]] = field(default_factory=list)
+    lists: list[tuple[pa.ListArray, pa.ListArray]] = field(default_factory=list)
 
-    def add(self, keys: Sequence[Key], minute: Rows, n: Values, total: Values, squares: Values) -> None:
+    def add(
+        self,
+        keys: Sequence[Key],
+        minute: Rows,
+        n: Values,
+        total: Values,
+        squares: Values,
+        lists: tuple[pa.ListArray, pa.ListArray] | None = None,
+    ) -> None:
         codes = np.array([self.keys.setdefault(key, len(self.keys)) for key in keys], dtype=np.int64)
-        kept = n > 0
+        nothing = np.empty(0, dtype=np.int64)
+        lists = lists or histogram.gathered(nothing, nothing.astype(np.int16), nothing, len(n))
+        kept = np.flatnonzero(n > 0)
         self.parts.append((minute[kept], codes[kept], n[kept], total[kept], squares[kept]))
+        self.lists.append((lists[0].take(pa.array(kept)), lists[1].take(pa.array(kept))))
 
     def table(self, schema: pa.Schema) -> tuple[pa.Table, Rows]:
         """All rows in order of minute and key, and their minutes."""
@@ -77,9 +90,8 @@ class _Gathered:
         }
         columns |= {"time": pa.array(EPOCH_NS + minute[order] * MINUTE_NS).cast(schema.field("time").type)}
         columns |= {"n": n[order], "total": total[order], "squares": squares[order]}
-        nothing = pa.array(np.zeros(len(order) + 1, dtype=np.int32))
-        for name, of in (("bucket", pa.int16()), ("bucket_count", pa.uint32())):
-            columns[name] = pa.ListArray.from_arrays(nothing, pa.array([], of))
+        for name, lists in zip(("bucket", "bucket_count"), zip(*self.lists, strict=True), strict=True):
+            columns[name] = pa.concat_arrays(lists).take(pa.array(order))
         return pa.table([columns[name] for name in schema.names], schema=schema), minute[order]
 
 
@@ -116,7 +128,9 @@ def _count(day: Day, points: _Gathered, seen: _Gathered) -> None:
     of_model.level("model_latency", models.duration, good)
     if day.agent.first_token_attribute:
         of_model.level("model_first_token", models.first_token, good)
-    of_model.level("model_speed", models.output_tokens / models.duration, good)
+    left = models.duration - (models.first_token if day.agent.first_token_attribute else 0.0)
+    measured = np.where(left >= 0.05 * models.duration, left, models.duration)
+    of_model.level("model_speed", models.output_tokens / measured, good & (models.output_tokens >= 16))
     of_model.level("model_output_tokens", models.output_tokens, good)
     of_model.level("model_input_tokens", models.input_tokens, good)
     reasons = np.array([bool(model.reasoning) for model in MODELS])[models.model]
@@ -130,7 +144,9 @@ def _count(day: Day, points: _Gathered, seen: _Gathered) -> None:
     of_tool.hits("tool_silent_failure", tools.state == SWALLOWED)
     of_tool.hits("tool_empty", tools.state == EMPTY, ok)
     of_tool.hits("tool_invalid", tools.state == INVALID)
-    of_tool.level("tool_latency", tools.duration, ok)
+    sound = ok & (tools.state != SWALLOWED)
+    of_tool.level("tool_latency", tools.duration, sound)
+    of_tool.level("tool_result_size", np.where(tools.state == EMPTY, 3.0, 47.0), sound)
 
     of_run = _Series(points, _minute(runs.end, due), runs.release, [
         ("", "run", agent, "", "", "", release, "") for release in releases
@@ -143,7 +159,8 @@ def _count(day: Day, points: _Gathered, seen: _Gathered) -> None:
     of_run.hits("run_rescued", ~runs.failed & (np.bincount(models.run[rescued], minlength=count) > 0))
     of_run.hits("run_looped", looped)
     of_run.hits("run_invalid_call", np.bincount(tools.run[tools.state == INVALID], minlength=count) > 0)
-    of_run.hits("run_stalled", np.zeros(count, dtype=np.bool_))
+    for name in ("run_stalled", "run_incomplete"):
+        of_run.hits(name, np.zeros(count, dtype=np.bool_))
     of_run.level("run_latency", runs.end - runs.start)
     of_run.level("run_steps", 1 + np.bincount(models.run, minlength=count))
     of_run.level("run_tool_calls", 1 + np.bincount(tools.run, minlength=count))
@@ -183,17 +200,28 @@ class _Series:
     def level(self, signal: str, value: Values | Rows, among: Mask | None = None) -> None:
         assert BY_NAME[signal].form is Form.LEVEL
         weight = np.ones(len(value)) if among is None else among.astype(np.float64)
-        logs = np.log(np.maximum(value, 1e-9)) * weight
-        self._add(signal, weight, logs, logs * logs)
+        value = np.maximum(value, 1e-6).astype(np.float64)
+        logs = np.log(value) * weight
+        rows = np.flatnonzero(weight)
+        buckets, once = histogram.bucket_of(value[rows]), np.ones(len(rows), dtype=np.int64)
+        lists = histogram.gathered(self._group[rows], buckets, once, len(self._minutes))
+        self._add(signal, weight, logs, logs * logs, lists if signal in DERIVED else None)
 
     def amount(self, signal: str, value: Values) -> None:
         self._add(signal, np.ones(len(value)), value, np.zeros(len(value)))
 
-    def _add(self, signal: str, n: Values, total: Values, squares: Values) -> None:
+    def _add(
+        self,
+        signal: str,
+        n: Values,
+        total: Values,
+        squares: Values,
+        lists: tuple[pa.ListArray, pa.ListArray] | None = None,
+    ) -> None:
         size = len(self._minutes)
         keys = [(*key, signal) for key in self._series]
-        sums = [np.bincount(self._group, part, size).astype(np.float64) for part in (n, total, squares)]
-        self.points.add(keys, self._minutes, *sums)
+        n, total, squares = (np.bincount(self._group, part, size).astype(np.float64) for part in (n, total, squares))
+        self.points.add(keys, self._minutes, n, total, squares, lists)
 
 
 def _minute(end: Times, due: Times) -> Rows:
