@@ -66,7 +66,7 @@ def _minute(random: np.random.Generator, at: int, agents: Iterable[Agent]) -> Mi
             ({"subject": "run"}, "run_traffic", runs, 0.0, 0.0),
         ]
         for tool in agent.tools:
-            rows.append(({"subject": "tool", "tool": tool}, "tool_error", runs, 0.0, 0.0))
+            rows.append(({"subject": "tool", "tool": tool}, "tool_invalid", runs, 0.0, 0.0))
         base = {"tenant": "acme", "agent": agent.name, "time": at, "bucket": [], "bucket_count": []}
         names = dict.fromkeys(("provider", "model", "tool", "release", "region"), "")
         for of, signal, n, total, squares in rows:

@@ -9,7 +9,7 @@ from typing import Final
 from detectors.alerts import Node
 from detectors.changes.change import Change
 
-MOST: Final = 20
+MOST: Final = 500
 
 _WEIGHT: Final = {
     "release": 1.0,

@@ -76,7 +76,7 @@ class Change:
     rebaselined: tuple[str, ...] = ()
     """Signals whose new level counts as normal, because this explains it."""
     too_large: tuple[str, ...] = ()
-    """Signals whose shift this explains, but is not excused by it."""
+    """Signals whose level moved with this and is not excused by it: too far, or by the provider's doing."""
     id: str = field(init=False)
 
     def __post_init__(self) -> None:

@@ -71,12 +71,7 @@ def hits(before: Sums, after: Sums, spreads: tuple[Spread, Spread]) -> tuple[flo
         rate = (x + 0.5) / (n + 1)
         spread = max(spread, dispersion((n, x, squares), at, rate * (1 - rate)))
     z = quantile(spreads[0][1] + spreads[1][1])
-    (low1, high1), (low2, high2) = wilson(x1 / spread, n1 / spread, z), wilson(x2 / spread, n2 / spread, z)
-    p1, p2 = x1 / n1, x2 / n2
-    return (
-        p2 - p1 - math.hypot(p2 - low2, high1 - p1),
-        p2 - p1 + math.hypot(high2 - p2, p1 - low1),
-    )
+    return newcombe((x1 / spread, n1 / spread), (x2 / spread, n2 / spread), z)
 
 
 def events(before: Sums, after: Sums, spreads: tuple[Spread, Spread]) -> tuple[float, float] | None:
@@ -90,6 +85,13 @@ def events(before: Sums, after: Sums, spreads: tuple[Spread, Spread]) -> tuple[f
     half = quantile(spreads[0][1] + spreads[1][1]) * math.sqrt(spread * (1 / (x1 + 0.5) + 1 / (x2 + 0.5)))
     shift = math.log((x2 + 0.5) / n2) - math.log((x1 + 0.5) / n1)
     return shift - half, shift + half
+
+
+def newcombe(before: tuple[float, float], after: tuple[float, float], z: float) -> tuple[float, float]:
+    """Limits of the difference of two proportions, each given as hits and trials: Newcombe's method 10."""
+    (low1, high1), (low2, high2) = wilson(*before, z), wilson(*after, z)
+    p1, p2 = before[0] / before[1], after[0] / after[1]
+    return p2 - p1 - math.hypot(p2 - low2, high1 - p1), p2 - p1 + math.hypot(high2 - p2, p1 - low1)
 
 
 def wilson(hits: float, n: float, z: float) -> tuple[float, float]:

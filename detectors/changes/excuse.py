@@ -26,6 +26,8 @@ from detectors.windows.signals import SIGNALS, Form
 
 EXCUSES_NS: Final = tuple(minutes * MINUTE_NS for minutes in (4, 8, 16, 32, 64, 128))
 """When it is looked at, after the change; the half of it is when what was early is kept."""
+TOGETHER_NS: Final = 10 * MINUTE_NS
+"""Changes of an agent so close to each other are one: a release with its prompt and tools excuses a shift once."""
 
 EXCUSABLE: Final = frozenset(signal.name for signal in SIGNALS if signal.form is Form.LEVEL)
 BOUND: Final = 2.0

@@ -18,9 +18,9 @@ from detectors.changes import candidates, saved
 from detectors.changes.change import SETS, Change
 from detectors.changes.compare import Comparison
 from detectors.changes.entry import Entry
-from detectors.changes.excuse import EXCUSES_NS
-from detectors.changes.sighted import TrackKey, sighted
-from detectors.changes.sums import Cut, Sums
+from detectors.changes.excuse import EXCUSES_NS, TOGETHER_NS
+from detectors.changes.sighted import sighted
+from detectors.changes.sums import Cut, Sums, TrackKey
 from detectors.changes.track import HOUR_NS, KEEP_NS, Track, Trial
 from detectors.windows.minute import MINUTE_NS, Minute
 
@@ -62,8 +62,7 @@ class Ledger:
 
     def step(self, minute: Minute, engine: Engine) -> list[Change]:
         """Take in a closed minute; returns entries that are new or amended, in the order of their tracks."""
-        self.sums.add(minute)
-        changed = self._see(minute)
+        changed = self._see(minute, self.sums.add(minute))
         changed |= self._judge(minute.start_ns)
         if minute.start_ns % _SWEEP_NS == 0:
             changed |= self._miss(minute.start_ns)
@@ -83,10 +82,10 @@ class Ledger:
         known = (entry.change for entry in self.entries.values())
         return candidates.ranked([*known, *self._seen()], node, start_ns, end_ns)
 
-    def _see(self, minute: Minute) -> set[str]:
+    def _see(self, minute: Minute, called: list[tuple[TrackKey, str, float]]) -> set[str]:
         """Values of a minute: begins trials. Returns entries of values that are back."""
         changed = set()
-        for key, values in sighted(minute):
+        for key, values in sighted(minute.sightings, called):
             track = self.tracks.get(key)
             if track is None:
                 tracks = self._agents.get(key[:2], 0)
@@ -201,7 +200,7 @@ class Ledger:
             change = entry.change
             age = minute.start_ns - change.moved_ns
             due = entry.looks < len(LOOKS_NS) and age >= LOOKS_NS[entry.looks]
-            young = change.deliberate and bool(change.after) and age in EXCUSES_NS
+            young = bool(change.after) and age in EXCUSES_NS
             if not due and not young:
                 continue
             cut_ = self._cuts.get((change.tenant, change.agent, change.moved_ns))
@@ -226,10 +225,19 @@ class Ledger:
         """Tell the engine of shifts that this entry explains. Returns whether the entry says more than before."""
         change = entry.change
         normal, large = comparison.excuses()
+        if not change.deliberate:
+            normal, large = (), (*normal, *large)
         normal = tuple(signal for signal in normal if signal not in change.rebaselined)
         large = tuple(signal for signal in large if signal not in (*change.rebaselined, *change.too_large))
-        if normal:
-            engine.rebaseline(Node.make(tenant=change.tenant, agent=change.agent), normal, change.moved_ns)
+        told = {
+            signal
+            for other in self.entries.values()
+            if (other.change.tenant, other.change.agent) == (change.tenant, change.agent)
+            and abs(other.change.moved_ns - change.moved_ns) <= TOGETHER_NS
+            for signal in other.change.rebaselined
+        }
+        if news := [signal for signal in normal if signal not in told]:
+            engine.rebaseline(Node.make(tenant=change.tenant, agent=change.agent), news, change.moved_ns)
         if normal or large:
             entry.change = replace(
                 change,

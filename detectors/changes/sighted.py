@@ -2,36 +2,27 @@
 
 from __future__ import annotations
 
-from typing import Final
+from collections.abc import Iterable
 
-import pyarrow.compute as pc
+import pyarrow as pa
 
-from detectors.windows.minute import Minute
+from detectors.changes.sums import TrackKey
 from dimwatch import vocabulary
 
-TrackKey = tuple[str, str, str, str]
-"""Tenant, agent, attribute, key."""
 
-_CALLS: Final = {"model_error": "model", "tool_error": "tool"}
-"""Signals whose trials are all calls, and the attribute that they tell."""
-
-
-def sighted(minute: Minute) -> list[tuple[TrackKey, dict[str, float]]]:
-    """How often each value was seen, values sorted in tracks, tracks sorted."""
+def sighted(
+    sightings: pa.Table, called: Iterable[tuple[TrackKey, str, float]]
+) -> list[tuple[TrackKey, dict[str, float]]]:
+    """How often each value was seen: values sorted in tracks, tracks sorted."""
     found: dict[TrackKey, dict[str, float]] = {}
-    columns = [minute.sightings[name].to_pylist() for name in ("tenant", "agent", "attribute", "key", "value", "n")]
+    columns = [sightings[name].to_pylist() for name in ("tenant", "agent", "attribute", "key", "value", "n")]
     for tenant, agent, attribute, key, value, n in zip(*columns, strict=True):
         # The answered model with or without a router's prefix is the same one.
         name = vocabulary.model(value) if attribute == "answered_model" else value
         _count(found, (tenant, agent, attribute, key), name, n)
-    points = minute.points
-    for signal, attribute in _CALLS.items():
-        calls = points.filter(pc.equal(points["signal"], signal))
-        columns = [calls[name].to_pylist() for name in ("tenant", "agent", "provider", attribute, "n")]
-        for tenant, agent, provider, value, n in zip(*columns, strict=True):
-            name = f"{provider}/{value}" if provider and value else value
-            _count(found, (tenant, agent, attribute, ""), name, n)
-    return [(key, dict(sorted(values.items()))) for key, values in sorted(found.items())]
+    for track, value, n in called:
+        _count(found, track, value, n)
+    return [(key, dict(sorted(found[key].items())) if len(found[key]) > 1 else found[key]) for key in sorted(found)]
 
 
 def _count(found: dict[TrackKey, dict[str, float]], track: TrackKey, value: str, n: float) -> None:

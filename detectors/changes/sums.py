@@ -1,7 +1,7 @@
 """Running sums of every signal of every agent: what it was in the hour before a moment, and what it has been since.
 
-A row is (tenant, agent, part, signal), where part is the model or tool and "" for signals of runs. A *line* is what is
-compared: a signal of the whole agent (the sum of its rows), or of one part.
+A row is (tenant, agent, provider, part, signal), where part is the model or tool and "" for signals of runs. A *line*
+is what is compared: a signal of the whole agent (the sum of its rows), or of one part.
 """
 
 from __future__ import annotations
@@ -11,15 +11,16 @@ from itertools import pairwise
 from typing import Any, Final
 
 import numpy as np
-import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from detectors.windows.minute import MINUTE_NS, Minute
-from detectors.windows.signals import BY_NAME, SIGNALS, Form
+from detectors.windows.signals import BY_NAME, Form
 
 FloatArray = NDArray[np.float64]
 Agent = tuple[str, str]
+TrackKey = tuple[str, str, str, str]
+"""Tenant, agent, attribute, key."""
 Line = tuple[str, str]
 """Part and signal."""
 
@@ -31,7 +32,8 @@ ROWS: Final = 50_000
 AGENT_ROWS: Final = 500
 """Most rows in all and of one agent; points beyond are counted and not compared."""
 
-_WATCHED: Final = pa.array([signal.name for signal in SIGNALS if signal.form is not Form.AMOUNT])
+_CALLS: Final = {"model_error": "model", "tool_invalid": "tool"}
+"""Signals whose trials are all calls, and the attribute that they tell of an agent."""
 _SEPARATOR: Final = "\x1f"
 
 
@@ -102,6 +104,10 @@ class Sums:
         self._rows: dict[str, int] = {}
         self._size = 0
         self._events = np.zeros(0, np.int64)
+        self._calls = np.zeros(0, np.bool_)
+        """By row: is it one of _CALLS?"""
+        self._names: list[str] = []
+        """By row: its key, joined."""
         self._now = np.zeros((0, 3))
         self._minute = np.zeros((0, 3))
         """What the latest minute added."""
@@ -109,34 +115,39 @@ class Sums:
         """The sums at the marks, newest last, rows × marks × 3."""
         self._mark_ns = np.full(MARKS, -1, np.int64)
 
-    def add(self, minute: Minute) -> None:
-        """Take in a minute."""
+    def add(self, minute: Minute) -> list[tuple[TrackKey, str, float]]:
+        """Take in a minute. Returns the models and tools that were called, by track, and how often."""
         if minute.start_ns % MARK_NS == 0:
             self._marks = np.concatenate([self._marks[:, 1:], self._now[:, None]], axis=1)
             self._mark_ns = np.append(self._mark_ns[1:], minute.start_ns)
         points = minute.points
-        points = points.filter(pc.is_in(points["signal"], _WATCHED))
         part = pc.binary_join_element_wise(points["model"], points["tool"], "")
-        keys = pc.binary_join_element_wise(points["tenant"], points["agent"], part, points["signal"], _SEPARATOR)
-        at = np.fromiter((self._row(key, minute.start_ns) for key in keys.to_pylist()), np.int64, len(points))
+        of = (points["tenant"], points["agent"], points["provider"], part, points["signal"])
+        keys = pc.binary_join_element_wise(*of, _SEPARATOR).to_pylist()
+        at = np.array([self._row(key, minute.start_ns) for key in keys], np.int64)
         self._grow()
-        known = at >= 0
-        self.dropped += int((~known).sum())
+        known = np.flatnonzero(at >= 0)
+        self.dropped += len(at) - len(known)
+        at = at[known]
         added = np.empty((self._size, 3))
         for column, name in enumerate(("n", "total", "squares")):
-            added[:, column] = np.bincount(at[known], points[name].to_numpy()[known], self._size)
+            added[:, column] = np.bincount(at, points[name].to_numpy()[known], self._size)
+        called = [(*_call(self._names[row]), float(added[row, 0])) for row in np.unique(at[self._calls[at]]).tolist()]
         # Events happen in time: their trials are minutes, also minutes without any.
         added[self._events, 1] = added[self._events, 0]
         added[self._events, 0] = 1.0
         added[self._events, 2] = 0.0
         self._minute = added
         self._now += added
+        return called
 
     def _row(self, key: str, now_ns: int) -> int:
         row = self._rows.get(key)
         if row is not None:
             return row
-        tenant, agent, part, signal = key.split(_SEPARATOR)
+        tenant, agent, _, part, signal = key.split(_SEPARATOR)
+        if signal not in BY_NAME:
+            return -1
         of = self.agents.setdefault((tenant, agent), _AgentRows())
         of.last_ns = now_ns
         if len(self._rows) >= ROWS or len(of.rows) >= AGENT_ROWS:
@@ -154,14 +165,15 @@ class Sums:
             return
         self._now = np.concatenate([self._now, np.zeros((more, 3))])
         self._marks = np.concatenate([self._marks, np.zeros((more, MARKS, 3))])
-        names = list(self._rows)[self._size :]
-        events = [
-            self._size + number
-            for number, key in enumerate(names)
-            if BY_NAME[key.rsplit(_SEPARATOR, 1)[1]].form is Form.EVENTS
-        ]
-        self._events = np.append(self._events, np.array(events, np.int64))
-        self._size = len(self._rows)
+        self._read(list(self._rows))
+
+    def _read(self, names: list[str]) -> None:
+        """Know the rows by their keys."""
+        signals = [key.rsplit(_SEPARATOR, 1)[1] for key in names]
+        events = [row for row, signal in enumerate(signals) if BY_NAME[signal].form is Form.EVENTS]
+        self._events = np.array(events, np.int64)
+        self._calls = np.array([signal in _CALLS for signal in signals], np.bool_)
+        self._names, self._size = names, len(names)
 
     def cut(self, agent: Agent, time_ns: int) -> Cut:
         """Cut the sums of an agent at the latest minute, which began at `time_ns`."""
@@ -213,9 +225,8 @@ class Sums:
         self._rows = {key: int(renamed[row]) for key, row in self._rows.items() if not lost[row]}
         for of in self.agents.values():
             of.rows = renamed[of.rows].tolist()
-        self._events = renamed[self._events[~lost[self._events]]]
         self._now, self._minute, self._marks = self._now[~lost], self._minute[~lost], self._marks[~lost]
-        self._size = len(self._rows)
+        self._read(list(self._rows))
 
     def state(self) -> tuple[dict[str, Any], list[FloatArray]]:
         """As JSON, and arrays."""
@@ -223,7 +234,6 @@ class Sums:
         head = {
             "rows": list(self._rows),
             "agents": agents,
-            "events": self._events.tolist(),
             "mark_ns": self._mark_ns.tolist(),
             "dropped": self.dropped,
         }
@@ -234,16 +244,21 @@ class Sums:
         """Undo `state`."""
         sums = cls()
         sums._rows = {key: row for row, key in enumerate(head["rows"])}
-        sums._size = len(sums._rows)
+        sums._read(head["rows"])
         for tenant, agent, rows, into, lines, seen, last_ns in head["agents"]:
             numbered = {(part, signal): line for line, (part, signal) in enumerate(lines)}
             sums.agents[tenant, agent] = _AgentRows(rows, into, numbered, seen, last_ns)
-        sums._events = np.array(head["events"], np.int64)
         sums._mark_ns = np.array(head["mark_ns"], np.int64)
         sums._now, sums._marks = (array.copy() for array in arrays)
         sums._minute = np.zeros_like(sums._now)
         sums.dropped = head["dropped"]
         return sums
+
+
+def _call(key: str) -> tuple[TrackKey, str]:
+    """The track and value that a row of calls tells."""
+    tenant, agent, provider, part, signal = key.split(_SEPARATOR)
+    return (tenant, agent, _CALLS[signal], ""), f"{provider}/{part}" if provider and part else part
 
 
 def _lines(of: _AgentRows, values: FloatArray) -> FloatArray:

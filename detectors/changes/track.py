@@ -108,7 +108,9 @@ class Track:
 
     def share(self, value: Value) -> float:
         """Usual share of a value."""
-        return value.usual * _decay(self.n - value.usual_at) / self.usual if self.usual else 0.0
+        if not self.usual:
+            return 0.0
+        return value.usual * (1.0 if value.usual_at == self.n else _decay(self.n - value.usual_at)) / self.usual
 
     def see(self, now_ns: int, counts: Mapping[str, float]) -> tuple[list[str], list[str]]:
         """Take in a minute. Returns the values whose trial begins with it, and those that were gone and are back."""
@@ -143,14 +145,16 @@ class Track:
         return begun, back
 
     def _count(self, now_ns: int, counts: Mapping[str, float], total: float) -> None:
+        seen_at = self.n
         self.n += total
         self.minutes += 1
-        self.usual = self.usual * _decay(total) + total
+        decay = _decay(total)
+        self.usual = self.usual * decay + total
         for name, n in counts.items():
             value = self.values.get(name)
             if value is None:
                 continue
-            value.usual = value.usual * _decay(self.n - value.usual_at) + n
+            value.usual = value.usual * (decay if value.usual_at == seen_at else _decay(self.n - value.usual_at)) + n
             value.usual_at = self.n
             value.gap_ns = max(value.gap_ns, now_ns - value.last_ns)
             value.last_ns, value.track_last = now_ns, self.minutes
