@@ -1,0 +1,92 @@
+"""The fleet stage as one object: points and sightings in; closed minutes, changes and incidents out.
+
+The fleet process drives it from the eventlog and `replay` drives it from files or from stored windows; neither adds a
+rule of its own, so that all of them find the same incidents.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import numpy as np
+import pyarrow as pa
+
+from detectors.changes.change import Change
+from detectors.changes.ledger import Ledger
+from detectors.engine import Engine
+from detectors.incidents.incident import Incident
+from detectors.incidents.incidents import Incidents
+from detectors.series.pack import pack, unpack
+from detectors.windows.minute import Minute
+from detectors.windows.windower import Windower
+from dimwatch.settings import Detection
+
+
+@dataclass(slots=True)
+class FleetOutput:
+    """What a step gives, in order of event time."""
+
+    minutes: list[Minute] = field(default_factory=list)
+    changes: list[Change] = field(default_factory=list)
+    incidents: list[Incident] = field(default_factory=list)
+    """Incidents that opened or changed, as they were then; the same id comes again."""
+
+
+class Fleet:
+    """Not thread-safe. The same points give the same incidents, in whatever portions they come."""
+
+    def __init__(self, settings: Detection) -> None:
+        self.windower = Windower(settings)
+        self.engine = Engine(settings)
+        self.ledger = Ledger()
+        self.incidents = Incidents()
+
+    def add(
+        self, points: pa.Table | None, sightings: pa.Table | None, *, source: str, watermark_ns: int
+    ) -> FleetOutput:
+        """Take in what one worker has measured; None for what the message does not speak of. `watermark_ns`: everything
+        that was due until then is in."""
+        self.windower.add(points, sightings, source=source, watermark_ns=watermark_ns)
+        return self.step(self.windower.closed())
+
+    def step(self, minutes: Iterable[Minute]) -> FleetOutput:
+        """Take in closed minutes, in order and without gaps."""
+        output = FleetOutput()
+        for minute in minutes:
+            output.minutes.append(minute)
+            output.changes += self.ledger.step(minute, self.engine)
+            alerts = self.engine.step(minute)
+            output.incidents += self.incidents.step(minute, alerts, self.engine, self.ledger)
+        return output
+
+    def finish(self) -> FleetOutput:
+        """The input has ended: close what is open, and say how every incident stands."""
+        output = self.step(self.windower.rest())
+        output.incidents += self.incidents.finish()
+        return output
+
+    def snapshot(self) -> bytes:
+        """All state, exactly."""
+        return pack({name: np.frombuffer(part.snapshot(), dtype=np.uint8) for name, part in self._parts.items()})
+
+    def restore(self, state: bytes) -> None:
+        """Go on from a snapshot as if nothing had happened. Raises InvalidError for one of another version."""
+        saved = unpack(state)
+        for name, part in self._parts.items():
+            part.restore(saved[name].tobytes())
+
+    @property
+    def _parts(self) -> dict[str, _Part]:
+        return {
+            "windower": self.windower,
+            "engine": self.engine,
+            "ledger": self.ledger,
+            "incidents": self.incidents,
+        }
+
+
+class _Part(Protocol):
+    def snapshot(self) -> bytes: ...
+    def restore(self, state: bytes) -> None: ...
