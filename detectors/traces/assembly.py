@@ -120,8 +120,8 @@ class Assembler:
     def snapshot(self, base: int, since_ns: int) -> AssemblerState:
         """What must be kept so that reading on from record `base` gives the same traces: all as it was before `base`.
 
-        `base` never goes back from one call to the next. No record from `base` on is older than `since_ns`: that a trace
-        was judged is kept at least of those that had a record since then, because their records come again.
+        `base` never goes back from one call to the next. No record from `base` on is older than `since_ns`: of traces
+        that had one since then it is always kept that they were judged, because their records come again.
         """
         clocks, levels = self._open.before(base, self._patience.levels())
         slots = self._open.all()
