@@ -63,7 +63,8 @@ def _minute(random: np.random.Generator, at: int, agents: Iterable[Agent]) -> Mi
             (model, "model_error", calls, int(random.binomial(calls, agent.errors)), 0.0),
             (model, "model_output_tokens", *_logs(random, agent.tokens, 0.5, calls)),
             ({"subject": "run"}, "run_latency", *_logs(random, agent.latency, 0.4, runs)),
-            ({"subject": "run"}, "run_traffic", runs, 0.0, 0.0),
+            ({"subject": "run"}, "run_traffic", runs, runs, 0.0),
+            ({"subject": "run"}, "run_spend", runs, 0.01 * runs, 0.0),
         ]
         for tool in agent.tools:
             rows.append(({"subject": "tool", "tool": tool}, "tool_invalid", runs, 0.0, 0.0))

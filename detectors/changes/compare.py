@@ -17,6 +17,7 @@ from detectors.windows.signals import BY_NAME, NUMBER, Form
 MOST: Final = 60
 """Most effects of one entry: first those of the whole agent, then the parts that changed."""
 
+# Amounts are not compared: what runs cost and how many there are tells the same.
 _LIMITS: Final = {Form.LEVEL: effects.level, Form.HITS: effects.hits, Form.EVENTS: effects.events}
 
 
@@ -83,7 +84,9 @@ class Comparison:
         )
 
     def _limits(self, number: int) -> tuple[float, float] | None:
-        limits = _LIMITS[BY_NAME[self._lines[number][1]].form]
+        limits = _LIMITS.get(BY_NAME[self._lines[number][1]].form)
+        if limits is None:
+            return None
         before, after = _three(self._before[number]), _three(self._after[number])
         spreads = tuple((float(spread[number, 0]), float(spread[number, 1])) for spread in self._spreads)
         return limits(before, after, (spreads[0], spreads[1]))

@@ -26,8 +26,8 @@ def warm() -> tuple[bytes, bytes]:
     """Engine and ledger that know the old release."""
     engine, ledger = Engine(Detection()), Ledger()
     for minute in minutes([(WARM, [OLD])], seed=3):
-        assert engine.step(minute) == []
         assert ledger.step(minute, engine) == []
+        assert engine.step(minute) == []
     return engine.snapshot(), ledger.snapshot()
 
 
@@ -38,9 +38,9 @@ def alerts(after: Agent, ledger: Ledger | None) -> list[list[Alert]]:
     if ledger is not None:
         ledger.restore(warm()[1])
     for minute in minutes([(90, [after])], seed=4, start_ns=START_NS + WARM * MINUTE_NS):
-        found.append(engine.step(minute))
         if ledger is not None:
             ledger.step(minute, engine)
+        found.append(engine.step(minute))
     return found
 
 
