@@ -45,7 +45,6 @@ class Bench:
     bank: Bank
     fleet: Dirty
     minute: int = 0
-    threshold: float = 0.0
     streams: int = 0
 
     def step(self, fault: Fault | None = None) -> NDArray[np.int64]:
@@ -62,9 +61,9 @@ class Bench:
         now = _SINCE + self.minute
         bank.step(now, self.cells[cells][some], n[some], total[some], squares[some])
         self.streams = max(self.streams, int((bank.streams_armed() & bank.stream["pages"]).sum()))
-        self.threshold = float(np.log(max(self.streams, 1) * WEEK / bank.settings.false_pages_per_week))
+        bank.threshold = float(np.log(max(self.streams, 1) * WEEK / bank.settings.false_pages_per_week))
         self.minute += 1
-        return bank.alerts(now, self.threshold)
+        return bank.alerts(now)
 
     def __post_init__(self) -> None:
         series = len(self.fleet.rate)
@@ -99,7 +98,7 @@ def benches(series: int, seed: int, settings: Detection) -> dict[str, Callable[[
         "failures of 2%": lambda: Bench(Hits(settings, of["model_error"]), Dirty(series, seed + 1, failure_rate=0.02)),
         "slow tail": lambda: Bench(Hits(settings, of["model_error"]), Dirty(series, seed + 2, failure_rate=0.055)),
         "latency": lambda: Bench(Level(settings, of["model_latency"]), Dirty(series, seed + 3)),
-        "speed": lambda: Bench(Level(settings, of["model_speed"]), Dirty(series, seed + 4, sigma=0.35)),
+        "speed": lambda: Bench(Level(settings, of["model_speed"]), Dirty(series, seed + 4, sigma=0.3)),
         "silence": lambda: Bench(Silence(settings, of["run_traffic"], cut=False), Dirty(series, seed + 5)),
     }
 
@@ -148,7 +147,7 @@ def delays(bench: Bench, fault: dict[str, float], starts: int) -> FloatArray:
             bench.step()
         calm_state = bench.state()
         clear = ~bench.bank.stream["firing"][own]
-        everywhere = Fault(np.ones(series, dtype=bool), **fault)  # type: ignore[arg-type]
+        everywhere = Fault(np.ones(series, dtype=bool), **fault)
         for minute in range(_HORIZON):
             bench.step(everywhere)
             fires = bench.bank.stream["firing"][own]
@@ -159,7 +158,7 @@ def delays(bench: Bench, fault: dict[str, float], starts: int) -> FloatArray:
 
 
 def pooled(bench: Bench, factor: float, trials: int) -> dict[str, FloatArray]:
-    """Minutes until the first page of any node, and until that of any leaf, for a fault of one provider, model or agent."""
+    """Minutes until the first page of any node, and of any leaf, for a fault of one provider, model or agent."""
     rng = np.random.default_rng(7)
     first: dict[str, list[float]] = {"any node": [], "single series": []}
     single = ~bench.bank.pools.node_pools
@@ -193,7 +192,7 @@ def tables(series: int, days: int, seed: int, starts: int, trials: int) -> Itera
         leaves, pools = calm(bench, days)
         took = time.perf_counter() - began
         false.append(
-            f"| {name} | {bench.streams} | {bench.threshold:.1f} | {' '.join(map(str, leaves))} "
+            f"| {name} | {bench.streams} | {bench.bank.threshold:.1f} | {' '.join(map(str, leaves))} "
             f"| {' '.join(map(str, pools))} | {(sum(leaves) + sum(pools)) / days * 7:.2f} | {took:.0f} s |"
         )
         print(false[-1], flush=True)

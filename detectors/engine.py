@@ -223,6 +223,7 @@ class Engine:
         cells, values = cells[kept], values[:, kept]
         distinct, place = np.unique(cells, return_inverse=True)
         n, total, squares = (add_up(place, of, len(distinct)) for of in values)
+        bank.threshold = self.threshold
         bank.step(now, distinct, n, total, squares)
 
     def _count(self) -> int:
@@ -232,7 +233,8 @@ class Engine:
         threshold = self.threshold
         alerts = []
         for bank in self._banks.values():
-            streams = bank.alerts(now, threshold)
+            bank.threshold = threshold
+            streams = bank.alerts(now)
             alerts += [self._alert(bank, int(stream), threshold) for stream in streams]
         return sorted(alerts, key=lambda alert: (alert.signal, alert.node, alert.worse))
 

@@ -21,6 +21,8 @@ _MIN_AGE: Final = 240
 """Minutes before a series may be armed: a fault that was there from the start is not told from normal by less."""
 _BACK: Final = float(np.log(1e4))
 """Evidence that it is back to normal at which an alert ends."""
+_MIXED: Final = 2.0
+"""What mixing over effects costs at most, about, in nats."""
 _CALM: Final = 10
 """Minutes that it must have pointed that way without a break."""
 
@@ -44,6 +46,8 @@ class Bank(ABC):
     effects: ClassVar[FloatArray]
     leaf_columns: ClassVar[dict[str, tuple[Any, int, float]]]
     node_columns: ClassVar[dict[str, tuple[Any, int, float]]] = {}
+    windows: ClassVar[int] = 2
+    """Windows that an alert takes at least."""
     ring: ClassVar[tuple[str, ...]]
     """The leaf columns that hold the guard ring, in the order of `_add`'s sums."""
 
@@ -86,6 +90,8 @@ class Bank(ABC):
         )
         self.log = Log(round(settings.guard_h * 60))
         self.block = -1
+        self.threshold = 16.0
+        """H of the next minute; the engine sets it."""
 
     # learning
 
@@ -111,9 +117,9 @@ class Bank(ABC):
         self._add(sums, self.block % self.clockwork.ring)
         judged = self._judge(minute, sums)
         node, table = self.stream["node"], self.stream
+        cap = (self.threshold + _MIXED) / self.windows
         active = self.streams_armed() & (judged.n[node] > 0)
-        self._judged_gain = judged.gain
-        edetector.advance(table["wealth"], table["cusum"], table["start"], judged.gain, active, minute)
+        edetector.advance(table["wealth"], table["cusum"], table["start"], judged.gain, active, minute, cap)
         self._judged = judged
 
     def streams_armed(self) -> Mask:
@@ -124,14 +130,14 @@ class Bank(ABC):
 
     # alerts
 
-    def alerts(self, minute: int, threshold: float) -> IntArray:
+    def alerts(self, minute: int) -> IntArray:
         """The streams that fire as of this minute, after those that are over have ended."""
         if not self.leaf.rows:
             return np.empty(0, dtype=np.int64)
         table = self.stream
         firing = table["firing"].copy()
         ended = self._follow(np.flatnonzero(firing), minute)
-        fresh = ~firing & self.streams_armed() & (table["wealth"].mean(axis=1) >= np.exp(threshold))
+        fresh = ~firing & self.streams_armed() & (table["wealth"].mean(axis=1) >= np.exp(self.threshold))
         for stream in np.flatnonzero(fresh):
             self._open(int(stream), minute)
         if len(ended):

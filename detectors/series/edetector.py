@@ -27,14 +27,17 @@ def advance(
     gain: FloatArray,
     active: Mask,
     minute: int,
+    cap: float,
 ) -> None:
     """One window for all streams, in place; arrays of shape (streams, effects), `active` of shape (streams,).
 
     A stream that is not active in this window (no trials, no baseline) stays as it is and adds nothing to the promise.
+    No window counts for more than `cap` nats, so that none pages by itself: one wild run is no trend. Less evidence
+    than there is keeps the promise all the more.
     """
-    gain = np.where(active[:, None], gain, 0.0)
+    gain = np.where(active[:, None], np.minimum(gain, cap), 0.0)
     wealth += active[:, None]
-    wealth *= np.exp(np.clip(gain, -700.0, 100.0))
+    wealth *= np.exp(np.maximum(gain, -700.0))
     np.minimum(wealth, _MOST, out=wealth)
     cusum += gain
     start[cusum <= 0] = minute + 1

@@ -27,6 +27,7 @@ class Silence(Flow):
     """Signals of form EVENTS."""
 
     form = Form.EVENTS
+    windows = 3
     effects = np.array([0.02, 0.1, 0.25, 0.5])
 
     node_columns: ClassVar[dict[str, tuple[Any, int, float]]] = {
