@@ -5,11 +5,10 @@ from __future__ import annotations
 from typing import Final
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from ingest.fields import FieldReader, json_strings, sources
+from ingest.fields import FieldReader, Mask, Numbers, first_of, json_strings, only, sources
 from ingest.guess import NUMBERS, PAYLOADS, guesses
 from ingest.kinds import KIND_CODE, Codes
 from ingest.otlp.attributes import Indices
@@ -37,7 +36,7 @@ class Fallback:
             own = self.names.get(column, ())
             self.names[column] = (*own, *(name for name in on_events[column] if name not in own))
 
-    def fill(self, found: dict[str, pa.Array], kinds: Codes) -> None:
+    def fill(self, found: dict[str, pa.Array | None], kinds: Codes) -> None:
         """Add to columns of text what conventions left empty, on spans of the kinds that it can belong to."""
         if not self.names:
             return
@@ -59,12 +58,12 @@ class Fallback:
                 self._add(found, side, self._answer(), models)
             self._add(found, side, self._text(side), agentic)
 
-    def number(self, column: str, own: pa.Array, kinds: Codes) -> pa.Array:
+    def number(self, column: str, own: Numbers, kinds: Codes) -> Numbers:
         """`own`, and on model calls a guess where it says nothing."""
         names = self.names.get(column) if column in NUMBERS else None
         if not names:
             return own
-        return pc.if_else(pa.array(np.isin(kinds, _MODELS)), pc.coalesce(own, self._reader.number(names)), own)
+        return np.where(np.isin(kinds, _MODELS) & np.isnan(own), self._reader.number(names), own)
 
     def failed(self, kinds: Codes) -> Indices:
         """Tool and model spans that say that they failed, whatever their status."""
@@ -96,17 +95,13 @@ class Fallback:
 
     def _text(self, column: str) -> pa.Array | None:
         names = self.names.get(column)
-        return self._reader.text(names) if names else None
+        return self._reader.find(names) if names else None
 
-    def _add(
-        self, found: dict[str, pa.Array], column: str, guess: pa.Array | None, rows: npt.NDArray[np.bool_]
-    ) -> None:
-        if guess is not None and rows.any():
-            own = found.get(column)
-            guess = pc.if_else(pa.array(rows), guess, None)
-            found[column] = guess if own is None else pc.coalesce(own, guess)
+    @staticmethod
+    def _add(found: dict[str, pa.Array | None], column: str, guess: pa.Array | None, rows: Mask) -> None:
+        found[column] = first_of(found.get(column), only(guess, rows))
 
 
-def _mask(column: pa.Array) -> npt.NDArray[np.bool_]:
-    mask: npt.NDArray[np.bool_] = pc.fill_null(column, False).to_numpy(zero_copy_only=False).astype(np.bool_)
+def _mask(column: pa.Array) -> Mask:
+    mask: Mask = pc.fill_null(column, False).to_numpy(zero_copy_only=False).astype(np.bool_)
     return mask

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from typing import Final
 
 import numpy as np
+import numpy.typing as npt
 import orjson
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from ingest.conventions import FIELD_ORDER
-from ingest.otlp.attributes import Attributes, Indices
+from ingest.otlp.attributes import NO_ROW, Attributes, Indices
 
-MISSING: Final = -1
+Numbers = npt.NDArray[np.float64]
+Mask = npt.NDArray[np.bool_]
+
+_NO_ROWS: Final = np.empty(0, dtype=np.int64)
+_NO_TEXTS: Final = pa.array([], pa.string())
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,75 +85,84 @@ def sources() -> _Sources:
 class FieldReader:
     """Reads canonical columns of `count` rows from their attributes.
 
-    `attributes` win over `fallback` (attributes of span events), whatever the convention.
+    `attributes` win over `fallback` (attributes of span events), whatever the convention. What no row carries is None,
+    so that nobody works on columns that say nothing.
     """
 
     def __init__(self, count: int, attributes: Attributes, fallback: Attributes | None = None) -> None:
         self._count = count
+        self._own = attributes
         self._layers = [attributes] if fallback is None or not len(fallback) else [fallback, attributes]
-        self._rows = [dict(layer.by_key()) for layer in self._layers]
 
     def names(self) -> Iterable[str]:
         """Every attribute name that occurs on the rows themselves."""
-        return self._rows[-1].keys()
+        return self._own.by_key.keys()
 
     def names_of_fallback(self) -> Iterable[str]:
         """Every attribute name that occurs in the fallback."""
-        return self._rows[0].keys() if len(self._rows) > 1 else ()
+        return self._layers[0].by_key.keys() if len(self._layers) > 1 else ()
 
     def rows_with(self, key: str) -> tuple[Indices, Indices]:
         """Owners and attribute rows of `key` on the rows themselves."""
-        rows = self._rows[-1].get(key, np.empty(0, dtype=np.int64))
-        return self._layers[-1].owner[rows], rows
+        rows = self._own.by_key.get(key, _NO_ROWS)
+        return self._own.owner[rows], rows
 
     def values(self, key: str) -> tuple[Indices, pa.Array]:
         """Owners and text values of `key`."""
         owners, rows = self.rows_with(key)
-        return owners, self._layers[-1].text(rows)
+        return owners, self._own.text(rows) if len(rows) else _NO_TEXTS
 
     def text(self, names: Iterable[str]) -> pa.Array:
         """One string a row: the value of the first of `names` that the row carries, else null."""
-        result = pa.nulls(self._count, pa.string())
-        ordered = list(names)
-        for layer, rows_by_key in zip(self._layers, self._rows, strict=True):
-            pick = np.full(self._count, MISSING, dtype=np.int64)
-            documents: list[pa.Array] = []
-            base = len(layer)
-            for name in reversed(ordered):
-                if name.endswith(".*"):
-                    owners, joined = _flattened(layer, rows_by_key, name[:-1])
-                    if len(owners):
-                        pick[owners] = np.arange(base, base + len(owners))
-                        documents.append(joined)
-                        base += len(owners)
-                elif (rows := rows_by_key.get(name)) is not None:
-                    pick[layer.owner[rows]] = rows
-            if (pick == MISSING).all():
-                continue
-            direct = np.where((pick >= 0) & (pick < len(layer)), pick, MISSING)
-            picked = layer.text(_indices(direct)) if (direct >= 0).any() else pa.nulls(self._count, pa.string())
-            if documents:
-                joined_rows = np.where(pick >= len(layer), pick - len(layer), MISSING)
-                picked = pc.coalesce(picked, pa.concat_arrays(documents).take(_indices(joined_rows)))
-            result = picked if result.null_count == self._count else pc.coalesce(picked, result)
+        found = self.find(names)
+        return pa.nulls(self._count, pa.string()) if found is None else found
+
+    def find(self, names: Iterable[str]) -> pa.Array | None:
+        """`text`, or None if no row carries any of the names."""
+        result = None
+        ordered = list(names)[::-1]
+        for layer in self._layers:
+            result = first_of(self._text_in(layer, ordered), result)
         return result
 
-    def number(self, names: Iterable[str]) -> pa.Array:
-        """One double a row: the first of `names` that the row carries as a number, else null."""
-        return self._scaled(dict.fromkeys(names, 1.0))
+    def _text_in(self, layer: Attributes, names: Iterable[str]) -> pa.Array | None:
+        """`names`: best last."""
+        pick: Indices | None = None
+        documents: list[pa.Array] = []
+        base = len(layer)
+        for name in names:
+            if name.endswith(".*"):
+                owners, joined = _flattened(layer, name[:-1])
+                rows = np.arange(base, base + len(owners))
+                documents.append(joined)
+                base += len(owners)
+            else:
+                rows = layer.by_key.get(name, _NO_ROWS)
+                owners = layer.owner[rows]
+            if len(owners):
+                pick = np.full(self._count, NO_ROW, dtype=np.int64) if pick is None else pick
+                pick[owners] = rows
+        if pick is None:
+            return None
+        if base == len(layer):
+            return layer.text(pick)
+        direct = layer.text(np.where(pick < len(layer), pick, NO_ROW))
+        joined_rows = pa.array(pick - len(layer), mask=pick < len(layer))
+        return first_of(direct, pa.concat_arrays(documents).take(joined_rows))
 
-    def duration_ns(self, units: Mapping[str, float]) -> pa.Array:
-        """One double a row, in nanoseconds; `units` gives each name's unit."""
-        return self._scaled(units)
+    def number(self, names: Iterable[str]) -> Numbers:
+        """One double a row: the first of `names` that the row carries as a number, else NaN."""
+        return self.scaled(dict.fromkeys(names, 1.0))
 
-    def _scaled(self, units: Mapping[str, float]) -> pa.Array:
-        result = pa.nulls(self._count, pa.float64())
-        layer, rows_by_key = self._layers[-1], self._rows[-1]
+    def scaled(self, units: Mapping[str, float]) -> Numbers:
+        """The same for names whose numbers are in units of their own."""
+        result = np.full(self._count, np.nan)
         for name in reversed(list(units)):
-            if (rows := rows_by_key.get(name)) is None:
-                continue
-            values = pc.multiply(layer.number(rows), units[name])
-            result = pc.coalesce(_scatter(self._count, layer.owner[rows], values), result)
+            owners, rows = self.rows_with(name)
+            if len(rows):
+                values = self._own.number(rows) * units[name]
+                known = ~np.isnan(values)
+                result[owners[known]] = values[known]
         return result
 
     def from_json(self, attribute: str, paths: Mapping[str, str]) -> dict[str, pa.Array]:
@@ -171,45 +185,70 @@ class FieldReader:
 
     def unclaimed(self) -> pa.MapArray:
         """What no convention reads, as a map a row."""
-        layer, rows_by_key = self._layers[-1], self._rows[-1]
         known = sources()
-        kept = [
-            rows for key, rows in rows_by_key.items() if key not in known.claimed and not key.startswith(known.prefixes)
-        ]
-        return attribute_map(self._count, layer, kept)
+        return attribute_map(
+            self._count, self._own, lambda key: key not in known.claimed and not key.startswith(known.prefixes)
+        )
 
 
-def attribute_map(count: int, attributes: Attributes, groups: list[Indices]) -> pa.MapArray:
-    """The given attribute rows as one map<string, string> a row."""
-    rows = np.concatenate(groups) if groups else np.empty(0, dtype=np.int64)
-    rows = rows[np.argsort(attributes.owner[rows], kind="stable")]
+def attribute_map(count: int, attributes: Attributes, wanted: Callable[[str], bool]) -> pa.MapArray:
+    """The attributes of wanted keys as one map<string, string> a row."""
+    rows = attributes.rows_with(wanted)
     offsets = np.searchsorted(attributes.owner[rows], np.arange(count + 1)).astype(np.int32)
     values = pc.fill_null(attributes.text(rows), "")
-    return pa.MapArray.from_arrays(pa.array(offsets), attributes.key.take(rows), values)
+    return pa.MapArray.from_arrays(pa.array(offsets), attributes.key.take(pa.array(rows)), values)
 
 
-def whole_numbers(values: pa.Array, type_: pa.DataType) -> pa.Array:
+def first_of(*columns: pa.Array | None) -> pa.Array | None:
+    """By row the first value that there is. None is a column without any, as is the result."""
+    result: pa.Array | None = None
+    for column in columns:
+        if column is not None and column.null_count < len(column):
+            if result is not None:
+                column = pc.coalesce(result, column)
+            result = column
+            if not column.null_count:
+                break
+    return result
+
+
+def only(column: pa.Array | None, rows: Mask) -> pa.Array | None:
+    """The values of a column at some rows, null elsewhere."""
+    if column is None or not rows.any():
+        return None
+    if rows.all() or not (valid(column) & ~rows).any():
+        return column  # documents are not copied for nothing
+    return pc.if_else(pa.array(rows), column, None)
+
+
+def valid(column: pa.Array | None) -> Mask | np.bool_:
+    """By row: is there a value?"""
+    if column is None:
+        return np.False_
+    rows: Mask = column.is_valid().to_numpy(zero_copy_only=False)
+    return rows
+
+
+def whole_numbers(values: Numbers, type_: pa.DataType) -> pa.Array:
     """Doubles rounded to an integer type; null where they are negative, no number, or too large for it."""
-    fits = pc.and_(pc.greater_equal(values, 0.0), pc.less(values, 2.0 ** (type_.bit_width - 1)))
-    return pc.cast(pc.if_else(fits, pc.round(values), None), type_)
-
-
-def _indices(pick: Indices) -> pa.Array:
-    return pa.array(pick, mask=pick < 0)
+    fits = (values >= 0.0) & (values < 2.0 ** (type_.bit_width - 1))
+    rounded = np.round(np.where(fits, values, 0.0)).astype(type_.to_pandas_dtype())
+    return pa.array(rounded, type_, mask=~fits)
 
 
 def _scatter(count: int, owners: Indices, values: pa.Array) -> pa.Array:
     """Put `values` at rows `owners` of a column of `count` rows; the rest is null, the last one of a row wins."""
-    pick = np.full(count, MISSING, dtype=np.int64)
+    pick = np.full(count, NO_ROW, dtype=np.int64)
     pick[owners] = np.arange(len(owners))
-    return values.take(_indices(pick))
+    return values.take(pa.array(pick, mask=pick < 0))
 
 
-def _flattened(layer: Attributes, rows_by_key: Mapping[str, Indices], prefix: str) -> tuple[Indices, pa.Array]:
+def _flattened(layer: Attributes, prefix: str) -> tuple[Indices, pa.Array]:
     """Join the attributes under `prefix` into one JSON object of dotted keys a row: {"0.role": "user", ...}."""
+    rows_by_key = layer.by_key
     keys = [key for key in rows_by_key if key.startswith(prefix) and key[len(prefix) : len(prefix) + 1].isdigit()]
     if not keys:
-        return np.empty(0, dtype=np.int64), pa.array([], pa.string())
+        return _NO_ROWS, _NO_TEXTS
     rows = np.concatenate([rows_by_key[key] for key in keys])
     labels = np.repeat(np.arange(len(keys)), [len(rows_by_key[key]) for key in keys])
     # Attribute order within a row is the sender's, which lists messages in order.

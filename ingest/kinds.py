@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 from dimwatch.records import SPAN_KINDS
 from ingest.conventions import KIND_ORDER
 from ingest.conventions.base import Convention
-from ingest.fields import FieldReader
+from ingest.fields import FieldReader, Mask
 from ingest.guess import KINDS, MODEL_NAMES, SPAN_NAMES
 
 Codes = npt.NDArray[np.int16]
@@ -53,8 +53,30 @@ def _kind_of(convention: Convention, value: str) -> int | None:
     return None if kind is None or kind == "other" else KIND_CODE[kind]
 
 
+class Names:
+    """The names of a batch of spans, each distinct one looked at once: there are few."""
+
+    def __init__(self, names: pa.Array) -> None:
+        encoded = names.dictionary_encode()
+        self.distinct = encoded.dictionary
+        self._codes = encoded.indices
+
+    def __len__(self) -> int:
+        return len(self._codes)
+
+    def matching(self, pattern: str) -> Mask:
+        """Spans whose name matches a regular expression (RE2)."""
+        distinct = pc.match_substring_regex(self.distinct, pattern).to_numpy(zero_copy_only=False)
+        matched: Mask = distinct[self._codes.to_numpy()]
+        return matched
+
+    def replaced(self, distinct: pa.Array) -> pa.Array:
+        """By span, what `distinct` has in the place of its name."""
+        return distinct.take(self._codes)
+
+
 def kinds_of(
-    reader: FieldReader, names: pa.Array, guesses: Mapping[str, tuple[str, ...]]
+    reader: FieldReader, names: Names, guesses: Mapping[str, tuple[str, ...]]
 ) -> tuple[Codes, pa.Array, pa.Array]:
     """Kind codes, kinds and deciding conventions of the spans called `names`; `guesses` for what no convention
     decides."""
@@ -63,7 +85,7 @@ def kinds_of(
     by = np.full(count, _NO_CONVENTION, dtype=np.int16)
     for number, convention in reversed(list(enumerate(KIND_ORDER))):
         for pattern, kind in reversed(list(convention.span_names.items())):
-            matched = pc.match_substring_regex(names, pattern).to_numpy(zero_copy_only=False)
+            matched = names.matching(pattern)
             codes[matched], by[matched] = KIND_CODE[kind], number
         for attribute, kind in reversed(list(convention.kind_if_present.items())):
             owners, _ = reader.rows_with(attribute)
@@ -83,23 +105,20 @@ def kinds_of(
         owners, _ = reader.rows_with(attribute)
         codes[owners[np.isin(codes[owners], _STEPS)]] = _TOOL
     # The Agent Development Kit wraps calls that run in parallel in a span that is called like a tool.
-    merged = pc.match_substring(names, "(merged").to_numpy(zero_copy_only=False)
-    codes[merged] = KIND_CODE["chain"]
+    codes[names.matching(r"\(merged")] = KIND_CODE["chain"]
     return codes, _KINDS.take(pa.array(codes)), _CONVENTIONS.take(pa.array(by))
 
 
-def _guess(
-    reader: FieldReader, names: pa.Array, guesses: Mapping[str, tuple[str, ...]], codes: Codes, by: Codes
-) -> None:
+def _guess(reader: FieldReader, names: Names, guesses: Mapping[str, tuple[str, ...]], codes: Codes, by: Codes) -> None:
     """Kinds of spans that no convention knows: from what they say their kind is, from what they carry, from their
     name."""
     unknown = codes == _OTHER
     if unknown.any():
         for pattern, kind in SPAN_NAMES:
-            matched = unknown & pc.match_substring_regex(names, pattern).to_numpy(zero_copy_only=False)
+            matched = unknown & names.matching(pattern)
             codes[matched], by[matched] = KIND_CODE[kind], _NO_CONVENTION
         words = _rows(reader, guesses, _WORDS_OF_MODELS, len(names))
-        named = unknown & words & pc.match_substring_regex(names, MODEL_NAMES).to_numpy(zero_copy_only=False)
+        named = unknown & words & names.matching(MODEL_NAMES)
         talks = unknown & words & _rows(reader, guesses, ("request_model", "response_model"), len(names))
         codes[named | talks], by[named | talks] = KIND_CODE["llm"], _NO_CONVENTION
         payload = _rows(reader, guesses, ("tool_arguments", "tool_result"), len(names))

@@ -30,13 +30,13 @@ def is_message_event(names: pa.Array) -> pa.Array:
     return pc.is_in(names, pa.array([*INPUT_EVENTS, OUTPUT_EVENT]))
 
 
-def messages_of_span_events(raw: RawSpans, *, outputs: bool) -> pa.Array:
-    """One JSON array of messages a span, from its message events; null where there is none."""
+def messages_of_span_events(raw: RawSpans, *, outputs: bool) -> pa.Array | None:
+    """One JSON array of messages a span, from its message events; null where there is none, None if no span has one."""
     count = len(raw)
     wanted = pa.array([OUTPUT_EVENT] if outputs else list(INPUT_EVENTS))
     rows = np.flatnonzero(pc.is_in(raw.event_name, wanted).to_numpy(zero_copy_only=False))
     if not len(rows):
-        return pa.nulls(count, pa.string())
+        return None
     bodies = _bodies(raw.event_attributes, len(raw.event_name), rows)
     return grouped(count, raw.event_span[rows], raw.event_name.take(pa.array(rows)).to_pylist(), bodies)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final, TypeVar
 
@@ -17,10 +17,20 @@ from dimwatch.clock import NS_PER_SECOND
 from dimwatch.errors import InvalidError
 from dimwatch.records import SPAN
 from ingest.fallback import Fallback
-from ingest.fields import FieldReader, attribute_map, json_strings, sources, whole_numbers
-from ingest.kinds import KIND_CODE, Codes, kinds_of
+from ingest.fields import (
+    FieldReader,
+    Mask,
+    Numbers,
+    attribute_map,
+    first_of,
+    json_strings,
+    only,
+    sources,
+    valid,
+    whole_numbers,
+)
+from ingest.kinds import KIND_CODE, Codes, Names, kinds_of
 from ingest.message_events import messages_of_span_events
-from ingest.otlp.attributes import Attributes
 from ingest.otlp.columns import RawSpans, decode_spans
 from ingest.otlp.ids import hex_ids
 from ingest.payloads import asked_model, choose_answers, offered_tools, without_opaque
@@ -121,26 +131,20 @@ class _Canonical:
         self._raw = raw
         self._requests = requests
         self._count = len(raw)
-        events = raw.event_attributes
-        on_spans = Attributes(
-            raw.event_span[events.owner],
-            events.key, events.string, events.boolean, events.integer, events.double,
-            events.array, events.kvlist, events.bytes,
-        )  # fmt: skip
-        self._reader = FieldReader(self._count, raw.attributes, on_spans)
+        self._names = Names(raw.name)
+        self._reader = FieldReader(self._count, raw.attributes, raw.event_attributes.owned_by(raw.event_span))
         self._fallback = Fallback(self._reader, self._count)
         self._resources = FieldReader(raw.resources, raw.resource_attributes)
-        self._texts: dict[str, pa.Array] = {}
         self._start = raw.start_ns.astype(np.int64)
         self._end = np.maximum(raw.end_ns.astype(np.int64), self._start)
 
     def table(self) -> pa.Table:
         raw, count = self._raw, self._count
-        kind_codes, kinds, conventions = kinds_of(self._reader, raw.name, self._fallback.names)
+        kind_codes, kinds, conventions = kinds_of(self._reader, self._names, self._fallback.names)
         texts = self._read_texts(kind_codes)
         numbers = self._read_numbers(kind_codes)
         received = np.array([request.received_ns for request in self._requests], dtype=np.int64)[raw.request]
-        columns: dict[str, pa.Array] = {
+        columns: dict[str, object] = {
             "tenant": pa.array([request.tenant for request in self._requests]).take(pa.array(raw.request)),
             "trace_id": hex_ids(raw.trace_id, 16),
             "span_id": hex_ids(raw.span_id, 8),
@@ -165,101 +169,118 @@ class _Canonical:
             **texts,
             **numbers,
         }
-        arrays = [_cast(columns[column.name], column) for column in SPAN]
+        arrays = [_cast(columns[column.name], column, count) for column in SPAN]
         return pa.Table.from_arrays(arrays, schema=SPAN)
 
-    def _read_texts(self, kinds: Codes) -> dict[str, pa.Array]:
+    def _read_texts(self, kinds: Codes) -> dict[str, pa.Array | None]:
         raw, reader = self._raw, self._reader
-        found = {column: reader.text(names) for column, names in sources().texts.items()}
+        found: dict[str, pa.Array | None] = {column: reader.find(names) for column, names in sources().texts.items()}
         for attribute, paths in sources().json_texts.items():
             for column, values in reader.from_json(attribute, paths).items():
-                found[column] = pc.coalesce(found[column], values)
+                found[column] = first_of(found[column], values)
         self._fallback.fill(found, kinds)
         resource = pa.array(raw.resource)
         for column, names in _SERVICE.items():
-            of_resource = self._resources.text(names).take(resource)
-            found[column] = pc.coalesce(of_resource, found[column]) if column in found else of_resource
+            of_resource = self._resources.find(names)
+            found[column] = first_of(None if of_resource is None else of_resource.take(resource), found.get(column))
 
-        tool_like = pa.array(np.isin(kinds, _TOOL_LIKE))
-        is_tool = pa.array(kinds == KIND_CODE["tool"])
-        is_agent = pa.array(kinds == KIND_CODE["agent"])
-        own, inputs, outputs = pc.invert(tool_like), found.pop("input"), found.pop("output")
-        found["tool_arguments"] = pc.coalesce(found["tool_arguments"], pc.if_else(tool_like, inputs, None))
-        results = pc.coalesce(found["tool_result"], found.pop("documents"), outputs)
-        found["tool_result"] = pc.if_else(tool_like, results, found["tool_result"])
-        found["input_messages"] = pc.coalesce(
+        tool_like, is_agent = np.isin(kinds, _TOOL_LIKE), kinds == KIND_CODE["agent"]
+        own, inputs, outputs = ~tool_like, found.pop("input"), found.pop("output")
+        found["tool_arguments"] = first_of(found["tool_arguments"], only(inputs, tool_like))
+        results = first_of(found["tool_result"], found.pop("documents"), outputs)
+        found["tool_result"] = first_of(only(results, tool_like), only(found["tool_result"], own))
+        found["input_messages"] = first_of(
             found["input_messages"],
             messages_of_span_events(raw, outputs=False),
-            pc.if_else(own, pc.coalesce(inputs, found.pop("all_messages")), None),
+            only(first_of(inputs, found.pop("all_messages")), own),
         )
-        found["output_messages"] = pc.coalesce(
+        found["output_messages"] = first_of(
             found["output_messages"],
             _answer(found.pop("output_text"), found.pop("output_calls")),
             messages_of_span_events(raw, outputs=True),
-            pc.if_else(own, outputs, None),
+            only(outputs, own),
         )
         for column in ("input_messages", "output_messages"):
             # LangSmith and others keep a tool's payload under the names of messages.
             target = "tool_arguments" if column == "input_messages" else "tool_result"
-            found[target] = pc.coalesce(found[target], pc.if_else(tool_like, found[column], None))
-            found[column] = pc.if_else(own, found[column], None)
-        found["tool_definitions"] = pc.coalesce(
-            found["tool_definitions"], pc.if_else(tool_like, found.pop("tool_schema"), None)
-        )
-        model_like = pa.array(np.isin(kinds, _MODEL_LIKE))
-        choose_answers(found, outputs, model_like, pc.is_valid(reader.text(_ANSWERING_MODEL)))
+            found[target] = first_of(found[target], only(found[column], tool_like))
+            found[column] = only(found[column], own)
+        found["tool_definitions"] = first_of(found["tool_definitions"], only(found.pop("tool_schema"), tool_like))
+        model_like = np.isin(kinds, _MODEL_LIKE)
+        choose_answers(found, outputs, model_like, valid(reader.find(_ANSWERING_MODEL)))
         found["request_model"] = asked_model(found["request_model"], found["response_model"], inputs, model_like)
         found["tool_definitions"] = offered_tools(found["tool_definitions"], inputs, model_like)
         found["tool_result"] = without_opaque(found["tool_result"])
-        bare = pc.replace_substring_regex(pc.replace_substring_regex(raw.name, _NAME_PREFIX, ""), _NAME_SUFFIX, "")
-        found["tool"] = pc.coalesce(found["tool"], pc.if_else(tool_like, bare, None))
-        found["tool"] = pc.if_else(pc.or_(tool_like, is_tool), found["tool"], None)
-        found["agent"] = pc.coalesce(found["agent"], pc.if_else(is_agent, bare, None))
+        self._name_by_span(found, tool_like, is_agent)
 
         error_type, message = self._exceptions()
-        found["error_type"] = pc.coalesce(found["error_type"], error_type)
-        said = pc.if_else(pc.equal(raw.status_message, ""), None, raw.status_message)
-        found["status_message"] = pc.coalesce(said, found.get("status_message"), message)
+        found["error_type"] = first_of(found["error_type"], error_type)
+        said = only(raw.status_message, pc.not_equal(raw.status_message, "").to_numpy(zero_copy_only=False))
+        found["status_message"] = first_of(said, found.get("status_message"), message)
 
         for column in ("request_model", "response_model"):
-            found[column] = pc.if_else(tool_like, None, found[column])
-        found["finish_reason"] = vocabulary.translate(found["finish_reason"], vocabulary.finish_reason)
-        found["request_model"] = vocabulary.translate(found["request_model"], vocabulary.model)
-        found["response_model"] = vocabulary.translate(found["response_model"], vocabulary.model)
-        named = vocabulary.translate(found["provider"], vocabulary.provider)
-        models = pc.if_else(pc.equal(found["response_model"], ""), found["request_model"], found["response_model"])
-        guessed = vocabulary.translate(models, vocabulary.provider_of_model)
-        found["provider"] = pc.if_else(pc.and_(model_like, pc.equal(named, "")), guessed, named)
+            found[column] = vocabulary.translate(self._full(only(found[column], own)), vocabulary.model)
+        found["finish_reason"] = vocabulary.translate(self._full(found["finish_reason"]), vocabulary.finish_reason)
+        found["provider"] = self._providers(found, model_like)
         found["resource_attributes"] = self._resource_maps()
         return found
 
-    def _read_numbers(self, kinds: Codes) -> dict[str, pa.Array]:
+    def _full(self, column: pa.Array | None) -> pa.Array:
+        return pa.nulls(self._count, pa.string()) if column is None else column
+
+    def _name_by_span(self, found: dict[str, pa.Array | None], tool_like: Mask, is_agent: Mask) -> None:
+        """Name tools and agents that nothing else names by their span."""
+        found["tool"] = only(found["tool"], tool_like)
+        nameless_tools, nameless_agents = tool_like & ~valid(found["tool"]), is_agent & ~valid(found["agent"])
+        if not (nameless_tools | nameless_agents).any():
+            return
+        bare = pc.replace_substring_regex(self._names.distinct, _NAME_PREFIX, "")
+        names = self._names.replaced(pc.replace_substring_regex(bare, _NAME_SUFFIX, ""))
+        found["tool"] = first_of(found["tool"], only(names, nameless_tools))
+        found["agent"] = first_of(found["agent"], only(names, nameless_agents))
+
+    def _providers(self, found: Mapping[str, pa.Array | None], model_like: Mask) -> pa.Array:
+        named = vocabulary.translate(self._full(found["provider"]), vocabulary.provider)
+        unnamed = model_like & pc.equal(named, "").to_numpy(zero_copy_only=False)
+        if not unnamed.any():
+            return named
+        answered, asked = found["response_model"], found["request_model"]
+        models = pc.if_else(pc.equal(answered, ""), asked, answered)
+        guessed = vocabulary.translate(models, vocabulary.provider_of_model)
+        return pc.if_else(pa.array(unnamed), guessed, named)
+
+    def _read_numbers(self, kinds: Codes) -> dict[str, Numbers]:
+        """Doubles, NaN where nothing is said."""
         reader, known = self._reader, sources()
         found = {column: reader.number(names) for column, names in known.numbers.items()}
         for attribute, paths in known.json_numbers.items():
             for column, values in reader.from_json(attribute, paths).items():
                 numeric = pc.if_else(pc.match_substring_regex(values, r"^-?\d+(\.\d+)?$"), values, None)
-                found[column] = pc.coalesce(found[column], pc.cast(numeric, pa.float64()))
+                numbers = pc.cast(numeric, pa.float64()).to_numpy(zero_copy_only=False)
+                found[column] = np.where(np.isnan(found[column]), numbers, found[column])
         found = {column: self._fallback.number(column, values, kinds) for column, values in found.items()}
         for column, units in known.durations.items():
-            found[column] = reader.duration_ns(units)
-        duration = pa.array((self._end - self._start).astype(np.float64))
-        first = found["time_to_first_token_ns"]
-        # Some write milliseconds where seconds are meant: no token comes later than the whole answer.
-        fits = pc.and_(pc.greater(first, duration), pc.less_equal(pc.divide(first, 1000.0), duration))
-        first = pc.if_else(pc.fill_null(fits, False), pc.divide(first, 1000.0), first)
-        for names in known.times.values():
-            first = pc.coalesce(first, self._since_start(reader.text(names)))
-        found["time_to_first_token_ns"] = pc.coalesce(first, self._first_token_event())
-        for column, values in found.items():
+            found[column] = reader.scaled(units)
+        found["time_to_first_token_ns"] = self._first_token(found["time_to_first_token_ns"])
+        for values in found.values():
             # A negative or endless count is nobody's word for anything.
-            sensible = pc.and_(pc.greater_equal(values, 0.0), pc.is_finite(values))
-            found[column] = pc.if_else(sensible, values, None)
+            with np.errstate(invalid="ignore"):
+                values[~((values >= 0.0) & np.isfinite(values))] = np.nan
         return found
 
-    def _since_start(self, texts: pa.Array) -> pa.Array:
-        if texts.null_count == len(texts):
-            return pa.nulls(len(texts), pa.float64())
+    def _first_token(self, first: Numbers) -> Numbers:
+        """By span: nanoseconds until the first token, by duration, by time, or by event."""
+        duration = (self._end - self._start).astype(np.float64)
+        # Some write milliseconds where seconds are meant: no token comes later than the whole answer.
+        fits = (first > duration) & (first / 1000.0 <= duration)
+        first = np.where(fits, first / 1000.0, first)
+        for names in sources().times.values():
+            texts = self._reader.find(names)
+            if texts is not None:
+                first = np.where(np.isnan(first), self._since_start(texts), first)
+        return np.where(np.isnan(first), self._first_token_event(), first)
+
+    def _since_start(self, texts: pa.Array) -> Numbers:
         clean = pc.replace_substring(texts, '"', "")
         parts = pc.extract_regex(clean, _RFC3339)
         seconds = pc.strptime(pc.struct_field(parts, "second"), "%Y-%m-%dT%H:%M:%S", unit="s", error_is_null=True)
@@ -268,9 +289,10 @@ class _Canonical:
             pc.multiply(pc.cast(seconds, pa.int64()), NS_PER_SECOND),
             pc.cast(digits, pa.int64()),
         )
-        return pc.cast(pc.subtract(at, pa.array(self._start)), pa.float64())
+        since: Numbers = pc.cast(pc.subtract(at, pa.array(self._start)), pa.float64()).to_numpy(zero_copy_only=False)
+        return since
 
-    def _first_token_event(self) -> pa.Array:
+    def _first_token_event(self) -> Numbers:
         raw = self._raw
         first = np.full(self._count, np.inf)
         if len(raw.event_span):
@@ -278,17 +300,16 @@ class _Canonical:
             rows = pc.is_in(raw.event_name, names).to_numpy(zero_copy_only=False)
             since = raw.event_time_ns[rows].astype(np.float64) - self._start[raw.event_span[rows]]
             np.minimum.at(first, raw.event_span[rows], since)
-        return pa.array(first, mask=~np.isfinite(first))
+        return np.where(np.isfinite(first), first, np.nan)
 
-    def _exceptions(self) -> tuple[pa.Array, pa.Array]:
+    def _exceptions(self) -> tuple[pa.Array | None, pa.Array | None]:
         """Type and message of the last exception event of each span."""
         raw = self._raw
-        nothing = pa.nulls(self._count, pa.string())
         if not len(raw.event_span):
-            return nothing, nothing
+            return None, None
         is_exception = pc.equal(raw.event_name, "exception").to_numpy(zero_copy_only=False)
         if not is_exception.any():
-            return nothing, nothing
+            return None, None
         reader = FieldReader(len(raw.event_span), raw.event_attributes)
         pick = np.full(self._count, -1, dtype=np.int64)
         rows = np.flatnonzero(is_exception)
@@ -333,28 +354,30 @@ class _Canonical:
     def _resource_maps(self) -> pa.Array:
         raw = self._raw
         named = {name for names in _SERVICE.values() for name in names}
-        rows = [self._resources.rows_with(key)[1] for key in self._resources.names() if key not in named]
-        maps = attribute_map(raw.resources, raw.resource_attributes, rows)
+        maps = attribute_map(raw.resources, raw.resource_attributes, lambda key: key not in named)
         return maps.take(pa.array(raw.resource))
 
 
-def _answer(text: pa.Array, calls: pa.Array) -> pa.Array:
+def _answer(text: pa.Array | None, calls: pa.Array | None) -> pa.Array | None:
     """An assistant message from its text and its tool calls (JSON), null where there is neither."""
-    if text.null_count == len(text) and calls.null_count == len(calls):
-        return pa.nulls(len(text), pa.string())
-    content = pc.fill_null(json_strings(text), "null")
-    body = pc.binary_join_element_wise(
-        '[{"role":"assistant","content":', content, ',"tool_calls":', pc.fill_null(calls, "null"), "}]", ""
-    )
-    return pc.if_else(pc.and_(pc.is_null(text), pc.is_null(calls)), None, body)
+    if text is None and calls is None:
+        return None
+    content = "null" if text is None else pc.fill_null(json_strings(text), "null")
+    called = "null" if calls is None else pc.fill_null(calls, "null")
+    body = pc.binary_join_element_wise('[{"role":"assistant","content":', content, ',"tool_calls":', called, "}]", "")
+    return pc.if_else(pa.array(valid(text) | valid(calls)), body, None)
 
 
-def _cast(values: object, column: pa.Field) -> pa.Array:
+def _cast(values: object, column: pa.Field, count: int) -> pa.Array:
     """Fit `values` to the column: type, and "" instead of null where the column has no null."""
+    if values is None:
+        return pa.nulls(count, column.type) if column.nullable else pa.repeat("", count)
+    if isinstance(values, np.ndarray) and values.dtype == np.float64:
+        if pa.types.is_integer(column.type):
+            return whole_numbers(values, column.type)
+        return pa.array(values, mask=np.isnan(values))
     array = values if isinstance(values, pa.Array) else pa.array(values)
     if array.type != column.type:
-        if pa.types.is_floating(array.type) and pa.types.is_integer(column.type):
-            array = whole_numbers(array, column.type)
         array = pc.cast(array, column.type)
     if not column.nullable and array.null_count:
         array = pc.fill_null(array, "")

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable
+from functools import cached_property
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -13,7 +14,11 @@ import pyarrow.compute as pc
 from google.protobuf.message import DecodeError
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue, ArrayValue, KeyValueList
 
+from ingest.otlp.values import ARRAY, BOOL, BYTES, DOUBLE, INT, KVLIST, STRING, Values
+
 Indices = npt.NDArray[np.int64]
+
+NO_ROW: Final = -1
 
 
 def owners_of(lists: pa.ListArray) -> Indices:
@@ -27,101 +32,101 @@ def elements_of(lists: pa.ListArray) -> pa.Array:
     return lists.flatten()
 
 
-@dataclass(slots=True)
 class Attributes:
-    """Rows of (owner, key, value); the value is in the one typed column that is not null."""
+    """Rows of (owner, key, value), in the order in which the sender wrote them."""
 
-    owner: Indices
-    key: pa.Array
-    string: pa.Array
-    boolean: pa.Array
-    integer: pa.Array
-    double: pa.Array
-    array: pa.Array
-    kvlist: pa.Array
-    bytes: pa.Array
+    def __init__(self, owner: Indices, key: pa.Array, value: Values) -> None:
+        self.owner = owner
+        self.key = key
+        self.value = value
 
     @classmethod
-    def of(cls, lists: pa.ListArray, owner: Indices | None = None) -> Attributes:
-        """Read a list<KeyValue> column. `owner` renames the lists (list number to owner number)."""
+    def of(cls, lists: pa.ListArray) -> Attributes:
+        """Read a list<KeyValue> column; a list's number is its owner. Raises InvalidError if a value is malformed."""
         rows = elements_of(lists)
-        numbers = owners_of(lists)
-        value = rows.field("value")
-        return cls(
-            owner=numbers if owner is None else owner[numbers],
-            key=rows.field("key"),
-            string=value.field("string_value"),
-            boolean=value.field("bool_value"),
-            integer=value.field("int_value"),
-            double=value.field("double_value"),
-            array=value.field("array_value"),
-            kvlist=value.field("kvlist_value"),
-            bytes=value.field("bytes_value"),
-        )
+        return cls(owners_of(lists), rows.field("key"), Values(rows.field("value")))
 
-    @classmethod
-    def concat(cls, parts: list[Attributes]) -> Attributes:
-        """Rows of all parts, in order."""
-
-        def joined(name: str) -> pa.Array:
-            return pa.concat_arrays([getattr(part, name) for part in parts])
-
-        names = ("key", "string", "boolean", "integer", "double", "array", "kvlist", "bytes")
-        return cls(np.concatenate([part.owner for part in parts]), *(joined(name) for name in names))
+    def owned_by(self, owner: Indices) -> Attributes:
+        """The same attributes with other names for their owners: old number to new one."""
+        return Attributes(owner[self.owner], self.key, self.value)
 
     def __len__(self) -> int:
         return len(self.owner)
 
-    def by_key(self) -> Iterator[tuple[str, Indices]]:
+    @cached_property
+    def _keys(self) -> pa.DictionaryArray:
+        return self.key.dictionary_encode()
+
+    @cached_property
+    def _codes(self) -> npt.NDArray[np.integer[Any]]:
+        codes: npt.NDArray[np.int32] = self._keys.indices.to_numpy(zero_copy_only=False)
+        # Small numbers are sorted faster.
+        return codes.astype(np.int16) if len(self._keys.dictionary) <= np.iinfo(np.int16).max else codes
+
+    @cached_property
+    def by_key(self) -> dict[str, Indices]:
         """Each distinct key with the rows that carry it, in row order."""
-        if not len(self):
-            return
-        encoded = self.key.dictionary_encode()
-        codes = encoded.indices.to_numpy(zero_copy_only=False)
-        order = np.argsort(codes, kind="stable")
-        bounds = np.searchsorted(codes[order], np.arange(len(encoded.dictionary) + 1))
-        for number, key in enumerate(encoded.dictionary.to_pylist()):
-            yield key, order[bounds[number] : bounds[number + 1]]
+        names = self._keys.dictionary.to_pylist()
+        order = np.argsort(self._codes, kind="stable")
+        ends = np.cumsum(np.bincount(self._codes, minlength=len(names)))[:-1]
+        return dict(zip(names, np.split(order, ends), strict=True)) if names else {}
 
-    def text(self, rows: pa.Array | Indices) -> pa.Array:
-        """The values of `rows` (null row: null value) as strings: numbers in decimal, nested values as JSON."""
-        picked = self.string.take(rows)
-        if not picked.null_count:
-            return picked
-        for column in (self.integer, self.double, self.boolean):
-            other = column.take(rows)
-            if other.null_count < len(other):
-                picked = pc.coalesce(picked, _decimal(other))
-        for column, parse in (
-            (self.array, _array_json),
-            (self.kvlist, _kvlist_json),
-            (self.bytes, _bytes_json),
-        ):
-            other = column.take(rows)
-            if other.null_count < len(other):
-                encoded = other.dictionary_encode()
-                texts = pa.array([parse(value) for value in encoded.dictionary.to_pylist()], pa.string())
-                picked = pc.coalesce(picked, texts.take(encoded.indices))
-        return picked
+    def rows_with(self, wanted: Callable[[str], bool]) -> Indices:
+        """The rows whose key is wanted, in row order."""
+        right = np.array([wanted(name) for name in self._keys.dictionary.to_pylist()], dtype=np.bool_)
+        rows: Indices = np.flatnonzero(right[self._codes]) if len(right) else np.empty(0, dtype=np.int64)
+        return rows
 
-    def number(self, rows: pa.Array | Indices) -> pa.Array:
-        """The values of `rows` as doubles; a string that is a number counts, anything else is null."""
-        picked = pc.coalesce(pc.cast(self.integer.take(rows), pa.float64(), safe=False), self.double.take(rows))
-        texts = self.string.take(rows)
-        if texts.null_count < len(texts):
-            numeric = pc.match_substring_regex(texts, r"^-?\d{1,18}(\.\d{1,18})?$")
-            parsed = pc.cast(pc.if_else(numeric, texts, None), pa.float64())
-            picked = pc.coalesce(picked, parsed)
-        return picked
+    def text(self, rows: Indices) -> pa.Array:
+        """The values of `rows` (negative: null) as strings: numbers in decimal, nested values as JSON."""
+        kinds = np.where(rows >= 0, self.value.kind[rows], 0) if len(self) else np.zeros(len(rows), dtype=np.uint8)
+        counts = np.bincount(kinds, minlength=BYTES + 1)
+        counts[0] = 0
+        if counts[STRING] == counts.sum():
+            return self.value.strings(np.where(kinds == STRING, rows, NO_ROW))
+        parts, at = [], []
+        for kind in np.flatnonzero(counts).tolist():
+            at.append(np.flatnonzero(kinds == kind))
+            parts.append(_AS_TEXT[kind](self.value, rows[at[-1]]))
+        place = np.full(len(rows), NO_ROW, dtype=np.int64)
+        place[np.concatenate(at)] = np.arange(sum(len(part) for part in parts))
+        return pa.concat_arrays(parts).take(pa.array(place, mask=place < 0))
+
+    def number(self, rows: Indices) -> npt.NDArray[np.float64]:
+        """The values of `rows` as doubles; a string that is a number counts, anything else is NaN."""
+        numbers = np.full(len(rows), np.nan)
+        kinds = self.value.kind[rows]
+        for kind in np.unique(kinds).tolist():
+            if kind in _AS_NUMBER:
+                at = np.flatnonzero(kinds == kind)
+                numbers[at] = _AS_NUMBER[kind](self.value, rows[at])
+        return numbers
 
 
-def _decimal(values: pa.Array) -> pa.Array:
-    if pa.types.is_floating(values.type):
-        whole = pc.equal(values, pc.floor(values))
-        small = pc.and_(whole, pc.less(pc.abs(values), 1e15))
-        integers = pc.cast(pc.if_else(small, values, None), pa.int64())
-        return pc.coalesce(pc.cast(integers, pa.string()), pc.cast(values, pa.string()))
-    return pc.cast(values, pa.string())
+def _parsed(values: Values, rows: Indices) -> npt.NDArray[np.float64]:
+    texts = values.strings(rows)
+    numeric = pc.match_substring_regex(texts, r"^-?\d{1,18}(\.\d{1,18})?$")
+    parsed: npt.NDArray[np.float64] = pc.cast(pc.if_else(numeric, texts, None), pa.float64()).to_numpy(
+        zero_copy_only=False
+    )
+    return parsed
+
+
+def _decimals(values: Values, rows: Indices) -> pa.Array:
+    doubles = pa.array(values.doubles(rows))
+    whole = pc.equal(doubles, pc.floor(doubles))
+    small = pc.and_(whole, pc.less(pc.abs(doubles), 1e15))
+    integers = pc.cast(pc.if_else(small, doubles, None), pa.int64())
+    return pc.coalesce(pc.cast(integers, pa.string()), pc.cast(doubles, pa.string()))
+
+
+def _decoded(parse: Callable[[bytes], str | None]) -> Callable[[Values, Indices], pa.Array]:
+    def texts(values: Values, rows: Indices) -> pa.Array:
+        encoded = values.contents(rows).dictionary_encode()
+        distinct = pa.array([parse(value) for value in encoded.dictionary.to_pylist()], pa.string())
+        return distinct.take(encoded.indices)
+
+    return texts
 
 
 def plain(value: AnyValue) -> object:
@@ -144,23 +149,31 @@ def _dumps(value: object) -> str:
     return orjson.dumps(value, default=str, option=orjson.OPT_NON_STR_KEYS).decode()
 
 
-def _array_json(raw: bytes | None) -> str | None:
-    if raw is None:
-        return None
+def _array_json(raw: bytes) -> str | None:
     try:
         return _dumps([plain(item) for item in ArrayValue.FromString(raw).values])
     except (DecodeError, RecursionError, orjson.JSONEncodeError):
         return None
 
 
-def _kvlist_json(raw: bytes | None) -> str | None:
-    if raw is None:
-        return None
+def _kvlist_json(raw: bytes) -> str | None:
     try:
         return _dumps({item.key: plain(item.value) for item in KeyValueList.FromString(raw).values})
     except (DecodeError, RecursionError, orjson.JSONEncodeError):
         return None
 
 
-def _bytes_json(raw: bytes | None) -> str | None:
-    return None if raw is None else raw.hex()
+_AS_TEXT: Final[dict[int, Callable[[Values, Indices], pa.Array]]] = {
+    STRING: Values.strings,
+    INT: lambda values, rows: pc.cast(pa.array(values.integers(rows)), pa.string()),
+    DOUBLE: _decimals,
+    BOOL: lambda values, rows: pc.cast(pa.array(values.integers(rows) != 0), pa.string()),
+    ARRAY: _decoded(_array_json),
+    KVLIST: _decoded(_kvlist_json),
+    BYTES: _decoded(bytes.hex),
+}
+_AS_NUMBER: Final[dict[int, Callable[[Values, Indices], npt.NDArray[Any]]]] = {
+    STRING: _parsed,
+    INT: Values.integers,
+    DOUBLE: Values.doubles,
+}

@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from ingest.otlp.attributes import Attributes, Indices, elements_of, owners_of
+from ingest.otlp.values import Values
 from ingest.otlp.wire import WireDecoder
 
 Times = npt.NDArray[np.int64]
@@ -160,18 +161,7 @@ def decode_logs(requests: Sequence[bytes]) -> RawLogs:
     count = len(logs)
     times = logs.field("time_unix_nano").to_numpy(zero_copy_only=False)
     observed = logs.field("observed_time_unix_nano").to_numpy(zero_copy_only=False)
-    body = logs.field("body")
-    bodies = Attributes(
-        owner=np.arange(count, dtype=np.int64),
-        key=pa.repeat("body", count),
-        string=_struct(body, "string_value"),
-        boolean=_struct(body, "bool_value"),
-        integer=_struct(body, "int_value"),
-        double=_struct(body, "double_value"),
-        array=_struct(body, "array_value"),
-        kvlist=_struct(body, "kvlist_value"),
-        bytes=_struct(body, "bytes_value"),
-    )
+    bodies = Attributes(np.arange(count, dtype=np.int64), pa.repeat("body", count), Values(logs.field("body")))
     return RawLogs(
         request=nest.request,
         resource=nest.resource,

@@ -2,6 +2,7 @@
 
 The schema that `ptars` is given is OpenTelemetry's own, trimmed to the fields that are read. Arrays and maps in
 attribute values stay raw bytes, because a recursive type has no Arrow form; `ingest.otlp.attributes` reads them.
+The values themselves stay raw bytes, too: a column for each type that a value may have costs more than all the rest.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ _TYPES: Final = {
 _SCHEMA: Final = {
     "AnyValue": "1 string string_value, 2 bool bool_value, 3 int64 int_value, 4 double double_value, "
     "5 bytes array_value, 6 bytes kvlist_value, 7 bytes bytes_value",
-    "KeyValue": "1 string key, 2 AnyValue value",
+    "KeyValue": "1 string key, 2 bytes value",
     "Resource": "1 KeyValue* attributes",
     "InstrumentationScope": "1 string name, 2 string version",
     "Status": "2 string message, 3 int32 code",
@@ -42,7 +43,7 @@ _SCHEMA: Final = {
     "ScopeSpans": "1 InstrumentationScope scope, 2 Span* spans",
     "ResourceSpans": "1 Resource resource, 2 ScopeSpans* scope_spans",
     "ExportTraceServiceRequest": "1 ResourceSpans* resource_spans",
-    "LogRecord": "1 fixed64 time_unix_nano, 11 fixed64 observed_time_unix_nano, 5 AnyValue body, "
+    "LogRecord": "1 fixed64 time_unix_nano, 11 fixed64 observed_time_unix_nano, 5 bytes body, "
     "6 KeyValue* attributes, 9 bytes trace_id, 10 bytes span_id, 12 string event_name",
     "ScopeLogs": "1 InstrumentationScope scope, 2 LogRecord* log_records",
     "ResourceLogs": "1 Resource resource, 2 ScopeLogs* scope_logs",
@@ -68,7 +69,7 @@ def _message(name: str, fields: str) -> DescriptorProto:
 
 
 class WireDecoder:
-    """Decodes many export requests of one kind into one Arrow array."""
+    """Decodes many messages of one kind into Arrow."""
 
     def __init__(self, message: str) -> None:
         file = FileDescriptorProto(name="dimwatch_otlp.proto", package=_PACKAGE, syntax="proto3")
@@ -80,9 +81,12 @@ class WireDecoder:
         self._handler = handlers.get_for_message(descriptor.message_types_by_name[message])
 
     def decode(self, requests: Sequence[bytes]) -> pa.ListArray:
-        """One list of resources for each request. Raises InvalidError if any request is malformed."""
+        """One list of resources for each export request. Raises InvalidError if any request is malformed."""
+        return self.fields(requests).column(0)
+
+    def fields(self, messages: Sequence[bytes]) -> pa.RecordBatch:
+        """One row for each message, a column a field. Raises InvalidError if any message is malformed."""
         try:
-            batch = self._handler.list_to_record_batch(list(requests))
+            return self._handler.list_to_record_batch(list(messages))
         except ValueError as error:
             raise InvalidError(f"malformed OTLP request: {error}") from error
-        return batch.column(0)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import numpy as np
 import orjson
 import pyarrow as pa
+import pytest
 from google.protobuf.descriptor import FieldDescriptor
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -16,12 +18,14 @@ from opentelemetry.proto.resource.v1 import resource_pb2
 from opentelemetry.proto.trace.v1 import trace_pb2
 
 from detectors.traces.documents import unflattened
+from dimwatch.errors import InvalidError
 from ingest.fields import json_strings
 from ingest.normalize import normalize_spans
 from ingest.otlp import wire
-from ingest.otlp.attributes import plain
+from ingest.otlp.attributes import Attributes, plain
 from ingest.otlp.columns import decode_spans
 from ingest.otlp.ids import hex_ids
+from ingest.otlp.values import Values
 from tests.telemetry import START_NS, Span, Value, any_value, spans_request
 
 UNHURRIED = settings(deadline=None, max_examples=100)
@@ -51,8 +55,8 @@ def test_descriptor_is_that_of_opentelemetry() -> None:
             theirs = known[name].fields_by_name[field.name]
             assert (field.number, field.label == field.LABEL_REPEATED) == (theirs.number, theirs.is_repeated)
             kind = FieldDescriptor.TYPE_INT32 if theirs.type == FieldDescriptor.TYPE_ENUM else theirs.type
-            recursive = field.name in ("array_value", "kvlist_value")
-            assert field.type == (FieldDescriptor.TYPE_BYTES if recursive else kind), (name, field.name)
+            read_later = field.name in ("array_value", "kvlist_value", "value", "body")
+            assert field.type == (FieldDescriptor.TYPE_BYTES if read_later else kind), (name, field.name)
             if field.type == field.TYPE_MESSAGE:
                 assert field.type_name.rsplit(".", 1)[-1] == theirs.message_type.name
 
@@ -120,13 +124,54 @@ def test_columns_hold_what_the_requests_hold(messages: list[ExportTraceServiceRe
     pairs = [(row, item) for row, (*_, span) in enumerate(spans) for item in span.attributes]
     assert raw.attributes.owner.tolist() == [row for row, _ in pairs]
     assert raw.attributes.key.to_pylist() == [item.key for _, item in pairs]
-    texts = raw.attributes.text(pa.array(range(len(pairs)), pa.int64())).to_pylist()
-    numbers = raw.attributes.number(pa.array(range(len(pairs)), pa.int64())).to_pylist()
+    texts = raw.attributes.text(np.arange(len(pairs))).to_pylist()
+    numbers = raw.attributes.number(np.arange(len(pairs))).tolist()
     for text, number, (_, item) in zip(texts, numbers, pairs, strict=True):
         if item.value.HasField("double_value"):
             assert number == float(text) == item.value.double_value
         else:
             assert text == texts_of(item.value)
+
+
+def texts_of_encoded(*values: bytes) -> list[str | None]:
+    column = Attributes(np.arange(len(values)), pa.repeat("key", len(values)), Values(pa.array(values, pa.binary())))
+    texts: list[str | None] = column.text(np.arange(len(values))).to_pylist()
+    return texts
+
+
+LENGTHS = (0, 1, 127, 128, 129, 16_383, 16_384, 16_385, 2_097_151, 2_097_152)
+
+
+def test_values_of_any_length_are_read() -> None:
+    texts = ["a" * length for length in LENGTHS]
+    assert texts_of_encoded(*(any_value(text).SerializeToString() for text in texts)) == texts
+
+
+@pytest.mark.parametrize(
+    ("encoded", "text"),
+    [
+        (b"\x0a\x82\x00hi", "hi"),  # a length of more bytes than it needs
+        (b"\x8a\x00\x02hi", "hi"),  # a tag of more bytes than it needs
+        (b"\x0a\x01x\x0a\x02yy", "yy"),  # a field that comes twice
+        (b"\x4a\x01?\x0a\x02hi", "hi"),  # a field that nobody knows
+        (b"\x4a\x01?", None),
+        (b"\x10\x05", "true"),
+        (b"\x18\x87\x00", "7"),
+        (b"\x18" + b"\xff" * 9 + b"\x01", "-1"),
+    ],
+)
+def test_values_may_be_written_in_other_ways(encoded: bytes, text: str | None) -> None:
+    plain_one = any_value("plain").SerializeToString()
+    assert texts_of_encoded(plain_one, encoded, b"", plain_one) == ["plain", text, None, "plain"]
+    assert texts_of_encoded(encoded) == [text]
+
+
+@pytest.mark.parametrize(
+    "encoded", [b"\x0a", b"\x0a\x05ab", b"\x0a\x01\xff", b"\x18", b"\x18" + b"\xff" * 10, b"\x21abc", b"\x0a\x7f"]
+)
+def test_a_malformed_value_is_refused(encoded: bytes) -> None:
+    with pytest.raises(InvalidError, match="malformed OTLP"):
+        texts_of_encoded(any_value("plain").SerializeToString(), encoded)
 
 
 @given(st.lists(st.binary(max_size=20), max_size=8), st.integers(0, 3))
