@@ -9,15 +9,10 @@ from typing import Any, Final
 import orjson
 
 from detectors.alerts import Alert, Node
-from detectors.incidents.grouping import MINUTE, Agents
+from detectors.incidents.grouping import Agents
 from detectors.incidents.incident import Cause, Incident, Kind, Measure, Severity, Status
 from detectors.incidents.kinds import SYMPTOM, depth, leading
 from detectors.windows.signals import BY_NAME, Subject
-
-QUIET: Final = 3 * MINUTE
-"""A signal that has not alerted for so long is as ever again."""
-UNHEARD: Final = 45 * MINUTE
-"""The same for one that never did, but was found as the cause of something that had."""
 
 
 @dataclass(slots=True)
@@ -28,6 +23,8 @@ class Case:
     agents: Agents
     direct: set[str]
     """Signals that it is made of; the others of its measures are consequences."""
+    strength: dict[str, tuple[float, float]] = field(default_factory=dict)
+    """By direct signal: observed and expected (as in Evidence) in its scope while it lasted."""
     heard: dict[str, int] = field(default_factory=dict)
     """By signal: when it alerted last."""
     changed: str = ""
@@ -90,6 +87,7 @@ class Case:
     def rescope(self, scope: Node, agents: Agents) -> None:
         """It is about another part of the fleet than was thought; the id stays."""
         self.incident.scope, self.agents = scope, agents
+        self.strength.clear()
 
     def resolve(self, now_ns: int) -> None:
         """It is over."""
@@ -99,17 +97,6 @@ class Case:
         """It was not."""
         self.incident.resolved_ns = None
         self.incident.status = Status.ACKNOWLEDGED if self.acknowledged else Status.OPEN
-
-    def recovered(self, now_ns: int) -> bool:
-        """Whether what it is made of has stopped: the engine ends an alert when it is sure that all is as ever again.
-        What is only further from the cause does not keep it open."""
-        core = [signal for signal in self.direct if depth(signal) <= self.depth]
-        return all(
-            now_ns - self.heard.get(signal, self.incident.opened_ns) >= self._patience(signal) for signal in core
-        )
-
-    def _patience(self, signal: str) -> int:
-        return QUIET if signal in self.heard else UNHEARD
 
     def news(self, now_ns: int, again_ns: int) -> bool:
         """Whether there is something to tell that was not: a new version, then. Mere growth waits for `again_ns`."""
@@ -158,6 +145,7 @@ class Case:
             }
         )
         del rest["incident"], rest["agents"], rest["direct"]
+        rest["strength"] = {signal: (observed, expected) for signal, (observed, expected) in rest["strength"].items()}
         return cls(incident, frozenset(_pairs(state["agents"])), set(state["direct"]), **rest)
 
 

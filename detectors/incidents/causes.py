@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property, lru_cache
 from itertools import combinations
 from typing import Final
 
@@ -45,6 +46,7 @@ _IMPLIED: Final = ("tenant", "agent", "provider", "model", "tool")
 """Filled in where the cells of a part have one value only. A release or a region is named only when it is the cause."""
 
 _LEAST_EXPECTED: Final = 1e-6
+_MOST_MASKS: Final = 4_096
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,12 +108,68 @@ class Found:
     """By how much it beats the best other part."""
 
 
+class Parts:
+    """The parts of the fleet that some cells can be put together to."""
+
+    def __init__(self, nodes: tuple[Node, ...]) -> None:
+        self.nodes = nodes
+        self.values = [dict(node.of) for node in nodes]
+        self.dimensions = frozenset(name for values in self.values for name in values)
+        self._masks: dict[Node, Mask] = {}
+        self._codes: dict[tuple[str, ...], tuple[NDArray[np.intp], int]] = {}
+
+    def mask(self, node: Node) -> Mask:
+        """The cells within a node."""
+        found = self._masks.get(node)
+        if found is None:
+            if len(self._masks) > _MOST_MASKS:
+                self._masks.clear()
+            matches = (all(values.get(name) == value for name, value in node.of) for values in self.values)
+            found = self._masks[node] = np.fromiter(matches, np.bool_, len(self.nodes))
+        return found
+
+    def code(self, shape: tuple[str, ...]) -> tuple[NDArray[np.intp], int]:
+        """The number of each cell's part of a shape, in the order of the parts' names, -1 where it has none; and how
+        many parts there are."""
+        found = self._codes.get(shape)
+        if found is None:
+            keys = [self._key(shape, values) for values in self.values]
+            numbers = {key: number for number, key in enumerate(sorted({key for key in keys if key is not None}))}
+            codes = np.fromiter((-1 if key is None else numbers[key] for key in keys), np.intp, len(keys))
+            found = self._codes[shape] = codes, len(numbers)
+        return found
+
+    @cached_property
+    def shapes(self) -> list[tuple[str, ...]]:
+        """The shapes that cut the cells up in different ways; of equal ones the plainest."""
+        found: dict[bytes, tuple[str, ...]] = {}
+        for shape in _SHAPES:
+            codes, count = self.code(shape)
+            if count:
+                _, first, within = np.unique(codes, return_index=True, return_inverse=True)
+                found.setdefault(np.where(codes < 0, -1, first[within]).tobytes(), shape)
+        return list(found.values())
+
+    @staticmethod
+    def _key(shape: tuple[str, ...], values: dict[str, str]) -> tuple[str, ...] | None:
+        if any(not values.get(part) for part in shape):
+            return None
+        return tuple(values.get(name, "") for part in shape for name in PARTS[part])
+
+
+@lru_cache(maxsize=64)
+def parts_of(nodes: tuple[Node, ...]) -> Parts:
+    """The cells hardly ever change from minute to minute, so their parts are kept."""
+    return Parts(nodes)
+
+
 class Cells:
     """Signals of one subject, laid over each other cell by cell."""
 
     def __init__(self, layers: Sequence[Layer]) -> None:
         self.layers = list(layers)
-        self.nodes: list[Node] = sorted({node for layer in layers for node in layer.nodes})
+        self.parts = parts_of(tuple(sorted({node for layer in layers for node in layer.nodes})))
+        self.nodes = self.parts.nodes
         place = {node: number for number, node in enumerate(self.nodes)}
         shape = (len(self.layers), len(self.nodes))
         self.observed, self.expected, self.n = np.zeros(shape), np.zeros(shape), np.zeros(shape)
@@ -120,36 +178,30 @@ class Cells:
             np.add.at(self.observed[row], at, layer.observed)
             np.add.at(self.expected[row], at, layer.expected)
             np.add.at(self.n[row], at, layer.n)
-        self._values = [dict(node.of) for node in self.nodes]
-        self._masks: dict[Node, Mask] = {}
-        self._codes: dict[tuple[str, ...], tuple[NDArray[np.intp], int]] = {}
 
     def mask(self, node: Node) -> Mask:
         """The cells within a node."""
-        found = self._masks.get(node)
-        if found is None:
-            matches = (all(values.get(name) == value for name, value in node.of) for values in self._values)
-            found = self._masks[node] = np.fromiter(matches, np.bool_, len(self.nodes))
-        return found
+        return self.parts.mask(node)
 
     def agents_mask(self, agents: frozenset[tuple[str, str]]) -> Mask:
         """The cells of some agents, given as (tenant, agent)."""
         return np.fromiter(
-            ((values.get("tenant", ""), values.get("agent", "")) in agents for values in self._values),
+            ((values.get("tenant", ""), values.get("agent", "")) in agents for values in self.parts.values),
             np.bool_,
             len(self.nodes),
         )
 
     def of(self, scope: Node, agents: frozenset[tuple[str, str]]) -> Mask:
         """The cells of a scope; where they lack its dimensions (runs have no model), those of its agents."""
-        known = {name for values in self._values for name in values}
-        return self.mask(scope) if all(name in known for name, _ in scope.of) else self.agents_mask(agents)
+        known = all(name in self.parts.dimensions for name, _ in scope.of)
+        return self.mask(scope) if known else self.agents_mask(agents)
 
     def agents(self, mask: Mask) -> frozenset[tuple[str, str]]:
         """Agents, as (tenant, agent), that have data in some cells."""
         busy = mask & ((self.n > 0) | (self.expected > 0)).any(axis=0)
         return frozenset(
-            (self._values[cell].get("tenant", ""), self._values[cell].get("agent", "")) for cell in np.flatnonzero(busy)
+            (self.parts.values[cell].get("tenant", ""), self.parts.values[cell].get("agent", ""))
+            for cell in np.flatnonzero(busy)
         )
 
     def pooled(self, mask: Mask, row: int = 0) -> Pooled:
@@ -198,27 +250,25 @@ class Cells:
     def _best(self, left: Mask) -> Found | None:
         scores: list[float] = []
         places: list[tuple[tuple[str, ...], int]] = []
-        for shape in _SHAPES:
-            codes, _ = self._code(shape)
+        for shape in self.parts.shapes:
+            codes, count = self.parts.code(shape)
             use = left & (codes >= 0)
-            if not use.any():
-                continue
-            present, within = np.unique(codes[use], return_inverse=True)
+            within = codes[use]
+            present = np.flatnonzero(np.bincount(within, minlength=count))
             gains: FloatArray = np.zeros(len(present))
             for row, layer in enumerate(self.layers):
-                gains += layer.gain(
-                    _sums(within, self.observed[row, use], len(present)),
-                    _sums(within, self.expected[row, use], len(present)),
-                )
-            scores.extend((gains - np.log(len(present))).tolist())
-            places.extend((shape, int(code)) for code in present)
+                observed = _sums(within, self.observed[row, use], count)[present]
+                gains += layer.gain(observed, _sums(within, self.expected[row, use], count)[present])
+            if len(present):
+                scores.extend((gains - math.log(len(present))).tolist())
+                places.extend((shape, code) for code in present.tolist())
         # Of equal ones the first stays: shapes come from the plainest on, values in their order.
         order = np.argsort(-np.round(np.asarray(scores), 9), kind="stable")
         for rank, number in enumerate(order):
             if scores[number] <= 0:
                 return None
             shape, code = places[number]
-            mask = left & (self._code(shape)[0] == code)
+            mask = left & (self.parts.code(shape)[0] == code)
             if not self._carried(shape, mask):
                 continue
             margin = self._margin(order[rank + 1 :], number, scores, places, left, mask)
@@ -237,7 +287,7 @@ class Cells:
         """By how much it beats the next one that is made of other cells."""
         for other in rest:
             shape, code = places[other]
-            if not np.array_equal(left & (self._code(shape)[0] == code), mask):
+            if not np.array_equal(left & (self.parts.code(shape)[0] == code), mask):
                 return float(scores[number] - max(scores[int(other)], 0.0))
         return scores[number]
 
@@ -245,45 +295,28 @@ class Cells:
         """Quorum: what is claimed of several agents must show in two of them, or in all that there are."""
         if "agent" in shape or "release" in shape:
             return True
-        codes, _ = self._code(("agent",))
+        codes, count = self.parts.code(("agent",))
         use = mask & (codes >= 0)
         if not use.any():
             return True
-        present, within = np.unique(codes[use], return_inverse=True)
-        for_it = np.zeros(len(present))
-        known = np.zeros(len(present))
+        within = codes[use]
+        for_it, known = np.zeros(count), np.zeros(count)
         for row, layer in enumerate(self.layers):
-            observed = _sums(within, self.observed[row, use], len(present))
-            expected = np.maximum(_sums(within, self.expected[row, use], len(present)), _LEAST_EXPECTED)
+            observed = _sums(within, self.observed[row, use], count)
+            expected = _sums(within, self.expected[row, use], count)
             for_it += ratio(layer.signal.form, observed, expected, observed.sum(), expected.sum())
-            known += _sums(within, self.n[row, use], len(present)) + expected
+            known += _sums(within, self.n[row, use], count) + expected
         affected = int(((for_it > 0) & (known > 0)).sum())
         return affected >= 2 or affected == int((known > 0).sum())
 
     def _name(self, shape: tuple[str, ...], mask: Mask) -> Node:
-        cells = [self._values[cell] for cell in np.flatnonzero(mask)]
+        cells = [self.parts.values[cell] for cell in np.flatnonzero(mask)]
         named = {name: cells[0].get(name, "") for part in shape for name in PARTS[part]}
         for name in _IMPLIED:
             values = {cell.get(name, "") for cell in cells}
             if len(values) == 1:
                 named[name] = values.pop()
         return Node.make(**named)
-
-    def _code(self, shape: tuple[str, ...]) -> tuple[NDArray[np.intp], int]:
-        """The number of each cell's part of a shape, -1 where it has none; and how many there are."""
-        found = self._codes.get(shape)
-        if found is None:
-            keys = [self._key(shape, values) for values in self._values]
-            numbers = {key: number for number, key in enumerate(sorted({key for key in keys if key is not None}))}
-            codes = np.fromiter((-1 if key is None else numbers[key] for key in keys), np.intp, len(keys))
-            found = self._codes[shape] = codes, len(numbers)
-        return found
-
-    @staticmethod
-    def _key(shape: tuple[str, ...], values: dict[str, str]) -> tuple[str, ...] | None:
-        if any(not values.get(part) for part in shape):
-            return None
-        return tuple(values.get(name, "") for part in shape for name in PARTS[part])
 
 
 def _sums(within: NDArray[np.intp], values: FloatArray, count: int) -> FloatArray:

@@ -6,8 +6,11 @@ from collections.abc import Collection
 from dataclasses import replace
 from typing import Final
 
+import numpy as np
+
 from detectors.alerts import Node
 from detectors.incidents.case import Case
+from detectors.incidents.causes import Pooled, ratio
 from detectors.incidents.grouping import MINUTE, Agents
 from detectors.incidents.incident import Kind, Status
 from detectors.incidents.inputs import Ledger, View
@@ -15,6 +18,7 @@ from detectors.incidents.kinds import SYMPTOM, depth, kind_of
 from detectors.incidents.ranking import causes
 from detectors.incidents.severity import Traffic, graver, severity_of
 from detectors.incidents.summary import sentence
+from detectors.windows.signals import BY_NAME
 
 LASTING: Final = 24 * 60 * MINUTE
 """What has gone on for so long is how it is now."""
@@ -22,6 +26,13 @@ WIDENS: Final = 30 * MINUTE
 """Until then the scope follows the evidence."""
 MODEL_CHANGE_STAYS: Final = 60 * MINUTE
 _INTERVAL: Final = 5 * MINUTE
+QUIET: Final = 3 * MINUTE
+"""A signal that has not alerted for so long is as ever again."""
+UNHEARD: Final = 45 * MINUTE
+"""The same for one that never did, but was found as the cause of something that had."""
+_AS_EVER: Final = 7.0
+"""Nats."""
+_LOOK_BACK: Final = tuple(minutes * MINUTE for minutes in (5, 10, 20, 40, 80))
 _LATELY: Final = 5 * MINUTE
 _ENOUGH: Final = 5.0
 """Calls to speak of a share."""
@@ -39,13 +50,15 @@ def review(view: View, case: Case) -> None:
         case.reviewed_ns = view.now_ns
         case.named = False
         _look_again(view, case)
+    if age <= WIDENS and case.direct - case.strength.keys():
+        _measure(view, case)
     if not case.named:
         name(case, view)
     if age >= LASTING:
         if case.direct:
             view.engine.rebaseline(incident.scope, sorted(case.direct), incident.started_ns)
         case.resolve(view.now_ns)
-    elif age >= (MODEL_CHANGE_STAYS if model_change else _INTERVAL) and case.recovered(view.now_ns):
+    elif age >= (MODEL_CHANGE_STAYS if model_change else _INTERVAL) and _over(view, case):
         case.resolve(view.now_ns)
     elif case.silenced_until_ns and case.silenced_until_ns <= view.now_ns:
         case.silenced_until_ns = 0
@@ -97,11 +110,51 @@ def failing_share(view: View, scope: Node, agents: Agents, since_ns: int, signal
     return max(shares)
 
 
+def _over(view: View, case: Case) -> bool:
+    """Whether what it is made of has stopped. What is only further from the cause does not keep it open."""
+    core = [signal for signal in sorted(case.direct) if depth(signal) <= case.depth]
+    return all(_stopped(view, case, signal) for signal in core)
+
+
+def _stopped(view: View, case: Case, signal: str) -> bool:
+    """The engine ends an alert when it is as sure of that as it was of the beginning; here it is enough that the newest
+    minutes are far likelier as ever than as they were while it lasted, since what comes back reopens the incident."""
+    incident = case.incident
+    heard_ns = case.heard.get(signal)
+    if heard_ns is not None and view.now_ns - heard_ns >= QUIET:
+        return True
+    if heard_ns is None and view.now_ns - incident.opened_ns >= UNHEARD:
+        return True
+    strength = case.strength.get(signal)
+    for back_ns in _LOOK_BACK:
+        since_ns = view.now_ns - back_ns
+        if strength is None or since_ns < incident.opened_ns:
+            return False
+        pooled = _pooled(view, case, signal, since_ns)
+        observed, expected = np.array([pooled.observed]), np.array([pooled.expected])
+        if float(ratio(BY_NAME[signal].form, observed, expected, *strength)[0]) <= -_AS_EVER:
+            return True
+    return False
+
+
+def _measure(view: View, case: Case) -> None:
+    """Note how bad it is, to tell later when it is not any more."""
+    for signal in sorted(case.direct):
+        pooled = _pooled(view, case, signal, case.incident.started_ns)
+        case.strength[signal] = (pooled.observed, pooled.expected)
+
+
+def _pooled(view: View, case: Case, signal: str, since_ns: int) -> Pooled:
+    cells = view.one(signal, since_ns)
+    return cells.pooled(cells.of(case.incident.scope, case.agents))
+
+
 def _look_again(view: View, case: Case) -> None:
     """Take a wider or narrower scope if that explains clearly more by now."""
     incident = case.incident
     cells = view.cells(searched(case.direct), incident.started_ns)
     found = next(iter(cells.search(most=1)), None)
+    case.strength.clear()
     if found is None or found.node == incident.scope:
         return
     nested = found.node.within(incident.scope) or incident.scope.within(found.node)
