@@ -21,7 +21,7 @@ import pyarrow as pa
 
 from detectors.alerts import DIMENSIONS, Alert, Node
 from detectors.evidence import Evidence
-from detectors.series.arrays import FloatArray, IntArray, add_up
+from detectors.series.arrays import FloatArray, IntArray
 from detectors.series.bank import Bank
 from detectors.series.clockwork import BLOCK, WEEK
 from detectors.series.hits import Hits
@@ -58,6 +58,9 @@ class Engine:
         self._derived = {
             self._number[name]: self._number[to.name] for name, to in DERIVED.items() if name in self._number
         }
+        # Both have a last entry, which signal -1 finds.
+        self._form = np.array([list(Form).index(of.form) for of in self._signals] + [-1])
+        self._to_derived = np.array([self._derived.get(number, -1) for number in range(len(self._signals) + 1)])
         self._banks = {
             form: make(settings, {number: of for number, of in enumerate(self._signals) if of.form is form})
             for form, make in _FORMS.items()
@@ -99,7 +102,7 @@ class Engine:
         keys, values = self._rows(minute.points)
         signal = keys[:, -1]
         for form, bank in self._banks.items():
-            rows = np.flatnonzero(np.isin(signal, list(bank.signals)))
+            rows = np.flatnonzero(self._form[signal] == list(Form).index(form))
             own_keys, own = bank.pools.trim(keys[rows]), values[:, rows]
             if form is Form.HITS:
                 more_keys, more = self._slow(minute.points, keys, values)
@@ -192,7 +195,7 @@ class Engine:
     def _slow(self, points: pa.Table, keys: IntArray, values: FloatArray) -> tuple[IntArray, FloatArray]:
         """Rows of the derived signals."""
         levels = self._levels
-        rows = np.flatnonzero(np.isin(keys[:, -1], list(self._derived)))
+        rows = np.flatnonzero(self._to_derived[keys[:, -1]] >= 0)
         own = levels.pools.trim(keys[rows])
         cells = levels.pools.known(own)
         rows, own, cells = rows[cells >= 0], own[cells >= 0], cells[cells >= 0]
@@ -204,7 +207,7 @@ class Engine:
             return own, np.empty((3, 0))
         n, hits = self._tail.hits(levels.pools.cell_leaf[cells], bucket.combine_chunks(), count.combine_chunks())
         some = n > 0
-        own[:, -1] = [self._derived[number] for number in own[:, -1].tolist()]
+        own[:, -1] = self._to_derived[own[:, -1]]
         return own[some], np.stack([n, hits, np.zeros(len(n))])[:, some]
 
     def _feed(self, bank: Bank, now: int, keys: IntArray, values: FloatArray) -> None:
@@ -220,11 +223,8 @@ class Engine:
             cells = bank.pools.known(keys)
         kept = cells >= 0
         self.refused += int((~kept).sum())
-        cells, values = cells[kept], values[:, kept]
-        distinct, place = np.unique(cells, return_inverse=True)
-        n, total, squares = (add_up(place, of, len(distinct)) for of in values)
         bank.threshold = self.threshold
-        bank.step(now, distinct, n, total, squares)
+        bank.step(now, cells[kept], *values[:, kept])
 
     def _count(self) -> int:
         return sum(int((bank.streams_armed() & bank.stream["pages"]).sum()) for bank in self._banks.values())

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from detectors.series import dispersion, edetector
 from detectors.series.arrays import FloatArray, IntArray, Mask, add_up
@@ -31,7 +32,7 @@ _CALM: Final = 10
 class Judged:
     """One minute of all nodes: log-likelihood ratios of the streams, and what alerts say."""
 
-    gain: FloatArray
+    gain: NDArray[np.float32]
     """Shape (streams, effects)."""
     n: FloatArray
     """Shape (nodes,)."""
@@ -77,7 +78,7 @@ class Bank(ABC):
             node=(np.int64, 0, 0),
             up=(np.bool_, 0, True),
             pages=(np.bool_, 0, True),
-            wealth=(np.float64, grid, 0.0),
+            wealth=(np.float32, grid, 0.0),
             cusum=(np.float32, grid, 0.0),
             start=(np.int32, grid, 0),
             firing=(np.bool_, 0, False),
@@ -106,14 +107,13 @@ class Bank(ABC):
         self._refresh_all(minute)
 
     def step(self, minute: int, cells: IntArray, n: FloatArray, total: FloatArray, squares: FloatArray) -> None:
-        """One closed minute: every cell at most once, the others had nothing."""
+        """One closed minute; cells that are not named had nothing."""
         if not self.leaf.rows:
             return
         if minute // BLOCK != self.block:
             self._turn(minute)
         count = len(self.pools.cells)
-        sums = np.zeros((3, count))
-        sums[:, cells] = n, total, squares
+        sums = np.stack([add_up(cells, values, count) for values in (n, total, squares)])
         self._add(sums, self.block % self.clockwork.ring)
         judged = self._judge(minute, sums)
         node, table = self.stream["node"], self.stream

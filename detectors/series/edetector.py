@@ -9,42 +9,44 @@ Onset: Page's CUSUM C <- max(0, C + l), whose last zero is the likeliest start o
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from detectors.series.arrays import FloatArray, Mask
 
-_MOST: Final = 1e60
+_MOST: Final = 1e30
 """Evidence is kept below this: far above any threshold, far below overflow."""
 
 
 def advance(
-    wealth: FloatArray,
-    cusum: NDArray[Any],
-    start: NDArray[Any],
-    gain: FloatArray,
+    wealth: NDArray[np.float32],
+    cusum: NDArray[np.float32],
+    start: NDArray[np.int32],
+    gain: NDArray[np.float32],
     active: Mask,
     minute: int,
     cap: float,
 ) -> None:
     """One window for all streams, in place; arrays of shape (streams, effects), `active` of shape (streams,).
 
+    `gain` is used up.
     A stream that is not active in this window (no trials, no baseline) stays as it is and adds nothing to the promise.
     No window counts for more than `cap` nats, so that none pages by itself: one wild run is no trend. Less evidence
     than there is keeps the promise all the more.
     """
-    gain = np.where(active[:, None], np.minimum(gain, cap), 0.0)
+    np.clip(gain, -80.0, cap, out=gain)
+    gain *= active[:, None]
     wealth += active[:, None]
-    wealth *= np.exp(np.maximum(gain, -700.0))
-    np.minimum(wealth, _MOST, out=wealth)
     cusum += gain
-    start[cusum <= 0] = minute + 1
+    wealth *= np.exp(gain, out=gain)
+    np.minimum(wealth, _MOST, out=wealth)
+    np.copyto(start, minute + 1, where=cusum <= 0)
     np.clip(cusum, 0.0, 1e6, out=cusum)
 
 
-def evidence(wealth: FloatArray) -> FloatArray:
+def evidence(wealth: NDArray[np.float32]) -> FloatArray:
     """The natural logarithm of the e-detector: the mean over the grid, shape (streams,)."""
     logarithm: FloatArray = np.log(np.maximum(wealth.mean(axis=1), 1e-300))
     return logarithm

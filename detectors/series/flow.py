@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any, ClassVar, Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from detectors.series.arrays import FloatArray, IntArray, Mask, add_up
 from detectors.series.bank import Bank, Judged
@@ -59,10 +60,11 @@ class Flow(Bank):
         gain = self._judged.observed[node] * np.log(shown) - self._judged.expected[node] * (shown - 1)
         return np.asarray(gain / (self.node["dispersion"] * self._size)[node])
 
-    def _gain(self, node: IntArray, effects: FloatArray) -> FloatArray:
-        bound, amount = self._bound[node][:, None], self._judged_amount[node][:, None]
-        gain: FloatArray = amount * np.log(effects) - bound * (effects - 1)
-        return np.asarray(gain / (self.node["dispersion"] * self._size)[node][:, None])
+    def _gain(self) -> NDArray[np.float32]:
+        scale, node = 1 / (self.node["dispersion"] * self._size), self.stream["node"]
+        amount, bound = (self._judged_amount * scale)[node], (self._bound * scale)[node]
+        gain = amount[:, None] * np.log(self.effects) - bound[:, None] * (self.effects - 1)
+        return np.asarray(gain, dtype=np.float32)
 
     def _roughen(self, slot: int) -> None:
         """Note what a form wants to know of a minute beyond its sums."""
@@ -77,21 +79,18 @@ class Flow(Bank):
         leaf, pools = self.pools.cell_leaf, self.pools
         armed = self.leaf["armed"][leaf]
         minutes = armed.astype(np.float64)
-        amount = np.where(armed, self._amounts(sums), 0.0)
-        expected = np.where(armed, self.leaf["rate"][leaf], 0.0)
-        bound = np.where(armed, self._bounds(minute)[leaf], 0.0)
-        seen = np.flatnonzero(armed)
-        self.log.add(minute, seen, np.stack([minutes[seen], amount[seen], expected[seen]], axis=1))
-        size = expected * self.leaf["size"][leaf]
-        summed = pools.to_nodes(pools.to_pairs(np.stack([minutes, amount, expected, bound, size], axis=1))).T
-        self._judged_amount, self._bound = summed[1], summed[3]
-        self._size = np.where(summed[2] > 0, summed[4] / np.maximum(summed[2], 1e-12), 1.0)
+        amount, expected = self._amounts(sums) * armed, self.leaf["rate"][leaf] * armed
+        bound, size = self._bounds(minute)[leaf] * armed, self.leaf["size"][leaf]
+        self.log.add(minute, minutes, [minutes, amount, expected])
+        columns = (minutes, amount, expected, bound, expected * size)
+        minutes, amount, expected, bound, sized = (pools.to_nodes(values) for values in columns)
+        self._judged_amount, self._bound = amount, bound
+        self._size = np.where(expected > 0, sized / np.maximum(expected, 1e-12), 1.0)
         slot = self.block % self.clockwork.ring
-        self.node["ring_deviation"][:, slot] += (summed[1] - summed[2]) / self._size
-        self.node["ring_variance"][:, slot] += summed[2] / self._size
+        self.node["ring_deviation"][:, slot] += (amount - expected) / self._size
+        self.node["ring_variance"][:, slot] += expected / self._size
         self._roughen(slot)
-        gain = self._gain(self.stream["node"], self.effects)
-        return Judged(gain, summed[0], summed[1], summed[2])
+        return Judged(self._gain(), minutes, amount, expected)
 
     def _weight(self, variance: FloatArray) -> FloatArray:
         return np.minimum(1.0, variance)

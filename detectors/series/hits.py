@@ -12,6 +12,7 @@ from __future__ import annotations
 from typing import Any, ClassVar, Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from detectors.series.arrays import FloatArray, IntArray, Mask, add_up
 from detectors.series.bank import Bank, Judged
@@ -54,29 +55,27 @@ class Hits(Bank):
     def _judge(self, minute: int, sums: FloatArray) -> Judged:
         leaf, pools = self.pools.cell_leaf, self.pools
         armed = self.leaf["armed"][leaf]
-        n, hits = np.where(armed, sums[0], 0.0), np.where(armed, sums[1], 0.0)
+        n, hits = sums[0] * armed, sums[1] * armed
         expected = n * self.leaf["rate"][leaf]
-        seen = np.flatnonzero(n)
-        self.log.add(minute, seen, np.stack([n[seen], hits[seen], expected[seen]], axis=1))
-        by_pair = pools.to_pairs(np.stack([n, hits, expected, expected * self.leaf["extra"][leaf]], axis=1))
-        doubt = (by_pair[:, 2] * self.leaf["doubt"][pools.pair_leaf]) ** 2
-        summed = pools.to_nodes(np.column_stack([by_pair, doubt]))
-        node_n, node_hits, node_expected = summed[:, 0], summed[:, 1], summed[:, 2]
+        self.log.add(minute, n, [n, hits, expected])
+        doubt = (pools.to_pairs(expected) * self.leaf["doubt"][pools.pair_leaf]) ** 2
+        extra = pools.to_nodes(expected * self.leaf["extra"][leaf]) + np.sqrt(pools.pairs_to_nodes(doubt))
+        node_n, node_hits, node_expected = (pools.to_nodes(values) for values in (n, hits, expected))
         slot = self.block % self.clockwork.ring
         self.node["ring_deviation"][:, slot] += node_hits - node_expected
         self.node["ring_variance"][:, slot] += node_expected
         margin = np.where(pools.node_pools, self.settings.group_margin, self.settings.margin)
-        self._bound = node_expected * (1 + margin) + summed[:, 3] + np.sqrt(summed[:, 4])
-        judged = Judged(np.empty((0, 0)), node_n, node_hits, node_expected)
-        gain = self._gain(judged, self.stream["node"], self.effects)
-        return Judged(gain, node_n, node_hits, node_expected)
+        bound = node_expected * (1 + margin) + extra
+        return Judged(self._gain(node_n, node_hits, bound), node_n, node_hits, node_expected)
 
-    def _gain(self, judged: Judged, node: IntArray, effects: FloatArray) -> FloatArray:
-        """Shape (streams, effects): `effects` is one row for all, or a column of one for each stream."""
-        n = judged.n[node][:, None]
-        share = self._bound[node][:, None] / np.maximum(n, 1e-12)
-        gain: FloatArray = judged.observed[node][:, None] * np.log(effects) - n * np.log1p(share * (effects - 1))
-        return gain / self.node["dispersion"][node][:, None]
+    def _gain(self, n: FloatArray, hits: FloatArray, bound: FloatArray) -> NDArray[np.float32]:
+        node = self.stream["node"]
+        scale = 1 / self.node["dispersion"]
+        share = (bound / np.maximum(n, 1e-12)).astype(np.float32)[node]
+        gain = np.log1p(share[:, None] * (self.effects - 1).astype(np.float32))
+        gain *= (-n * scale).astype(np.float32)[node][:, None]
+        gain += (hits * scale).astype(np.float32)[node][:, None] * np.log(self.effects).astype(np.float32)
+        return gain
 
     def _against(self, streams: IntArray) -> FloatArray:
         table, node = self.stream, self.stream["node"][streams]

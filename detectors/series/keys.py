@@ -8,7 +8,6 @@ from typing import Final
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from numpy.typing import NDArray
 
 from detectors.alerts import DIMENSIONS
 from detectors.series.arrays import IntArray
@@ -59,7 +58,8 @@ class Ids:
 
     def __init__(self, width: int) -> None:
         self.rows: IntArray = np.empty((0, width), dtype=np.int64)
-        self._sorted: NDArray[np.bytes_] = _key(self.rows)
+        self._salt = 0
+        self._sorted: IntArray = np.empty(0, dtype=np.int64)
         self._order: IntArray = np.empty(0, dtype=np.int64)
 
     def __len__(self) -> int:
@@ -67,11 +67,12 @@ class Ids:
 
     def find(self, rows: IntArray) -> IntArray:
         """The id of each row, -1 where it is not known."""
-        keys = _key(rows)
-        if not len(self._sorted):
+        if not len(self._sorted) or not len(rows):
             return np.full(len(rows), -1, dtype=np.int64)
+        keys = _hash(rows, self._salt)
         place = np.minimum(np.searchsorted(self._sorted, keys), len(self._sorted) - 1)
-        return np.where(self._sorted[place] == keys, self._order[place], -1)
+        ids = self._order[place]
+        return np.where((self.rows[ids] == rows).all(axis=1), ids, -1)
 
     def add(self, rows: IntArray) -> IntArray:
         """The id of each row; unknown ones are numbered in the order of their values, whatever order they come in."""
@@ -85,12 +86,16 @@ class Ids:
     def load(self, rows: IntArray) -> None:
         """Take over the rows of another, in the order of their ids."""
         self.rows = np.ascontiguousarray(rows, dtype=np.int64)
-        keys = _key(self.rows)
-        self._order = np.argsort(keys, kind="stable")
-        self._sorted = keys[self._order]
+        while True:
+            keys = _hash(self.rows, self._salt)
+            self._order = np.argsort(keys, kind="stable")
+            self._sorted = keys[self._order]
+            if (self._sorted[1:] != self._sorted[:-1]).all():
+                return
+            self._salt += 1
 
 
-def _key(rows: IntArray) -> NDArray[np.bytes_]:
-    """One sortable value a row: big-endian bytes, so that numpy compares them as text of fixed length."""
-    packed = np.ascontiguousarray(rows, dtype=">u2")
-    return packed.view(f"S{2 * rows.shape[1]}").reshape(-1)
+def _hash(rows: IntArray, salt: int) -> IntArray:
+    """One number a row: a sum of products with fixed odd numbers, wrapping around."""
+    odd = np.random.default_rng(salt).integers(1, 1 << 62, rows.shape[1], dtype=np.int64) * 2 + 1
+    return rows @ odd

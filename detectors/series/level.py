@@ -13,6 +13,7 @@ from __future__ import annotations
 from typing import Any, ClassVar, Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from detectors.series.arrays import FloatArray, IntArray, Mask, add_up
 from detectors.series.bank import Bank, Judged
@@ -55,16 +56,14 @@ class Level(Bank):
 
     def _judge(self, minute: int, sums: FloatArray) -> Judged:
         leaf, pools = self.pools.cell_leaf, self.pools
-        n, total, squares = np.where(self.leaf["armed"][leaf], sums, 0.0)
+        n, total, squares = sums * self.leaf["armed"][leaf]
         mean, variance, slack = (self.leaf[name][leaf] for name in ("mean", "variance", "slack"))
         expected = n * mean
         deviation = total - expected
         scatter = np.maximum(squares - 2 * mean * total + n * mean**2, 0.0)
-        seen = np.flatnonzero(n)
-        sigma = np.sqrt(variance)
-        log = [n, total, expected, deviation / sigma, n * self.node["dispersion"][pools.leaf_node[leaf]]]
-        self.log.add(minute, seen, np.stack([values[seen] for values in log], axis=1))
-        columns = [
+        dispersed = n * self.node["dispersion"][pools.leaf_node[leaf]]
+        self.log.add(minute, n, [n, total, expected, deviation / np.sqrt(variance), dispersed])
+        columns = (
             n,
             total,
             expected,
@@ -74,23 +73,26 @@ class Level(Bank):
             scatter / variance**2,
             slack * deviation / variance**2,
             n * slack**2 / variance**2,
-        ]
-        by_node = pools.to_nodes(pools.to_pairs(np.stack(columns, axis=1))).T
+        )
+        self._sums = np.stack([pools.to_nodes(values) for values in columns])
         slot = self.block % self.clockwork.ring
-        self.node["ring_deviation"][:, slot] += by_node[3]
-        self.node["ring_variance"][:, slot] += by_node[4]
-        self._sums = by_node
-        gain = self._gain(self.stream["node"], self.stream["up"], self.effects)
-        return Judged(gain, by_node[0], by_node[1], by_node[2])
+        self.node["ring_deviation"][:, slot] += self._sums[3]
+        self.node["ring_variance"][:, slot] += self._sums[4]
+        return Judged(self._gain(), self._sums[0], self._sums[1], self._sums[2])
 
-    def _gain(self, node: IntArray, up: Mask, effects: FloatArray) -> FloatArray:
-        """Shape (streams, effects): `effects` is one row for all, or a column of one for each stream."""
-        _, _, _, deviation, information, slack, scatter, cross, square = self._sums[:, node]
-        sign = np.where(up, 1.0, -1.0)
-        beyond = sign * deviation - slack
-        spread = (2 * (information + square) + np.maximum(scatter - 2 * sign * cross + square, 0.0)) / 3
-        gain: FloatArray = effects * beyond[:, None] - effects**2 / 2 * spread[:, None]
-        return gain / self.node["dispersion"][node][:, None]
+    def _gain(self) -> NDArray[np.float32]:
+        _, _, _, deviation, information, slack, scatter, cross, square = self._sums
+        node, up = self.stream["node"], self.stream["up"]
+        scale, effects = 1 / self.node["dispersion"], self.effects.astype(np.float32)
+        sides = []
+        for sign in (1.0, -1.0):
+            beyond = (sign * deviation - slack) * scale
+            spread = (2 * (information + square) + np.maximum(scatter - 2 * sign * cross + square, 0.0)) / 3 * scale
+            sides.append(np.stack([beyond, spread]).astype(np.float32)[:, node])
+        beyond, spread = np.where(up, *sides)
+        gain = effects * beyond[:, None]
+        gain -= (effects**2 / 2) * spread[:, None]
+        return np.asarray(gain)
 
     def _against(self, streams: IntArray) -> FloatArray:
         table, node = self.stream, self.stream["node"][streams]

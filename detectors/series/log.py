@@ -7,7 +7,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from detectors.series.arrays import IntArray, add_up
+from detectors.series.arrays import FloatArray, IntArray, add_up
 from detectors.series.clockwork import BLOCK
 
 _FRESH: Final = 2 * BLOCK
@@ -22,9 +22,13 @@ class Log:
         self._keep = keep
         self._entries: list[tuple[int, NDArray[np.int32], NDArray[np.float32]]] = []
 
-    def add(self, minute: int, cells: IntArray, values: NDArray[Any]) -> None:
-        """Values of shape (cells, columns) of one minute."""
-        self._entries.append((minute, cells.astype(np.int32), values.astype(np.float32)))
+    def add(self, minute: int, weight: FloatArray, columns: list[FloatArray]) -> None:
+        """Columns of one value for each cell; those of no weight are left out."""
+        cells = np.flatnonzero(weight)
+        values = np.empty((len(cells), len(columns)), dtype=np.float32)
+        for position, column in enumerate(columns):
+            values[:, position] = column[cells]
+        self._entries.append((minute, cells.astype(np.int32), values))
         block = minute - minute % BLOCK - _FRESH
         old = [entry for entry in self._entries if block <= entry[0] < block + BLOCK]
         if len(old) > 1 and minute % BLOCK == BLOCK - 1:
@@ -36,7 +40,7 @@ class Log:
             self._entries.sort(key=lambda entry: entry[0])
         self._entries = [entry for entry in self._entries if entry[0] > minute - self._keep - BLOCK]
 
-    def since(self, minute: int) -> tuple[IntArray, NDArray[np.float64]]:
+    def since(self, minute: int) -> tuple[IntArray, FloatArray]:
         """The cells seen since then, ascending, and the sums of their values."""
         entries = [entry for entry in self._entries if entry[0] >= minute]
         # An entry that was folded into a block belongs to it when the block begins less than a block before.
@@ -63,7 +67,7 @@ class Log:
 
 def _sum(
     entries: list[tuple[int, NDArray[np.int32], NDArray[np.float32]]],
-) -> tuple[IntArray, NDArray[np.float64]]:
+) -> tuple[IntArray, FloatArray]:
     if not entries:
         return np.empty(0, dtype=np.int64), np.empty((0, 0))
     cells, place = np.unique(np.concatenate([entry[1] for entry in entries]), return_inverse=True)

@@ -58,6 +58,10 @@ class Pools:
         """`subjects` of the numbers of the signals; with `cut` false, release and region are not looked at."""
         self._subjects = subjects
         self._cut = cut
+        self._kept: IntArray = np.zeros((max(subjects, default=0) + 1, len(DIMENSIONS) + 1), dtype=np.int64)
+        for number, subject in subjects.items():
+            self._kept[number, _columns(LEAF[subject] + (CELL if cut else ()))] = 1
+            self._kept[number, _SIGNAL] = 1
         width = len(DIMENSIONS) + 1
         self.cells, self.leaves, self.nodes = Ids(width), Ids(width), Ids(width)
         self.cell_leaf: IntArray = np.empty(0, dtype=np.int64)
@@ -76,11 +80,7 @@ class Pools:
 
     def trim(self, keys: IntArray) -> IntArray:
         """Keys with the dimensions that their subject does not have set to empty."""
-        trimmed = np.zeros_like(keys)
-        trimmed[:, _SIGNAL] = keys[:, _SIGNAL]
-        for subject, rows in self._by_subject(keys):
-            columns = _columns(LEAF[subject] + (CELL if self._cut else ()))
-            trimmed[np.ix_(rows, columns)] = keys[np.ix_(rows, columns)]
+        trimmed: IntArray = keys * self._kept[keys[:, _SIGNAL]]
         return trimmed
 
     def state(self) -> dict[str, Any]:
@@ -131,7 +131,8 @@ class Pools:
         self.pair_leaf: IntArray = pairs % max(len(self.leaves), 1)
         self._links = links
         self._to_pairs = _sums(links[0], links[1], len(pairs), len(keys))
-        self._to_nodes = _sums(self.pair_node, np.arange(len(pairs)), len(self.nodes), len(pairs))
+        self._pairs_to_nodes = _sums(self.pair_node, np.arange(len(pairs)), len(self.nodes), len(pairs))
+        self._to_nodes = _sums(self.pair_node[links[0]], links[1], len(self.nodes), len(keys))
         self.node_signal: IntArray = self.nodes.rows[:, _SIGNAL]
         self.leaf_signal: IntArray = self.leaves.rows[:, _SIGNAL]
         self.cell_signal: IntArray = keys[:, _SIGNAL]
@@ -152,15 +153,17 @@ class Pools:
         watched[order[first]] = True
         return watched
 
-    def to_pairs(self, by_cell: FloatArray) -> FloatArray:
-        """Sum rows of cells into pairs of (node, leaf)."""
-        summed: FloatArray = self._to_pairs @ by_cell
-        return summed
+    def to_nodes(self, by_cell: FloatArray) -> FloatArray:
+        """Sums over the cells of each node."""
+        return np.asarray(self._to_nodes @ by_cell)
 
-    def to_nodes(self, by_pair: FloatArray) -> FloatArray:
-        """Sum rows of pairs into nodes."""
-        summed: FloatArray = self._to_nodes @ by_pair
-        return summed
+    def to_pairs(self, by_cell: FloatArray) -> FloatArray:
+        """Sums over the cells of each pair of node and leaf."""
+        return np.asarray(self._to_pairs @ by_cell)
+
+    def pairs_to_nodes(self, by_pair: FloatArray) -> FloatArray:
+        """Sums over the pairs of each node."""
+        return np.asarray(self._pairs_to_nodes @ by_pair)
 
     def cells_of(self, node: int) -> IntArray:
         """The cells of a node."""
