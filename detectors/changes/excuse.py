@@ -6,8 +6,8 @@ after in the ledger's entry, if
 
 - the change is of the agent's own making (release, prompt, tools, model asked for, instrumentation), and took place
   about two hours ago at most,
-- the level moved, by the 99% interval of the entry, by a factor of at most `BOUND`, and the interval does not reach
-  half as far again,
+- the level moved: by the 99% interval of the entry more than the engine tolerates anyway, by a factor of at most
+  `BOUND`, and the interval does not reach half as far again,
 - it moved with the change: at least three quarters of the shift were there in the first half of the time since then,
   and less than half of it in the last quarter of an hour before.
 
@@ -30,6 +30,8 @@ TOGETHER_NS: Final = 10 * MINUTE_NS
 """Changes of an agent so close to each other are one: a release with its prompt and tools excuses a shift once."""
 
 EXCUSABLE: Final = frozenset(signal.name for signal in SIGNALS if signal.form is Form.LEVEL)
+TOLERATED: Final = 0.1
+"""A shift that may be smaller needs no excuse: the engine does not page for it by itself."""
 BOUND: Final = 2.0
 BOUNDS: Final = {"run_cost": 1.5}
 """Largest factor up or down that is excused, and of money."""
@@ -46,6 +48,8 @@ def excused(
     if signal not in EXCUSABLE or limits is None or limits[0] <= 0 <= limits[1]:
         return None
     near, far = sorted(abs(limit) for limit in limits)
+    if near < math.log(1 + TOLERATED):
+        return None
     bound = BOUNDS.get(signal, BOUND)
     if near > math.log(bound):
         return False

@@ -93,7 +93,7 @@ class Ledger:
                     self.dropped += 1
                     continue
                 self._agents[key[:2]] = tracks + 1
-                track = self.tracks[key] = Track(minute.start_ns, minute.start_ns)
+                track = self.tracks[key] = Track(minute.start_ns, minute.start_ns, key[2] in SETS)
             begun, back = track.see(minute.start_ns, values)
             for name in begun:
                 self._trials.add((key, name))
@@ -138,7 +138,7 @@ class Ledger:
         value = track.values[name]
         trial = value.trial
         assert trial is not None
-        before, had = track.replaced(name, key[2] in SETS)
+        before, had = track.replaced(name)
         if value.known:
             own, reverted = self.entries.get(value.entry), None
             if before in track.values:
@@ -254,7 +254,7 @@ class Ledger:
             trial = track.trial(name)
             if trial is None or trial.n < 0.5 * (track.n - trial.n_at):
                 continue
-            before, had = track.replaced(name, key[2] in SETS)
+            before, had = track.replaced(name)
             share = trial.n / (track.n - trial.n_at)
             since = trial.since_ns
             found.append(Change(*key, before, name, since, since, "seen", had, share, since))

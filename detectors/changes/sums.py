@@ -7,7 +7,7 @@ is what is compared: a signal of the whole agent (the sum of its rows), or of on
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from itertools import pairwise
+from itertools import islice, pairwise
 from typing import Any, Final
 
 import numpy as np
@@ -104,10 +104,8 @@ class Sums:
         self._rows: dict[str, int] = {}
         self._size = 0
         self._events = np.zeros(0, np.int64)
-        self._calls = np.zeros(0, np.bool_)
-        """By row: is it one of _CALLS?"""
-        self._names: list[str] = []
-        """By row: its key, joined."""
+        self._calls: dict[int, tuple[TrackKey, str]] = {}
+        """By row of _CALLS: the track and value that it tells."""
         self._now = np.zeros((0, 3))
         self._minute = np.zeros((0, 3))
         """What the latest minute added."""
@@ -124,7 +122,10 @@ class Sums:
         part = pc.binary_join_element_wise(points["model"], points["tool"], "")
         of = (points["tenant"], points["agent"], points["provider"], part, points["signal"])
         keys = pc.binary_join_element_wise(*of, _SEPARATOR).to_pylist()
-        at = np.array([self._row(key, minute.start_ns) for key in keys], np.int64)
+        known_rows = self._rows
+        at = np.array(
+            [known_rows[key] if key in known_rows else self._row(key, minute.start_ns) for key in keys], np.int64
+        )
         self._grow()
         known = np.flatnonzero(at >= 0)
         self.dropped += len(at) - len(known)
@@ -132,7 +133,7 @@ class Sums:
         added = np.empty((self._size, 3))
         for column, name in enumerate(("n", "total", "squares")):
             added[:, column] = np.bincount(at, points[name].to_numpy()[known], self._size)
-        called = [(*_call(self._names[row]), float(added[row, 0])) for row in np.unique(at[self._calls[at]]).tolist()]
+        called = [(*call, n) for row, call in self._calls.items() if (n := float(added[row, 0]))]
         # Events happen in time: their trials are minutes, also minutes without any.
         added[self._events, 1] = added[self._events, 0]
         added[self._events, 0] = 1.0
@@ -142,12 +143,11 @@ class Sums:
         return called
 
     def _row(self, key: str, now_ns: int) -> int:
-        row = self._rows.get(key)
-        if row is not None:
-            return row
-        tenant, agent, _, part, signal = key.split(_SEPARATOR)
-        if signal not in BY_NAME:
+        """A new row, -1 if there is no room for it."""
+        parts = key.split(_SEPARATOR)
+        if len(parts) != 5 or parts[4] not in BY_NAME:
             return -1
+        tenant, agent, _, part, signal = parts
         of = self.agents.setdefault((tenant, agent), _AgentRows())
         of.last_ns = now_ns
         if len(self._rows) >= ROWS or len(of.rows) >= AGENT_ROWS:
@@ -165,15 +165,18 @@ class Sums:
             return
         self._now = np.concatenate([self._now, np.zeros((more, 3))])
         self._marks = np.concatenate([self._marks, np.zeros((more, MARKS, 3))])
-        self._read(list(self._rows))
+        self._read(list(islice(self._rows, self._size, None)))
 
     def _read(self, names: list[str]) -> None:
-        """Know the rows by their keys."""
-        signals = [key.rsplit(_SEPARATOR, 1)[1] for key in names]
-        events = [row for row, signal in enumerate(signals) if BY_NAME[signal].form is Form.EVENTS]
-        self._events = np.array(events, np.int64)
-        self._calls = np.array([signal in _CALLS for signal in signals], np.bool_)
-        self._names, self._size = names, len(names)
+        """Know further rows by their keys."""
+        for row, key in enumerate(names, self._size):
+            tenant, agent, provider, part, signal = key.split(_SEPARATOR)
+            if BY_NAME[signal].form is Form.EVENTS:
+                self._events = np.append(self._events, row)
+            if signal in _CALLS:
+                value = f"{provider}/{part}" if provider and part else part
+                self._calls[row] = ((tenant, agent, _CALLS[signal], ""), value)
+        self._size += len(names)
 
     def cut(self, agent: Agent, time_ns: int) -> Cut:
         """Cut the sums of an agent at the latest minute, which began at `time_ns`."""
@@ -226,6 +229,7 @@ class Sums:
         for of in self.agents.values():
             of.rows = renamed[of.rows].tolist()
         self._now, self._minute, self._marks = self._now[~lost], self._minute[~lost], self._marks[~lost]
+        self._size, self._events, self._calls = 0, np.zeros(0, np.int64), {}
         self._read(list(self._rows))
 
     def state(self) -> tuple[dict[str, Any], list[FloatArray]]:
@@ -253,12 +257,6 @@ class Sums:
         sums._minute = np.zeros_like(sums._now)
         sums.dropped = head["dropped"]
         return sums
-
-
-def _call(key: str) -> tuple[TrackKey, str]:
-    """The track and value that a row of calls tells."""
-    tenant, agent, provider, part, signal = key.split(_SEPARATOR)
-    return (tenant, agent, _CALLS[signal], ""), f"{provider}/{part}" if provider and part else part
 
 
 def _lines(of: _AgentRows, values: FloatArray) -> FloatArray:

@@ -34,6 +34,8 @@ _SHARE: Final = 0.01
 """Least share of a new value, and the minutes it must be seen in: one stray run is no change."""
 _NOVELTY: Final = 9.0
 """Nats: a value of this presence would have stayed unseen before with a chance of 1e-4."""
+_TAKEN: Final = 13.0
+"""Nats: a known value of its share has so many minutes to itself by a chance of 2e-6."""
 _MINOR: Final = 0.25
 _MAJOR: Final = 0.75
 """A known value whose usual share is below the first takes over when it comes to the second."""
@@ -94,6 +96,8 @@ class Track:
 
     first_ns: int
     last_ns: int
+    several: bool = False
+    """Whether the agent uses several values side by side: then no known value takes over from another one."""
     n: float = 0.0
     minutes: int = 0
     usual: float = 0.0
@@ -120,7 +124,7 @@ class Track:
         for name, n in counts.items():
             value = self.values.get(name)
             settled = value is not None and value.known and value.trial is None and not value.gone
-            if value is not None and settled and (n < 0.5 * total or self.share(value) >= _MINOR):
+            if value is not None and settled and (self.several or n < 0.5 * total or self.share(value) >= _MINOR):
                 continue  # the usual case: nothing to find out
             if value is None:
                 if len(self.values) >= VALUES and not self._make_room():
@@ -130,7 +134,7 @@ class Track:
             if value.gone:
                 value.gone = False
                 back.append(name)
-            if warm and value.trial is None:
+            if warm and value.trial is None and not (value.known and self.several):
                 if sum(other.trial is not None for other in self.values.values()) >= PENDING:
                     self.dropped += 1
                     continue
@@ -191,7 +195,7 @@ class Track:
             if share < 0.5:
                 return False
             usual = max(trial.shares.get(name, 0.0), 0.1)
-            if trial.minutes >= _MINUTES and share >= _MAJOR and trial.minutes * math.log(usual) <= -_NOVELTY:
+            if trial.minutes >= _MINUTES and share >= _MAJOR and trial.minutes * math.log(usual) <= -_TAKEN:
                 return True
         else:
             # The chance to miss a value of this presence in all the minutes before.
@@ -212,9 +216,9 @@ class Track:
         for other, seen in self.values.items():
             seen.usual, seen.usual_at = seen.n - trial.counts.get(other, 0.0), self.n
 
-    def replaced(self, name: str, several: bool) -> tuple[str, float]:
-        """The value that gave way to the one on trial, and the share it had; "" where none did. Where an agent has
-        `several` at once, only one that all but vanished gave way."""
+    def replaced(self, name: str) -> tuple[str, float]:
+        """The value that gave way to the one on trial, and the share it had; "" where none did. Of several side by side
+        one that all but vanished."""
         trial = self.values[name].trial
         if trial is None or not trial.n:
             return "", 0.0
@@ -226,7 +230,7 @@ class Track:
             if other != name and other in self.values
         ]
         lost, other = max(losses, default=(0.0, ""))
-        gave_way = lost >= 0.9 * trial.shares[other] if several and other else lost >= 0.5 * gained
+        gave_way = lost >= 0.9 * trial.shares[other] if self.several and other else lost >= 0.5 * gained
         return (other, trial.shares[other]) if other and gave_way else ("", 0.0)
 
     def missing(self, now_ns: int) -> list[str]:
@@ -253,13 +257,13 @@ class Track:
             [name, [getattr(value, part) for part in _VALUE], _trial_state(value.trial)]
             for name, value in sorted(self.values.items())
         ]
-        return [self.first_ns, self.last_ns, self.n, self.minutes, self.usual, self.dropped, values]
+        return [self.first_ns, self.last_ns, self.several, self.n, self.minutes, self.usual, self.dropped, values]
 
     @classmethod
     def of(cls, state: list[Any]) -> Track:
         """Undo `state`."""
-        first_ns, last_ns, n, minutes, usual, dropped, values = state
-        track = cls(first_ns, last_ns, n, minutes, usual, dropped=dropped)
+        first_ns, last_ns, several, n, minutes, usual, dropped, values = state
+        track = cls(first_ns, last_ns, several, n, minutes, usual, dropped=dropped)
         for name, parts, trial in values:
             track.values[name] = Value(**dict(zip(_VALUE, parts, strict=True)), trial=trial and Trial(*trial))
         return track

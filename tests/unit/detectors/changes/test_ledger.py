@@ -237,3 +237,26 @@ def test_the_prefix_of_a_router_is_no_other_model() -> None:
     routed = OF_OLD.like(values={ANSWERED: {f"openai/{OLD}": 1.0}})
     _, _, found = run((WARM, [OF_OLD]), (HOUR, [routed]))
     assert found == []
+
+
+def test_keys_without_end_are_bounded_and_counted() -> None:
+    scopes = {("instrumentation", f"scope{number}"): {"1": 1.0} for number in range(100)}
+    ledger, _, _ = run((3, [Agent(values=scopes)]))
+    assert len(ledger.tracks) == 64
+    assert ledger.dropped > 0
+
+
+def test_a_name_of_odd_characters_is_no_obstacle() -> None:
+    ledger, _, found = run((WARM, [Agent(name="a\x1fb"), OF_OLD]), (10, [OF_OLD.like(values=answered(new=1))]))
+    assert [change.after for change in first(found)] == [NEW]
+    assert ledger.sums.dropped > 0
+
+
+def test_an_agent_of_long_ago_is_forgotten() -> None:
+    ledger, engine, _ = run((30, [OF_OLD]))
+    for minute in minutes([(61, [])], start_ns=START_NS + 8 * 24 * HOUR * MINUTE_NS):
+        ledger.step(minute, engine)
+    for minute in minutes([(61, [])], start_ns=START_NS + 16 * 24 * HOUR * MINUTE_NS):
+        ledger.step(minute, engine)
+    assert (ledger.tracks, ledger.sums.agents) == ({}, {})
+    assert ledger.step(next(minutes([(1, [OF_OLD])], start_ns=START_NS + 17 * 24 * HOUR * MINUTE_NS)), engine) == []
