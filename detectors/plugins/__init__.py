@@ -1,0 +1,1 @@
+"""Detectors beside the pager: drift, joint oddities, declared objectives. One contract, `detectors.plugins.plugin`."""

@@ -1,0 +1,80 @@
+"""Declared objectives: how fast an error budget burns, over several windows at once.
+
+"The Site Reliability Workbook" (Google, 2018), chapter 5, "Multiwindow, multi-burn-rate alerts": an alert needs the
+failures of a long window to burn the budget `factor` times too fast, and those of a short one still to do so. The
+book's alert is yes or no; the score here is the probability of so many failures if the objective were just met.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from scipy import stats
+
+from detectors.plugins.plugin import measured
+from detectors.series.arrays import FloatArray
+from detectors.series.pack import pack, unpack
+from dimwatch.errors import InvalidError
+
+
+@dataclass(frozen=True, slots=True)
+class Tier:
+    """One pair of windows, in minutes."""
+
+    long: int
+    short: int
+    factor: float
+
+
+TIERS: Final = (Tier(60, 5, 14.4), Tier(360, 30, 6.0), Tier(4320, 360, 1.0))
+"""The workbook's, for an objective of 30 days: 2% of the budget in an hour, 5% in six, 10% in three days."""
+
+
+class BurnRate:
+    """Takes failures and trials of each minute. Scores 1 unless a tier fires."""
+
+    columns = 2
+
+    def __init__(self, series: int, allowed: float = 0.01, tiers: tuple[Tier, ...] = TIERS) -> None:
+        """`allowed`: share of trials that may fail, 0.01 for an objective of 99%."""
+        if not 0.0 < allowed < 1.0:
+            raise InvalidError(f"an objective that allows a share of {allowed} to fail: it must be between 0 and 1")
+        self.series = series
+        self._allowed = allowed
+        self._tiers = tiers
+        self._minutes = np.zeros((max(tier.long for tier in tiers), series, 2))
+        self._sums = np.zeros((len(tiers), 2, series, 2))
+        """By tier and window (long, short)."""
+        self._seen = 0
+
+    def learn_score(self, values: FloatArray) -> FloatArray:
+        """Learn one minute and score it. More failures than trials, or fewer than none, count as nothing measured."""
+        minute = measured(values, self.series, 2)
+        valid = (minute[:, 0] >= 0) & (minute[:, 0] <= minute[:, 1]) & (minute[:, 1] <= 1e12)
+        minute = np.where(valid[:, None], np.floor(minute), 0.0)
+        p_values = np.ones(self.series)
+        for tier, sums in zip(self._tiers, self._sums, strict=True):
+            for length, total in ((tier.long, sums[0]), (tier.short, sums[1])):
+                total += minute
+                if self._seen >= length:
+                    total -= self._minutes[(self._seen - length) % len(self._minutes)]
+            limit = min(tier.factor * self._allowed, 1.0)
+            fires = ((sums[..., 0] >= limit * sums[..., 1]) & (sums[..., 0] > 0)).all(axis=0)
+            tail = stats.binom.sf(sums[0, :, 0] - 1, sums[0, :, 1], self._allowed)
+            p_values = np.where(fires, np.minimum(p_values, tail * len(self._tiers)), p_values)
+        self._minutes[self._seen % len(self._minutes)] = minute
+        self._seen += 1
+        return np.clip(p_values, np.finfo(float).tiny, 1.0)
+
+    def snapshot(self) -> bytes:
+        """The minutes of the longest window."""
+        return pack({"minutes": self._minutes, "sums": self._sums, "seen": self._seen})
+
+    def restore(self, state: bytes) -> None:
+        """Back to them."""
+        arrays = unpack(state)
+        if "minutes" not in arrays or arrays["minutes"].shape != self._minutes.shape:
+            raise InvalidError("a snapshot of another plug-in, or of one with other arguments: start without it")
+        self._minutes, self._sums, self._seen = arrays["minutes"], arrays["sums"], arrays["seen"]
