@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Final
 
 import pyarrow as pa
 
 from detectors.changes.sums import TrackKey
+from detectors.windows.bounds import OTHER
 from dimwatch import vocabulary
+
+_NOTHING: Final = frozenset({"", OTHER, f"{OTHER}/{OTHER}"})
+"""What is not told, and what there was no room to keep apart."""
 
 
 def sighted(
@@ -26,6 +31,6 @@ def sighted(
 
 
 def _count(found: dict[TrackKey, dict[str, float]], track: TrackKey, value: str, n: float) -> None:
-    if value and n > 0:
+    if n > 0 and value not in _NOTHING and track[1] != OTHER:
         values = found.setdefault(track, {})
         values[value] = values.get(value, 0.0) + n
