@@ -27,6 +27,31 @@ PROCESSED_SPANS: Final = Counter("dimwatch_processed_spans_total", "Spans that w
 OPEN_TRACES: Final = Gauge("dimwatch_open_traces", "Traces that wait for more spans.", multiprocess_mode="livesum")
 CLOSED_TRACES: Final = Counter("dimwatch_closed_traces_total", "Traces judged, by cause.", ["cause"])
 OBSERVATIONS_FOUND: Final = Counter("dimwatch_observations_total", "Observations, by rule.", ["rule"])
+CLOSED_WINDOWS: Final = Counter("dimwatch_closed_windows_total", "Minutes of the fleet that were closed.")
+INCIDENTS_FOUND: Final = Counter("dimwatch_incidents_total", "Incidents that opened, by kind.", ["kind"])
+OPEN_INCIDENTS: Final = Gauge("dimwatch_open_incidents", "Incidents that are open.", multiprocess_mode="livesum")
+WATCHED_STREAMS: Final = Gauge(
+    "dimwatch_watched_streams", "Streams of the fleet that are watched and may page.", multiprocess_mode="livesum"
+)
+FLEET_SERIES: Final = Gauge("dimwatch_fleet_series", "Series of the fleet that are kept.", multiprocess_mode="livesum")
+PAGE_THRESHOLD: Final = Gauge(
+    "dimwatch_page_threshold_nats",
+    "Evidence that opens an incident, by the promise about false pages.",
+    multiprocess_mode="livemax",
+)
+WATERMARK_LAG_SECONDS: Final = Gauge(
+    "dimwatch_watermark_lag_seconds",
+    "Age of the newest moment that all workers have judged.",
+    multiprocess_mode="livemax",
+)
+LATE_POINTS: Final = Gauge(
+    "dimwatch_late_points", "Points that came after their window, since the state began.", multiprocess_mode="livesum"
+)
+OTHER_SERIES: Final = Gauge(
+    "dimwatch_other_series",
+    "Series, once a minute, that were counted under `other`, since the state began.",
+    multiprocess_mode="livesum",
+)
 SINK_ROWS: Final = Counter("dimwatch_sink_rows_total", "Rows inserted into ClickHouse.", ["table"])
 SINK_ERRORS: Final = Counter("dimwatch_sink_errors_total", "Inserts that failed, by kind.", ["table", "kind"])
 LAG_RECORDS: Final = Gauge(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Final
 
 import numpy as np
@@ -12,29 +12,26 @@ import pyarrow as pa
 from detectors.windows.minute import MINUTE_NS, Minute
 from detectors.windows.points import in_windows, merged, merged_sightings, times_of
 from detectors.windows.windower import MOST_EMPTY
-from dimwatch.clock import NS_PER_SECOND
-from dimwatch.records import POINT, SIGHTING
 
-MINUTE_S: Final = MINUTE_NS // NS_PER_SECOND
-"""`width_s` of the rows that make minutes."""
+CHUNK_NS: Final = 60 * MINUTE_NS
+"""How much is read at a time."""
+
+Read = Callable[[int, int], tuple[pa.Table, pa.Table]]
+"""Points (`dimwatch.records.POINT`, in windows of a minute) and sightings from one time until before another."""
 
 
-def minutes_of(points: pa.Table, sightings: pa.Table, until_ns: int) -> Iterator[Minute]:
-    """Minutes in order, from the first that has anything to the one that ends at `until_ns`, empty ones too as the
-    windower makes them; rows in any order. `points` (`dimwatch.records.POINT`) begin at whole minutes."""
-    points, sightings = points.select(POINT.names), in_windows(sightings.select(SIGHTING.names), MINUTE_NS)
-    points, at = _by_time(points)
-    sightings, seen_at = _by_time(sightings)
-    begins = np.unique(np.concatenate([at, seen_at]))
-    begins = begins[begins < until_ns]
-    next_ns = int(begins[0]) if len(begins) else until_ns
-    for begin in [*begins.tolist(), until_ns]:
-        empty = min((begin - next_ns) // MINUTE_NS, MOST_EMPTY)
-        for number in range(empty):
-            yield Minute(next_ns + number * MINUTE_NS, POINT.empty_table(), SIGHTING.empty_table())
-        if begin < until_ns:
-            yield Minute(begin, merged([_of(points, at, begin)]), merged_sightings([_of(sightings, seen_at, begin)]))
-        next_ns = begin + MINUTE_NS
+def stored_minutes(read: Read, start_ns: int, end_ns: int) -> Iterator[Minute]:
+    """The minutes from `start_ns` until before `end_ns`, both whole, as the windower made them: in order, from the
+    first in which anything happened, and empty ones for a day at most."""
+    empty = MOST_EMPTY
+    for chunk_ns in range(start_ns, end_ns, CHUNK_NS):
+        until_ns = min(chunk_ns + CHUNK_NS, end_ns)
+        points, sightings = map(_by_time, read(chunk_ns, until_ns))
+        for minute_ns in range(chunk_ns, until_ns, MINUTE_NS):
+            own, seen = _of(*points, minute_ns), _of(*sightings, minute_ns)
+            empty = 0 if own.num_rows or seen.num_rows else empty + 1
+            if empty <= MOST_EMPTY:
+                yield Minute(minute_ns, merged([own]), merged_sightings([in_windows(seen, MINUTE_NS)]))
 
 
 def _by_time(rows: pa.Table) -> tuple[pa.Table, npt.NDArray[np.int64]]:
@@ -43,6 +40,6 @@ def _by_time(rows: pa.Table) -> tuple[pa.Table, npt.NDArray[np.int64]]:
     return rows.take(pa.array(order)), times[order]
 
 
-def _of(rows: pa.Table, times: npt.NDArray[np.int64], begin: int) -> pa.Table:
-    first, last = np.searchsorted(times, [begin, begin + MINUTE_NS])
+def _of(rows: pa.Table, times: npt.NDArray[np.int64], minute_ns: int) -> pa.Table:
+    first, last = np.searchsorted(times, [minute_ns, minute_ns + MINUTE_NS])
     return rows.slice(first, last - first)

@@ -1,4 +1,4 @@
-"""Recorded OTLP through the pipeline that runs live, without a server: observations as dicts, then a summary."""
+"""Recorded OTLP through the stages that run live, without a server: observations and incidents, then a summary."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from itertools import chain
 from pathlib import Path
 from typing import Final
 
@@ -13,6 +14,9 @@ import orjson
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from detectors.fleet import Fleet
+from detectors.incidents.incident import Incident
+from detectors.windows.points import merged, merged_sightings
 from dimwatch.app.pipeline import Output, Pipeline
 from dimwatch.clock import NS_PER_SECOND
 from dimwatch.errors import DimwatchError
@@ -44,6 +48,7 @@ class Tally:
     incomplete_traces: int = 0
     dropped: Counter[str] = field(default_factory=Counter)
     observations: Counter[str] = field(default_factory=Counter)
+    incidents: Counter[str] = field(default_factory=Counter)
     problems: list[Problem] = field(default_factory=list)
 
     def line(self) -> dict[str, object]:
@@ -58,6 +63,7 @@ class Tally:
             "unreadable": len(self.problems),
             "dropped": dict(sorted(self.dropped.items())),
             "observations": dict(sorted(self.observations.items())),
+            "incidents": dict(sorted(self.incidents.items())),
         }
 
 
@@ -68,11 +74,12 @@ class Replay:
         limits = Limits.of(settings.receiver)
         redactor = Redactor() if settings.redaction.enabled else None
         self._pipeline = Pipeline(settings)
+        self._fleet = Fleet(settings.detection)
         self._recordings = Recordings(limits, int(settings.receiver.max_decompressed), redactor)
         self.tally = Tally()
 
     def run(self, paths: Iterable[Path], progress: Progress | None = None) -> Iterator[dict[str, object]]:
-        """Yield the output's lines, observations in order of record time and the summary last."""
+        """Yield the output's lines, observations and incidents in order of record time, and the summary last."""
         with self._recordings:
             index = self._recordings.index(paths)
             self.tally.problems += index.problems
@@ -80,13 +87,14 @@ class Replay:
             yield from self._lines(self._feed(index, progress))
         yield self.tally.line()
 
-    def _feed(self, index: Index, progress: Progress | None) -> Iterator[Output]:
+    def _feed(self, index: Index, progress: Progress | None) -> Iterator[tuple[Output, int]]:
+        """What comes out, and the record time up to which that is all."""
         now_ns = number = size = begun_ns = held = 0
         traces: list[Request] = []
         logs: list[Request] = []
         for done, entry in enumerate(index.entries):
             if held >= _BATCH_REQUESTS or size >= _BATCH_BYTES or (held and entry.last_ns - begun_ns > _BATCH_NS):
-                yield self._pipeline.add(traces, logs, now_ns=now_ns, record=number)
+                yield self._pipeline.add(traces, logs, now_ns=now_ns, record=number), now_ns
                 traces, logs, held, size, number = [], [], 0, 0, number + 1
                 if progress is not None:
                     progress(done, len(index.entries))
@@ -98,10 +106,10 @@ class Replay:
                 if entry.signal is not METRICS:
                     (traces if entry.signal is TRACES else logs).append(Request(body, now_ns))
             held += 1
-        yield self._pipeline.add(traces, logs, now_ns=now_ns, record=number)
+        yield self._pipeline.add(traces, logs, now_ns=now_ns, record=number), now_ns
         if progress is not None and index.entries:
             progress(len(index.entries), len(index.entries))
-        yield self._pipeline.flush()
+        yield self._pipeline.flush(), now_ns
 
     def _bodies(self, entry: Entry) -> Iterator[bytes]:
         try:
@@ -117,8 +125,8 @@ class Replay:
         elif entry.signal is LOGS or admitted.items:
             yield from (piece.body for piece in admitted.pieces)
 
-    def _lines(self, outputs: Iterator[Output]) -> Iterator[dict[str, object]]:
-        for output in outputs:
+    def _lines(self, outputs: Iterator[tuple[Output, int]]) -> Iterator[dict[str, object]]:
+        for output, now_ns in outputs:
             self.tally.spans += output.arrived
             self.tally.dropped.update({reason: count for (_, reason), count in output.dropped.items()})
             self.tally.dropped.update({"malformed": len(output.malformed)} if output.malformed else {})
@@ -127,7 +135,13 @@ class Replay:
                 self.tally.incomplete_traces += pc.sum(pc.invert(traces["complete"])).as_py() or 0
             for table in output.observations:
                 self.tally.observations.update(table["rule"].to_pylist())
-                yield from observation_lines(table)
+            fleet = self._fleet.add(
+                merged(output.points), merged_sightings(output.sightings), source="replay", watermark_ns=now_ns
+            )
+            yield from in_order(
+                chain(*map(observation_lines, output.observations), incident_lines(fleet.incidents, self.tally))
+            )
+        yield from in_order(incident_lines(self._fleet.finish().incidents, self.tally))
 
 
 _COPIED: Final = (
@@ -136,7 +150,16 @@ _COPIED: Final = (
 )  # fmt: skip
 
 
-def observation_lines(table: pa.Table) -> Iterator[dict[str, object]]:
+Line = tuple[int, dict[str, object]]
+"""A line and its time."""
+
+
+def in_order(lines: Iterable[Line]) -> Iterator[dict[str, object]]:
+    """Lines by time; those of one time as they come."""
+    return (line for _, line in sorted(lines, key=lambda item: item[0]))
+
+
+def observation_lines(table: pa.Table) -> Iterator[Line]:
     """Observation rows as the output's lines, in order of time, trace and rule."""
     times = table["time"].cast(pa.int64())
     table = table.append_column("time_ns", times).drop_columns(["time"])
@@ -145,7 +168,17 @@ def observation_lines(table: pa.Table) -> Iterator[dict[str, object]]:
         line |= {name: row[name] for name in _COPIED}
         line["time"] = rfc3339(row["time_ns"])
         line["evidence"] = orjson.loads(row["evidence"])
-        yield line
+        yield row["time_ns"], line
+
+
+def incident_lines(incidents: Iterable[Incident], tally: Tally) -> Iterator[Line]:
+    """Incidents as the output's lines: when they open, and as they are in the end; those are counted by kind."""
+    for incident in incidents:
+        if incident.settled:
+            tally.incidents[incident.kind.value] += 1
+            yield incident.resolved_ns or incident.opened_ns, incident.line()
+        elif incident.version == 1:
+            yield incident.opened_ns, incident.line()
 
 
 def rfc3339(time_ns: int) -> str:

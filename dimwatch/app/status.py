@@ -48,6 +48,8 @@ class Status:
     uptime_s: float = 0.0
     flow: dict[str, float] = field(default_factory=dict)  # spans a second by stage
     open_traces: int | None = None
+    open_incidents: int | None = None
+    watermark_lag_s: float | None = None  # age of the newest moment that all workers have judged
     lags: list[GroupLag] = field(default_factory=list)
     drops: list[Drop] = field(default_factory=list)
     findings: dict[str, int] = field(default_factory=dict)
@@ -103,6 +105,10 @@ def _read_metrics(text: str, status: Status) -> dict[tuple[str, str, str], int]:
             labels = sample.labels
             if sample.name == "dimwatch_open_traces":
                 status.open_traces = int(sample.value)
+            elif sample.name == "dimwatch_open_incidents":
+                status.open_incidents = int(sample.value)
+            elif sample.name == "dimwatch_watermark_lag_seconds":
+                status.watermark_lag_s = round(sample.value, 1)
             elif sample.name == "dimwatch_dropped_total" and sample.value:
                 dropped[labels["stage"], labels["signal"], labels["reason"]] = int(sample.value)
     return dropped

@@ -36,6 +36,8 @@ HEADERS_S: Final = 15.0
 TRIMMED: Final = (
     records.OTLP_SPANS,
     records.OTLP_LOGS,
+    records.POINTS,
+    records.SIGHTINGS,
     *records.SCHEMAS,
     records.POINTS,
     records.SIGHTINGS,

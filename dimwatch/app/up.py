@@ -52,6 +52,7 @@ def roles(settings: Settings, *, demo: bool) -> list[Role]:
             health.tcp(receiver.host, receiver.grpc_port, receiver.http_port),
         ),
         Role("worker", _role_command("worker"), health.heartbeat(settings.data, "worker")),
+        Role("fleet", _role_command("fleet"), health.heartbeat(settings.data, "fleet")),
         Role("store", _role_command("store"), health.http(store.host, store.http_port, "/ping"), grace_s=20.0),
         Role(
             "dashboard",

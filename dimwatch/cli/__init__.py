@@ -8,7 +8,7 @@ from typing import Final
 import click
 
 COMMANDS: Final = {
-    "up": ("dimwatch.cli.up", "Start Dimwatch on this machine: collector, worker, store and dashboard."),
+    "up": ("dimwatch.cli.up", "Start Dimwatch on this machine: all of its processes."),
     "replay": ("dimwatch.cli.replay", "Read recorded OTLP and print what Dimwatch finds, without a server."),
     "simulate": ("dimwatch.cli.simulate", "Send the traces of a simulated fleet of agents, faults included."),
     "sql": ("dimwatch.cli.sql", "Run a query on the store."),
@@ -17,6 +17,7 @@ COMMANDS: Final = {
     "rules": ("dimwatch.cli.rules", "List the rules, or explain one."),
     "collector": ("dimwatch.cli.roles", "Run the OTLP receivers alone."),
     "worker": ("dimwatch.cli.roles", "Run the stream processing alone."),
+    "fleet": ("dimwatch.cli.roles", "Run the fleet's statistics alone."),
     "store": ("dimwatch.cli.roles", "Run the embedded ClickHouse and its sink alone."),
     "dashboard": ("dimwatch.cli.roles", "Run the dashboard alone."),
 }

@@ -1,4 +1,4 @@
-"""`dimwatch collector`, `worker`, `store` and `dashboard`: one process each, as `dimwatch up` starts them."""
+"""`dimwatch collector`, `worker`, `fleet`, `store` and `dashboard`: one process each, as `dimwatch up` starts them."""
 
 from __future__ import annotations
 
@@ -53,6 +53,19 @@ def worker(data: Path | None, config: Path | None) -> None:
       dimwatch worker --data data
     """
     _run("worker", data, config)
+
+
+@click.command()
+@settings_options
+def fleet(data: Path | None, config: Path | None) -> None:
+    """Run the fleet's statistics alone: points of the workers in, windows, changes and incidents out.
+
+    \b
+    Examples:
+      dimwatch fleet --data data
+      DIMWATCH_DETECTION__FALSE_PAGES_PER_WEEK=0.2 dimwatch fleet
+    """
+    _run("fleet", data, config)
 
 
 @click.command()

@@ -100,7 +100,9 @@ def _parts(found: Status) -> Iterator[RenderableType]:
         stages = "   ".join(f"{stage} {_rate(found.flow.get(stage))}" for stage in ("received", "processed", "visible"))
         open_traces = "unknown" if found.open_traces is None else f"{found.open_traces:,}"
         yield Text(f"\nSpans a second over the last minute:   {stages}")
-        yield Text(f"Open traces: {open_traces}")
+        incidents = "unknown" if found.open_incidents is None else f"{found.open_incidents:,}"
+        behind = "no window yet" if found.watermark_lag_s is None else f"{found.watermark_lag_s:,.0f} s behind"
+        yield Text(f"Open traces: {open_traces}   Open incidents: {incidents}   Windows: {behind}")
     if found.lags:
         yield Text("\nLag")
         table = _table("group", "topic", "records", "seconds")

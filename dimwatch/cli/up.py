@@ -39,7 +39,7 @@ _PORT = click.IntRange(1, 65535)
 )
 @errors_as_messages
 def up(data: Path | None, config: Path | None, demo: bool, open_browser: bool, **flags: object) -> None:
-    """Start Dimwatch on this machine: collector, worker, store and dashboard.
+    """Start Dimwatch on this machine: collector, worker, fleet, store and dashboard.
 
     Runs until Ctrl-C or SIGTERM, then drains. A process that dies is started again. Settings come from flags,
     then DIMWATCH_… variables, then a TOML file, then defaults; `dimwatch doctor` shows them all.

@@ -19,7 +19,7 @@ import pytest
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(180)]
 
-ROLES = ("collector", "worker", "store", "dashboard")
+ROLES = ("collector", "worker", "fleet", "store", "dashboard")
 FLAGS = ("--grpc-port", "--http-port", "--store-port", "--dashboard-port", "--metrics-port")
 
 

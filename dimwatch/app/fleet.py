@@ -1,0 +1,246 @@
+"""The fleet process: points and sightings from the workers in; closed windows, changes and incidents out.
+
+State changes only by records, never by the clock, so that what is read again gives the same. Something comes out only
+when a minute closes: then one transaction appends it together with the state and commits the group's offsets, so that a
+crash at any point repeats or loses nothing. docs/adr/0009 says more.
+"""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from typing import Final
+
+import pyarrow as pa
+import structlog
+import xxhash
+
+from detectors.fleet import Fleet, FleetOutput
+from detectors.incidents import control
+from detectors.windows.hours import Hours
+from detectors.windows.minute import Minute
+from detectors.windows.points import split
+from dimwatch import records, telemetry
+from dimwatch.app.health import Heart
+from dimwatch.clock import NS_PER_SECOND, Clock, SystemClock
+from dimwatch.errors import InvalidError
+from dimwatch.eventlog import open_eventlog
+from dimwatch.eventlog.base import EventLog, NewRecord, Record, TopicPartition
+from dimwatch.eventlog.newest import newest
+from dimwatch.settings import MIB, Settings
+from dimwatch.tracing import span
+
+GROUP: Final = "fleet"
+SOURCES: Final = (control.TOPIC, records.SIGHTINGS, records.POINTS)
+_POLL_RECORDS: Final = 256
+_POLL_BYTES: Final = 16 * MIB
+_POLL_S: Final = 0.25
+_PENDING_MINUTES: Final = 240
+"""While it catches up, so many closed minutes are written at once."""
+_STATE_BYTES_PER_NS: Final = 8 * MIB / NS_PER_SECOND
+"""A state of this many bytes more is written a nanosecond later: large ones must not fill the log."""
+_ROWS: Final = 100_000
+"""Of a record of windows."""
+
+_log = structlog.get_logger()
+
+
+class FleetStage:
+    """The fleet stage over one eventlog."""
+
+    def __init__(self, settings: Settings, log: EventLog, clock: Clock) -> None:
+        self._log = log
+        self._clock = clock
+        self._settings = settings.detection
+        self._fleet = Fleet(settings.detection)
+        self._consumer = log.consumer(GROUP, SOURCES)
+        self._next: dict[TopicPartition, int] = dict(self._consumer.committed())
+        self._hours = Hours()
+        self._pending = FleetOutput()
+        self._windows: list[pa.Table] = []
+        """What closed windows add to the table, not written yet."""
+        self._drops: Counter[tuple[str, str]] = Counter()
+        self._told: dict[tuple[str, str], int] = {}
+        """Of what is counted in the state, how much was told before."""
+        self._due_ns = 0
+        self._restore()
+
+    def step(self, timeout_s: float = _POLL_S) -> int:
+        """Read and process one batch; return how many records it had."""
+        batch = self._consumer.poll(max_records=_POLL_RECORDS, max_bytes=_POLL_BYTES, timeout_s=timeout_s)
+        if batch:
+            with telemetry.STAGE_SECONDS.labels("fleet").time(), span("fleet.batch"):
+                self._take(batch)
+        now_ns = self._clock.now_ns()
+        minutes = len(self._pending.minutes)
+        if minutes and (now_ns >= self._due_ns or minutes >= _PENDING_MINUTES):
+            self.checkpoint()
+        self._measure(now_ns)
+        return len(batch)
+
+    def checkpoint(self) -> None:
+        """Write what has come out, the state after it, and the offsets that it came from."""
+        now_ns = self._clock.now_ns()
+        state = _encode(self._fleet.snapshot(), self._hours.snapshot())
+        outputs = self._outputs(now_ns)
+        outputs[records.FLEET_CHECKPOINTS] = [NewRecord(state, now_ns)]
+        self._consumer.commit(self._next, outputs)
+        self._pending = FleetOutput()
+        self._windows.clear()
+        self._drops.clear()
+        self._log.trim(records.FLEET_CHECKPOINTS, keep_ns=60 * NS_PER_SECOND, keep_bytes=512 * MIB, now_ns=now_ns)
+        self._due_ns = now_ns + int(len(state) / _STATE_BYTES_PER_NS)
+
+    def close(self) -> None:
+        """Write the state and leave the group."""
+        self.checkpoint()
+        self._consumer.close()
+
+    def _take(self, batch: Sequence[Record]) -> None:
+        windower = self._fleet.windower
+        for (topic, source), (tables, watermark_ns) in self._parts(batch).items():
+            together = pa.concat_tables(tables)
+            if topic == records.POINTS:
+                windower.add(together, None, source, watermark_ns)
+            else:
+                windower.add(None, together, source, watermark_ns)
+        self._keep(self._fleet.step(windower.closed()))
+
+    def _parts(self, batch: Sequence[Record]) -> dict[tuple[str, str], tuple[list[pa.Table], int]]:
+        """By topic and worker: tables, and how far that worker has judged. Obeys orders about incidents on the way."""
+        parts: dict[tuple[str, str], tuple[list[pa.Table], int]] = {}
+        for record in batch:
+            self._next[TopicPartition(record.topic, record.partition)] = record.offset + 1
+            try:
+                if record.topic == control.TOPIC:
+                    self._fleet.incidents.tell(control.read(record.value))
+                    continue
+                table = records.decode(record.value)
+            except InvalidError as error:
+                _log.error("record passed over", topic=record.topic, offset=record.offset, error=str(error))
+                self._drops[record.topic, "unreadable"] += 1
+                continue
+            key = record.topic, record.headers.get(records.HEADER_SOURCE, "")
+            tables, watermark_ns = parts.get(key, ([], 0))
+            parts[key] = [*tables, table], max(watermark_ns, record.timestamp_ns)
+        return parts
+
+    def _keep(self, output: FleetOutput) -> None:
+        for minute in output.minutes:
+            self._windows += _windows(minute, self._hours.add(minute))
+        self._pending.minutes += output.minutes
+        self._pending.changes += output.changes
+        self._pending.incidents += output.incidents
+        telemetry.CLOSED_WINDOWS.inc(len(output.minutes))
+        for incident in output.incidents:
+            if incident.version == 1:
+                telemetry.INCIDENTS_FOUND.labels(incident.kind.value).inc()
+
+    def _outputs(self, now_ns: int) -> dict[str, list[NewRecord]]:
+        """What has come out, by topic."""
+        pending = self._pending
+        tables = {
+            records.WINDOWS: split(pa.concat_tables(self._windows), _ROWS) if self._windows else [],
+            records.WINDOW_SIGHTINGS: [minute.sightings for minute in pending.minutes],
+            records.CHANGES: [records.table_from_rows(records.CHANGE, (change.row() for change in pending.changes))],
+            records.INCIDENTS: [
+                records.table_from_rows(records.INCIDENT, (incident.row() for incident in pending.incidents))
+            ],
+            records.DROPS: [self._drop_rows(now_ns)],
+        }
+        return {
+            topic: [NewRecord(records.encode(part), now_ns) for part in parts if part.num_rows]
+            for topic, parts in tables.items()
+        }
+
+    def _drop_rows(self, now_ns: int) -> pa.Table:
+        """What was passed over or found no room since the last checkpoint."""
+        totals = self._totals()
+        for key, total in totals.items():
+            self._drops[key] += total - self._told.get(key, 0)
+        self._told = totals
+        rows: list[dict[str, object]] = []
+        for (signal_name, reason), count in sorted((+self._drops).items()):
+            telemetry.DROPPED.labels(GROUP, signal_name, reason).inc(count)
+            rows.append(
+                {
+                    "id": xxhash.xxh3_128_hexdigest(f"fleet\x1f{now_ns}\x1f{signal_name}\x1f{reason}".encode()),
+                    "time": now_ns,
+                    "tenant": "",
+                    "stage": GROUP,
+                    "signal": signal_name,
+                    "reason": reason,
+                    "count": count,
+                    "version": now_ns,
+                }
+            )
+        return records.table_from_rows(records.DROP, rows)
+
+    def _totals(self) -> dict[tuple[str, str], int]:
+        """What found no room since the state began."""
+        return {
+            (records.POINTS, "too_many_series"): self._fleet.engine.refused,
+            (records.CHANGES, "too_many_changes"): self._fleet.ledger.dropped,
+        }
+
+    def _measure(self, now_ns: int) -> None:
+        fleet = self._fleet
+        telemetry.OPEN_INCIDENTS.set(fleet.incidents.open)
+        telemetry.WATCHED_STREAMS.set(fleet.engine.streams)
+        telemetry.FLEET_SERIES.set(fleet.engine.series)
+        telemetry.PAGE_THRESHOLD.set(fleet.engine.threshold)
+        telemetry.LATE_POINTS.set(fleet.windower.counts.late)
+        telemetry.OTHER_SERIES.set(fleet.windower.counts.folded)
+        if fleet.windower.watermark_ns is not None:
+            telemetry.WATERMARK_LAG_SECONDS.set(max(0, now_ns - fleet.windower.watermark_ns) / NS_PER_SECOND)
+
+    def _restore(self) -> None:
+        found = newest(self._log, records.FLEET_CHECKPOINTS, 1, max_bytes=_POLL_BYTES)
+        if found:
+            try:
+                fleet, hours = _decode(found[-1].value)
+                self._fleet.restore(fleet)
+                self._hours.restore(hours)
+            except InvalidError as error:
+                _log.error("the state is not used: what is normal is learned anew", error=str(error))
+                self._drops[records.FLEET_CHECKPOINTS, "unreadable"] += 1
+                self._fleet, self._hours = Fleet(self._settings), Hours()
+            else:
+                _log.info("fleet restored", series=self._fleet.engine.series, incidents=self._fleet.incidents.open)
+        self._told = self._totals()
+
+
+def _windows(minute: Minute, hour: pa.Table | None) -> Iterator[pa.Table]:
+    """Rows of `dimwatch.records.WINDOW`."""
+    for width_s, points in zip(records.WINDOW_WIDTHS_S, (minute.fine, minute.points, hour), strict=True):
+        if points is not None and points.num_rows:
+            column = pa.array([width_s], pa.uint32()).take(pa.array([0] * points.num_rows))
+            yield points.append_column(records.WINDOW.field("width_s"), column)
+
+
+def _encode(fleet: bytes, hours: bytes) -> bytes:
+    return b"".join([len(fleet).to_bytes(8, "big"), fleet, hours])
+
+
+def _decode(state: bytes) -> tuple[bytes, bytes]:
+    end = 8 + int.from_bytes(state[:8], "big")
+    return state[8:end], state[end:]
+
+
+def run(settings: Settings) -> None:
+    """Work until SIGTERM or SIGINT, then write the state."""
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda _number, _frame: stop.set())
+    log = open_eventlog(settings)
+    stage = FleetStage(settings, log, SystemClock())
+    heart = Heart(settings.data, "fleet")
+    try:
+        while not stop.is_set():
+            stage.step()
+            heart.beat()
+        stage.close()
+    finally:
+        log.close()
