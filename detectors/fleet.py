@@ -63,7 +63,7 @@ class Fleet:
 
     def finish(self) -> FleetOutput:
         """The input has ended: close what is open, and say how every incident stands."""
-        output = self.step(self.windower.finish())
+        output = self.step(self.windower.rest())
         output.incidents += self.incidents.finish()
         return output
 
