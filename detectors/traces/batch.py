@@ -173,7 +173,9 @@ class TraceBatch:
 
     def kind(self, *kinds: str) -> Mask:
         """Rows of any of these kinds."""
-        result: Mask = np.isin(self._kind, [SPAN_KINDS.index(kind) for kind in kinds])
+        wanted = np.zeros(len(SPAN_KINDS), dtype=np.bool_)
+        wanted[[SPAN_KINDS.index(kind) for kind in kinds]] = True
+        result: Mask = wanted[self._kind]
         return result
 
     def any_by_trace(self, mask: Mask) -> Mask:

@@ -24,10 +24,10 @@ from detectors.traces.context import Context
 from detectors.traces.results import State
 from detectors.traces.rules.base import Finding, Rule, Severity
 from detectors.traces.summary import DEGRADED, FAILED
-from detectors.windows.feedback import feedback_points
+from detectors.windows.feedback import feedback
 from detectors.windows.keys import Column, column
 from detectors.windows.model_calls import ModelCalls
-from detectors.windows.points import CENT, Cells, Floats, rounded
+from detectors.windows.points import CENT, Cells, Floats, rounded, table_of
 from detectors.windows.sightings import sightings
 from detectors.windows.where import Where
 from dimwatch.clock import NS_PER_SECOND
@@ -65,13 +65,13 @@ def facts(
     where = Where(context.batch, due_ns, lateness_ns)
     found = _Found(context.batch, findings)
     calls = ModelCalls(context.batch, where)
-    tables = [
-        _model_points(context.batch, calls, found, where),
-        _tool_points(context, found, where),
-        _run_points(context, found, outcome, where),
-        feedback_points(context.batch, where),
+    sections = [
+        _model_calls(context.batch, calls, found, where),
+        _tool_calls(context, found, where),
+        _runs(context, found, outcome, where),
+        feedback(context.batch, where),
     ]
-    return Facts(pa.concat_tables(tables), sightings(context, calls, where))
+    return Facts(table_of(sections), sightings(context, calls, where))
 
 
 class _Found:
@@ -102,7 +102,7 @@ class _Found:
         return mask
 
 
-def _model_points(batch: TraceBatch, calls: ModelCalls, found: _Found, where: Where) -> pa.Table:
+def _model_calls(batch: TraceBatch, calls: ModelCalls, found: _Found, where: Where) -> Cells:
     providers = column(batch.provider.take(pa.array(calls.row)))
     cells = Cells(
         where.keys("model", calls.row, provider=providers, model=calls.model),
@@ -139,10 +139,10 @@ def _model_points(batch: TraceBatch, calls: ModelCalls, found: _Found, where: Wh
     cells.level("model_input_tokens", good & (inputs > 0), inputs)
     reasoning = calls.numbers("reasoning_tokens")
     cells.level("model_reasoning_tokens", good & answers & (reasoning >= 0), reasoning + 1)
-    return cells.table()
+    return cells
 
 
-def _tool_points(context: Context, found: _Found, where: Where) -> pa.Table:
+def _tool_calls(context: Context, found: _Found, where: Where) -> Cells:
     batch, calls = context.batch, context.calls
     every_name = column(calls.name)
     named = np.flatnonzero(every_name.of != every_name.number(""))
@@ -165,7 +165,7 @@ def _tool_points(context: Context, found: _Found, where: Where) -> pa.Table:
     cells.level("tool_latency", has_span & ~failed & ~silent, seconds, _LEAST_S)
     size = pc.fill_null(pc.binary_length(calls.result.take(pa.array(named))), 0).to_numpy(zero_copy_only=False)
     cells.level("tool_result_size", captured & ~failed & ~silent, size.astype(np.float64) + 1)
-    return cells.table()
+    return cells
 
 
 def _of_calls(found: _Found, rule: str, rows: Rows, names: Column) -> Mask:
@@ -179,7 +179,7 @@ def _of_calls(found: _Found, rule: str, rows: Rows, names: Column) -> Mask:
     return hit
 
 
-def _run_points(context: Context, found: _Found, outcome: Sequence[str], where: Where) -> pa.Table:
+def _runs(context: Context, found: _Found, outcome: Sequence[str], where: Where) -> Cells:
     batch = context.batch
     runs = np.flatnonzero(batch.any_by_trace(~batch.kind(*_NO_WORK)) & ~batch.late)
     last_end = np.zeros(batch.traces, dtype=np.int64)
@@ -210,7 +210,7 @@ def _run_points(context: Context, found: _Found, outcome: Sequence[str], where: 
     cells.level("run_cost", ~unknown[runs], cost[runs])
     cells.hits("run_traffic", every, every)
     cells.amount("run_spend", cost[runs] > 0, cost[runs])
-    return cells.table()
+    return cells
 
 
 def _by_trace(batch: TraceBatch, name: str) -> Floats:

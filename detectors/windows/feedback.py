@@ -7,10 +7,9 @@ from collections.abc import Mapping
 from typing import Final
 
 import numpy as np
-import pyarrow as pa
 
 from detectors.traces.batch import TraceBatch
-from detectors.windows.points import NO_POINTS, Cells
+from detectors.windows.points import Cells
 from detectors.windows.where import Where
 
 _LABELS: Final = ("gen_ai.evaluation.score.label", "eval.label", "evaluation.label", "label")
@@ -27,17 +26,15 @@ _GOOD: Final = frozenset((
 _HALF: Final = 0.5
 
 
-def feedback_points(batch: TraceBatch, where: Where) -> pa.Table:
-    """Points of `run_feedback`: one trial an evaluator span that says good or bad."""
+def feedback(batch: TraceBatch, where: Where) -> Cells:
+    """`run_feedback`: one trial an evaluator span that says good or bad."""
     rows = np.flatnonzero(batch.kind("evaluator"))
-    if not len(rows):
-        return NO_POINTS
-    verdicts = [is_bad(dict(attributes)) for attributes in batch.take("attributes", rows).to_pylist()]
-    said = np.array([verdict is not None for verdict in verdicts], dtype=np.bool_)
-    bad = np.array([verdict is True for verdict in verdicts], dtype=np.bool_)
     cells = Cells(where.keys("run", rows), where.window_ns(rows, batch.end[rows]))
-    cells.hits("run_feedback", said, bad)
-    return cells.table()
+    if len(rows):
+        verdicts = [is_bad(dict(attributes)) for attributes in batch.take("attributes", rows).to_pylist()]
+        said = np.array([verdict is not None for verdict in verdicts], dtype=np.bool_)
+        cells.hits("run_feedback", said, np.array([verdict is True for verdict in verdicts], dtype=np.bool_))
+    return cells
 
 
 def is_bad(attributes: Mapping[str, str]) -> bool | None:

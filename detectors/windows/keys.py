@@ -1,8 +1,8 @@
-"""String columns as numbers, and rows grouped by several of them, in the order of their values."""
+"""String columns as numbers, and rows grouped by several of them."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -18,7 +18,7 @@ _DENSE: Final = 4
 
 
 class Column(NamedTuple):
-    """Strings as numbers: row i holds `values[of[i]]`. The values are distinct and in the order of their bytes."""
+    """Strings as numbers: row i holds `values[of[i]]`. The values are distinct; `ordered` puts them in order."""
 
     of: Rows
     values: pa.Array
@@ -33,12 +33,19 @@ class Column(NamedTuple):
 
     def number(self, value: str) -> int:
         """The number of a value, -1 if there is none."""
-        return int(pc.index(self.values, value).as_py())
+        return int(self.values.index(value).as_py())
+
+    def ordered(self) -> Column:
+        """The same with its values in the order of their bytes."""
+        order = pc.sort_indices(self.values)
+        rank = np.empty(len(self.values), dtype=np.int64)
+        rank[order.to_numpy()] = np.arange(len(self.values))
+        return Column(rank[self.of], self.values.take(order))
 
 
 class Groups(NamedTuple):
     """`of[i]` is the number of the group of row i; `first[g]` is the first row of group g. Groups are numbered in the
-    order of their keys, the first column counting most."""
+    order of their keys' numbers, the first column counting most."""
 
     of: Rows
     first: Rows
@@ -51,15 +58,7 @@ def column(strings: pa.Array | pa.ChunkedArray) -> Column:
     if strings.null_count:
         strings = pc.fill_null(strings, "")
     encoded = strings.dictionary_encode()
-    return numbered(encoded.indices.to_numpy(zero_copy_only=False), encoded.dictionary)
-
-
-def numbered(of: Rows, values: pa.Array) -> Column:
-    """A column of numbers that stand for distinct `values` in any order."""
-    order = pc.sort_indices(values)
-    rank = np.empty(len(values), dtype=np.int64)
-    rank[order.to_numpy()] = np.arange(len(values))
-    return Column(rank[of], values.take(order))
+    return Column(encoded.indices.to_numpy(zero_copy_only=False).astype(np.int64), encoded.dictionary)
 
 
 def constant(value: str, count: int) -> Column:
@@ -74,11 +73,22 @@ def either(first: Column, second: Column) -> Column:
         return first
     values = pa.concat_arrays([first.values, second.values]).dictionary_encode()
     code: Rows = values.indices.to_numpy(zero_copy_only=False).astype(np.int64)
-    return numbered(np.where(unsaid, code[len(first.values) + second.of], code[first.of]), values.dictionary)
+    return Column(np.where(unsaid, code[len(first.values) + second.of], code[first.of]), values.dictionary)
+
+
+def stacked(columns: Sequence[Column]) -> Column:
+    """Columns one below the other. Values of different columns are not told to be the same, unless they are one
+    array."""
+    if all(column.values is columns[0].values for column in columns):
+        return Column(np.concatenate([column.of for column in columns]), columns[0].values)
+    starts = np.cumsum([0, *(len(column.values) for column in columns)])
+    of = [column.of + start for column, start in zip(columns, starts.tolist(), strict=False)]
+    return Column(np.concatenate(of), pa.concat_arrays([column.values for column in columns]))
 
 
 def grouped(strings: Iterable[Column], *numbers: Rows) -> Groups:
-    """The groups of rows that are equal in all columns: of strings first, then of integers. At least one."""
+    """The groups of rows that are equal in all columns, of strings first, then of integers: at least one. They are in
+    the order of the columns' numbers."""
     parts = [(part.of, max(len(part.values), 1)) for part in strings] + [_codes(part) for part in numbers]
     key, size = parts[0]
     for of, count in parts[1:]:

@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from detectors.windows import histogram
-from detectors.windows.keys import Column, Groups, arrays, column, grouped
+from detectors.windows.keys import Column, Groups, arrays, column, grouped, stacked
 from dimwatch.records import POINT, POINT_WIDTH_NS, SIGHTING
 
 Floats = npt.NDArray[np.float64]
@@ -105,11 +105,11 @@ class Cells:
         """`keys` by column, all of POINT's but `time` and `signal`, and the window (of POINT_WIDTH_NS) of each fact."""
         groups = grouped(keys.values(), times_ns // POINT_WIDTH_NS)
         self._of = groups.of
-        self._keys = keys
-        self._times = times_ns
-        self._fact = groups.first
+        self.keys = keys
+        self.times = times_ns
+        self.fact = groups.first
         """By cell: a fact of it."""
-        self._signals: list[_Signal] = []
+        self.signals: list[Signal] = []
 
     def hits(self, signal: str, trials: Mask, hits: Mask) -> None:
         """Count hits among trials."""
@@ -122,7 +122,7 @@ class Cells:
         if not len(rows):
             return
         cell, logs = self._of[rows], np.log(value[rows])
-        count = len(self._fact)
+        count = len(self.fact)
         self._add(
             signal,
             np.bincount(cell, minlength=count).astype(np.float64),
@@ -134,36 +134,10 @@ class Cells:
 
     def amount(self, signal: str, known: Mask, values: Floats) -> None:
         """Add up amounts that are multiples of CENT; without any that are known there is no point."""
-        self._add(signal, self._count(known), _sums(self._of[known], values[known], len(self._fact)))
-
-    def table(self) -> pa.Table:
-        """One row a signal and cell that has been counted or measured."""
-        if not self._signals:
-            return NO_POINTS
-        cells = np.concatenate([signal.cells for signal in self._signals])
-        facts = self._fact[cells]
-        starts = np.cumsum([0, *(len(signal.cells) for signal in self._signals)])
-        owners, buckets = [_NO_ROWS], [_NO_ROWS]
-        for signal, start in zip(self._signals, starts.tolist(), strict=False):
-            # Every cell of a measurement has a row of its signal.
-            owners.append(start + np.searchsorted(signal.cells, signal.measured))
-            buckets.append(signal.bucket)
-        shapes = histogram.gathered(np.concatenate(owners), np.concatenate(buckets), None, len(cells))
-        names = pa.array([signal.name for signal in self._signals])
-        which = np.repeat(np.arange(len(self._signals)), np.diff(starts))
-        columns = arrays(self._keys, facts) | {
-            "time": pa.array(self._times[facts]).cast(POINT.field("time").type),
-            "signal": names.take(pa.array(which)),
-            "n": pa.array(np.concatenate([signal.n for signal in self._signals])),
-            "total": pa.array(np.concatenate([signal.total for signal in self._signals])),
-            "squares": pa.array(np.concatenate([signal.squares for signal in self._signals])),
-            "bucket": shapes.bucket,
-            "bucket_count": shapes.count,
-        }
-        return pa.Table.from_arrays([columns[name] for name in POINT.names], schema=POINT)
+        self._add(signal, self._count(known), _sums(self._of[known], values[known], len(self.fact)))
 
     def _count(self, mask: Mask) -> Floats:
-        return np.bincount(self._of[mask], minlength=len(self._fact)).astype(np.float64)
+        return np.bincount(self._of[mask], minlength=len(self.fact)).astype(np.float64)
 
     def _add(
         self,
@@ -177,10 +151,10 @@ class Cells:
         cells = np.flatnonzero(n)
         if len(cells):
             squares = np.zeros(len(cells)) if squares is None else squares[cells]
-            self._signals.append(_Signal(name, cells, n[cells], total[cells], squares, measured, bucket))
+            self.signals.append(Signal(name, cells, n[cells], total[cells], squares, measured, bucket))
 
 
-class _Signal(NamedTuple):
+class Signal(NamedTuple):
     """One signal of the facts: sums by cell, and the bucket of each measurement with its cell."""
 
     name: str
@@ -190,6 +164,37 @@ class _Signal(NamedTuple):
     squares: Floats
     measured: Rows
     bucket: Rows
+
+
+def table_of(sections: Sequence[Cells]) -> pa.Table:
+    """Points of facts of several subjects: one row a signal and cell that has been counted or measured."""
+    signals = [(section, signal) for section in sections for signal in section.signals]
+    if not signals:
+        return NO_POINTS
+    starts = np.cumsum([0, *(len(section.times) for section in sections)])
+    start_of = dict(zip(map(id, sections), starts.tolist(), strict=False))
+    facts = np.concatenate([start_of[id(section)] + section.fact[signal.cells] for section, signal in signals])
+    rows = np.cumsum([0, *(len(signal.cells) for _, signal in signals)])
+    # Every cell of a measurement has a row of its signal.
+    owners = [
+        row + np.searchsorted(signal.cells, signal.measured)
+        for (_, signal), row in zip(signals, rows.tolist(), strict=False)
+    ]
+    buckets = [signal.bucket for _, signal in signals]
+    shapes = histogram.gathered(np.concatenate(owners), np.concatenate(buckets), None, len(facts))
+    names = pa.array([signal.name for _, signal in signals])
+    which = np.repeat(np.arange(len(signals)), np.diff(rows))
+    keys = {name: stacked([section.keys[name] for section in sections]) for name in sections[0].keys}
+    columns = arrays(keys, facts) | {
+        "time": pa.array(np.concatenate([section.times for section in sections])[facts]).cast(POINT.field("time").type),
+        "signal": names.take(pa.array(which)),
+        "n": pa.array(np.concatenate([signal.n for _, signal in signals])),
+        "total": pa.array(np.concatenate([signal.total for _, signal in signals])),
+        "squares": pa.array(np.concatenate([signal.squares for _, signal in signals])),
+        "bucket": shapes.bucket,
+        "bucket_count": shapes.count,
+    }
+    return pa.Table.from_arrays([columns[name] for name in POINT.names], schema=POINT)
 
 
 def split(rows: pa.Table, most: int) -> Sequence[pa.Table]:
@@ -207,7 +212,7 @@ def _groups(rows: pa.Table, key: Sequence[str]) -> Groups:
     times = times_of(rows)
     distinct = np.unique(times)
     time = Column(np.searchsorted(distinct, times), pa.array(distinct))
-    return grouped(time if name == "time" else column(rows[name]) for name in key)
+    return grouped(time if name == "time" else column(rows[name]).ordered() for name in key)
 
 
 def _sums(group: Rows, values: Floats, groups: int) -> Floats:

@@ -20,10 +20,9 @@ from detectors.traces.batch import NONE, Rows, TraceBatch
 from detectors.traces.context import Context
 from detectors.traces.documents import unflattened
 from detectors.traces.tools import read_tools
-from detectors.windows.keys import Column, arrays, column, constant, grouped
+from detectors.windows.keys import Column, arrays, column, constant, grouped, stacked
 from detectors.windows.minute import MINUTE_NS
 from detectors.windows.model_calls import ModelCalls
-from detectors.windows.points import NO_SIGHTINGS
 from detectors.windows.where import Where
 from dimwatch.records import SIGHTING
 
@@ -33,10 +32,9 @@ NAMES: Final = "names"
 _NUMBERS: Final = r"\d+"
 _PREFIX: Final = 8_192
 """Characters of a prompt or of messages that are looked at."""
-_HEAD: Final = 300
-"""Characters within which messages that begin with a system message say so."""
-_SYSTEM: Final = r'"role"\s*:\s*"(system|developer)"'
 _ROLE: Final = '"role"'
+_SYSTEM_FIRST: Final = r'^[\s\[]*\{[^{}]{0,100}"role"\s*:\s*"(?:system|developer)"'
+"""How messages begin of which the first is a system message."""
 
 
 def sightings(context: Context, calls: ModelCalls, where: Where) -> pa.Table:
@@ -60,34 +58,32 @@ def sightings(context: Context, calls: ModelCalls, where: Where) -> pa.Table:
 
 def _prompts(batch: TraceBatch, calls: ModelCalls, seen: _Seen) -> None:
     rows = seen.one_a_trace(np.flatnonzero(batch.present("system_instructions")))
-    texts = _prefixes(batch.take("system_instructions", rows))
-    seen.add("prompt", rows, constant("", len(rows)), _renamed(texts, map(_hash, texts.values.to_pylist())))
+    texts = column(_prefixes(batch.take("system_instructions", rows)))
+    seen.add("prompt", rows, constant("", len(rows)), _renamed(texts, _hashes(texts.values)))
     told = np.zeros(batch.traces, dtype=np.bool_)
     told[batch.trace[rows]] = True
     rest = seen.one_a_trace(calls.row[~told[batch.trace[calls.row]] & batch.present("input_messages")[calls.row]])
     messages = batch.take("input_messages", rest)
-    system = pc.match_substring_regex(pc.utf8_slice_codeunits(messages, 0, _HEAD), _SYSTEM)
-    rest, texts = rest[system.to_numpy(zero_copy_only=False)], _prefixes(messages.filter(system))
-    first = (_hash(_first_message(text)) for text in texts.values.to_pylist())
-    seen.add("prompt", rest, constant("", len(rest)), _renamed(texts, first))
+    system = pc.match_substring_regex(messages, _SYSTEM_FIRST)
+    rest, messages = rest[system.to_numpy(zero_copy_only=False).astype(np.bool_)], messages.filter(system)
+    # What is between the first role and the second is the first message.
+    parts = pc.split_pattern(_prefixes(messages), _ROLE, max_splits=2)
+    texts = column(pc.list_element(parts, 1)) if len(rest) else constant("", 0)
+    seen.add("prompt", rest, constant("", len(rest)), _renamed(texts, _hashes(texts.values)))
 
 
-def _prefixes(texts: pa.Array) -> Column:
-    """The beginnings of texts, their numbers left out."""
-    encoded = texts.dictionary_encode()
-    short = pc.utf8_slice_codeunits(encoded.dictionary, 0, _PREFIX)
-    return column(pc.replace_substring_regex(short, _NUMBERS, "0")).at(encoded.indices.to_numpy())
+def _prefixes(texts: pa.Array) -> pa.Array:
+    return pc.utf8_slice_codeunits(texts, 0, _PREFIX)
+
+
+def _hashes(texts: pa.Array) -> list[str]:
+    """The hash of each text, its numbers left out."""
+    return [_hash(text) for text in pc.replace_substring_regex(texts, _NUMBERS, "0").to_pylist()]
 
 
 def _renamed(texts: Column, names: Iterable[str]) -> Column:
     """The same rows with other values: one name for each of the values, not all of them different."""
     return column(pa.array(list(names), pa.string())).at(texts.of)
-
-
-def _first_message(messages: str) -> str:
-    """The text up to where the second message begins."""
-    second = messages.find(_ROLE, messages.find(_ROLE) + len(_ROLE))
-    return messages[: second if second > 0 else _PREFIX]
 
 
 def _hash(text: str) -> str:
@@ -114,33 +110,38 @@ class _Seen:
     def __init__(self, batch: TraceBatch, where: Where) -> None:
         self._batch = batch
         self._where = where
-        self._tables: list[pa.Table] = []
+        self._attributes: list[str] = []
+        self._rows: list[Rows] = []
+        self._keys: list[Column] = []
+        self._values: list[Column] = []
 
     def one_a_trace(self, rows: Rows) -> Rows:
         """The first of `rows` of each trace and agent."""
         return np.sort(rows[grouped([self._where.agents.at(rows)], self._batch.trace[rows]).first])
 
     def add(self, attribute: str, rows: Rows, key: Column, value: Column) -> None:
-        """Count values seen on span rows; those that are "" were not seen."""
+        """Values seen on span rows; those that are "" were not seen."""
         said = np.flatnonzero(value.of != value.number(""))
-        if not len(said):
-            return
-        rows = rows[said]
+        self._attributes.append(attribute)
+        self._rows.append(rows[said])
+        self._keys.append(key.at(said))
+        self._values.append(value.at(said))
+
+    def table(self) -> pa.Table:
+        """What was seen, and how often."""
+        rows = np.concatenate(self._rows)
         times = self._where.window_ns(rows, self._batch.end[rows], MINUTE_NS)
+        counts = [len(part) for part in self._rows]
         columns = {
             "tenant": self._where.column("tenant").at(rows),
             "agent": self._where.agents.at(rows),
-            "key": key.at(said),
-            "value": value.at(said),
+            "attribute": Column(np.repeat(np.arange(len(counts)), counts), pa.array(self._attributes)),
+            "key": stacked(self._keys),
+            "value": stacked(self._values),
         }
         groups = grouped(columns.values(), times // MINUTE_NS)
         values = arrays(columns, groups.first) | {
-            "attribute": pa.repeat(pa.scalar(attribute), len(groups.first)),
             "time": pa.array(times[groups.first]).cast(SIGHTING.field("time").type),
             "n": pa.array(np.bincount(groups.of).astype(np.float64)),
         }
-        self._tables.append(pa.Table.from_arrays([values[name] for name in SIGHTING.names], schema=SIGHTING))
-
-    def table(self) -> pa.Table:
-        """What was seen."""
-        return pa.concat_tables(self._tables) if self._tables else NO_SIGHTINGS
+        return pa.Table.from_arrays([values[name] for name in SIGHTING.names], schema=SIGHTING)

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from detectors.traces.batch import Rows, TraceBatch
-from detectors.windows.keys import Column, column, constant, either, grouped, numbered
+from detectors.windows.keys import Column, column, constant, either, grouped
 from dimwatch.records import POINT_WIDTH_NS
 
 _REGIONS: Final = ("cloud.region", "deployment.region", "cloud.availability_zone")
@@ -49,7 +49,7 @@ class Where:
     def column(self, name: str) -> Column:
         """A string column of spans that has no nulls, by span row."""
         if name not in self._columns:
-            self._columns[name] = numbered(*self._batch.encoded(name))
+            self._columns[name] = Column(*self._batch.encoded(name))
         return self._columns[name]
 
     @cached_property
