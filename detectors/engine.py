@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
@@ -47,6 +48,22 @@ _FORMS: Final[dict[Form, Callable[[Detection, dict[int, Signal]], Bank]]] = {
 }
 
 
+_ORDER: Final = {form: number for number, form in enumerate(Form)}
+
+
+@dataclass(frozen=True, slots=True)
+class _Route:
+    """Where the rows of a table of points go."""
+
+    columns: list[pa.ChunkedArray]
+    rows: dict[Form, IntArray]
+    cells: dict[Form, IntArray]
+    slow_rows: IntArray
+    slow_cells: IntArray
+    slow_leaf: IntArray
+    refused: int
+
+
 class Engine:
     """All series of all signals. Not for use by several threads."""
 
@@ -59,7 +76,7 @@ class Engine:
             self._number[name]: self._number[to.name] for name, to in DERIVED.items() if name in self._number
         }
         # Both have a last entry, which signal -1 finds.
-        self._form = np.array([list(Form).index(of.form) for of in self._signals] + [-1])
+        self._form = np.array([_ORDER[of.form] for of in self._signals] + [-1])
         self._to_derived = np.array([self._derived.get(number, -1) for number in range(len(self._signals) + 1)])
         self._banks = {
             form: make(settings, {number: of for number, of in enumerate(self._signals) if of.form is form})
@@ -70,10 +87,11 @@ class Engine:
         self._names: dict[tuple[int, ...], Node] = {}
         self._minute = -1
         self._full = False
+        self._last: _Route | None = None
         self.streams = 0
         """Streams that are watched and may page; the most that there were."""
         self.refused = 0
-        """Rows of points that were not looked at, since there were more series than `max_series`, or not numbers."""
+        """Rows of points that were not looked at, for more series than `max_series`, unknown signals or what is not a number."""
 
     @property
     def threshold(self) -> float:
@@ -99,15 +117,16 @@ class Engine:
         if self._minute >= 0 and now != self._minute + 1:
             raise InvalidError(f"minute {now} after {self._minute}: close every minute once, in order, also empty ones")
         self._minute = now
-        keys, values = self._rows(minute.points)
-        signal = keys[:, -1]
+        route = self._route(minute.points, now)
+        self.refused += route.refused
+        values = self._values(minute.points)
+        slow = self._slow(minute.points, route)
         for form, bank in self._banks.items():
-            rows = np.flatnonzero(self._form[signal] == list(Form).index(form))
-            own_keys, own = bank.pools.trim(keys[rows]), values[:, rows]
+            cells, own = route.cells[form], values[:, route.rows[form]]
             if form is Form.HITS:
-                more_keys, more = self._slow(minute.points, keys, values)
-                own_keys, own = np.concatenate([own_keys, more_keys]), np.concatenate([own, more], axis=1)
-            self._feed(bank, now, own_keys, own)
+                cells, own = np.concatenate([cells, route.slow_cells]), np.concatenate([own, slow], axis=1)
+            bank.threshold = self.threshold
+            bank.step(now, cells, *own)
         if now % BLOCK == 0:
             self._tail.renew(self._levels)
         self.streams = max(self.streams, self._count())
@@ -166,6 +185,7 @@ class Engine:
             raise InvalidError("a snapshot of an engine with other signals: start without it and replay the points")
         self._words.values = [parts["words"][str(position)] for position in range(len(DIMENSIONS))]
         self._names.clear()
+        self._last = None
         self._minute, self.streams, self.refused = parts["minute"], parts["streams"], parts["refused"]
         self._tail.marks.load(parts["tail"])
         for form, bank in self._banks.items():
@@ -177,54 +197,60 @@ class Engine:
         assert isinstance(bank, Level)
         return bank
 
-    def _rows(self, points: pa.Table) -> tuple[IntArray, FloatArray]:
-        """Keys (dimensions and signal) and n, total, squares of the rows; rows of unknown signals have signal -1."""
+    def _values(self, points: pa.Table) -> FloatArray:
+        """n, total, squares of all rows, shape (3, rows); what is not a number counts as nothing."""
+        columns = [points.column(name).to_numpy() for name in ("n", "total", "squares")]
+        values = np.array(columns, dtype=np.float64)
+        good = np.isfinite(values).all(axis=0) & (values[0] > 0)
+        self.refused += int(len(good) - good.sum())
+        return values if good.all() else np.where(good, values, 0.0)
+
+    def _route(self, points: pa.Table, now: int) -> _Route:
+        """Where the rows of a table go; busy fleets send the same rows minute after minute."""
+        columns = [points.column(name) for name in (*DIMENSIONS, "signal")]
+        last = self._last
+        if last is not None and all(new.equals(old) for new, old in zip(columns, last.columns, strict=True)):
+            return last
         keys = np.empty((points.num_rows, len(DIMENSIONS) + 1), dtype=np.int64)
-        if not points.num_rows:
-            return keys, np.empty((3, 0))
         keys[:, :-1] = self._words.codes(points)
         names = points.column("signal").combine_chunks().dictionary_encode()
         numbers = np.array([self._number.get(name, -1) for name in names.dictionary.to_pylist()], dtype=np.int64)
         keys[:, -1] = numbers[names.indices.to_numpy(zero_copy_only=False)]
-        values = np.stack([points.column(name).to_numpy().astype(np.float64) for name in ("n", "total", "squares")])
-        good = np.isfinite(values).all(axis=0) & (values[0] > 0)
-        self.refused += int((~good).sum())
-        keys[~good, -1] = -1
-        return keys, values
+        rows, cells = {}, {}
+        for form in Form:
+            rows[form], cells[form] = self._places(
+                form, np.flatnonzero(self._form[keys[:, -1]] == _ORDER[form]), keys, now
+            )
+        slow = np.flatnonzero(self._to_derived[keys[:, -1]] >= 0)
+        slow, measured = self._places(Form.LEVEL, slow, keys, now)
+        keys[:, -1] = self._to_derived[keys[:, -1]]
+        kept, slow_cells = self._places(Form.HITS, slow, keys, now)
+        leaf = self._levels.pools.cell_leaf[measured[np.isin(slow, kept)]]
+        self._last = _Route(columns, rows, cells, kept, slow_cells, leaf, refused)
+        return self._last
 
-    def _slow(self, points: pa.Table, keys: IntArray, values: FloatArray) -> tuple[IntArray, FloatArray]:
-        """Rows of the derived signals."""
-        levels = self._levels
-        rows = np.flatnonzero(self._to_derived[keys[:, -1]] >= 0)
-        own = levels.pools.trim(keys[rows])
-        cells = levels.pools.known(own)
-        rows, own, cells = rows[cells >= 0], own[cells >= 0], cells[cells >= 0]
-        marked = levels.pools.cell_leaf[cells] < self._tail.marks.rows
-        rows, own, cells = rows[marked], own[marked], cells[marked]
-        lists = points.select(["bucket", "bucket_count"]).take(pa.array(rows)).combine_chunks()
-        bucket, count = lists.column(0), lists.column(1)
-        if not len(rows):
-            return own, np.empty((3, 0))
-        n, hits = self._tail.hits(levels.pools.cell_leaf[cells], bucket.combine_chunks(), count.combine_chunks())
-        some = n > 0
-        own[:, -1] = self._to_derived[own[:, -1]]
-        return own[some], np.stack([n, hits, np.zeros(len(n))])[:, some]
-
-    def _feed(self, bank: Bank, now: int, keys: IntArray, values: FloatArray) -> None:
-        cells = bank.pools.known(keys)
-        new = np.flatnonzero(cells < 0)
-        if len(new):
-            fresh = np.unique(keys[new], axis=0)
+    def _places(self, form: Form, rows: IntArray, keys: IntArray, now: int) -> tuple[IntArray, IntArray]:
+        """The cells of these rows in the bank of a form, new ones learned, and the rows that have one."""
+        bank = self._banks[form]
+        own = bank.pools.trim(keys[rows])
+        cells = bank.pools.known(own)
+        if (cells < 0).any():
+            fresh = np.unique(own[cells < 0], axis=0)
             room = max(0, self._settings.max_series - self.series)
             if len(fresh) > room and not self._full:
                 self._full = True
                 log.warning("more than %d series: new ones are not watched (raise max_series)", self.series)
             bank.learn(fresh[:room], now)
-            cells = bank.pools.known(keys)
-        kept = cells >= 0
-        self.refused += int((~kept).sum())
-        bank.threshold = self.threshold
-        bank.step(now, cells[kept], *values[:, kept])
+            cells = bank.pools.known(own)
+        return rows[cells >= 0], cells[cells >= 0]
+
+    def _slow(self, points: pa.Table, route: _Route) -> FloatArray:
+        """n, total, squares of the derived signals."""
+        self._tail.grow(self._levels)
+        lists = points.select(["bucket", "bucket_count"]).take(pa.array(route.slow_rows))
+        bucket, count = (column.combine_chunks() for column in lists.columns)
+        n, hits = self._tail.hits(route.slow_leaf, bucket, count)
+        return np.stack([n, hits, np.zeros(len(n))])
 
     def _count(self) -> int:
         return sum(int((bank.streams_armed() & bank.stream["pages"]).sum()) for bank in self._banks.values())

@@ -69,7 +69,6 @@ class Bank(ABC):
         self.node = Table(
             ring_deviation=(np.float32, width, 0.0),
             ring_variance=(np.float32, width, 0.0),
-            armed=(np.bool_, 0, False),
             **dispersion.COLUMNS,
             **{name: (kind, width, fill) for name, (kind, _, fill) in self.node_columns.items()},
         )
@@ -91,6 +90,7 @@ class Bank(ABC):
         )
         self.log = Log(round(settings.guard_h * 60))
         self.block = -1
+        self._armed: Mask = np.empty(0, dtype=bool)
         self.threshold = 16.0
         """H of the next minute; the engine sets it."""
 
@@ -124,9 +124,7 @@ class Bank(ABC):
 
     def streams_armed(self) -> Mask:
         """Which streams are watched now."""
-        node = self.stream["node"]
-        armed: Mask = self.node["armed"][node] & self.pools.watched[node]
-        return armed
+        return self._armed
 
     # alerts
 
@@ -137,7 +135,7 @@ class Bank(ABC):
         table = self.stream
         firing = table["firing"].copy()
         ended = self._follow(np.flatnonzero(firing), minute)
-        fresh = ~firing & self.streams_armed() & (table["wealth"].mean(axis=1) >= np.exp(self.threshold))
+        fresh = ~firing & self.streams_armed() & (edetector.mixed(table["wealth"]) >= np.exp(self.threshold))
         for stream in np.flatnonzero(fresh):
             self._open(int(stream), minute)
         if len(ended):
@@ -194,6 +192,7 @@ class Bank(ABC):
             "stream": self.stream.state(),
             "log": self.log.state(),
             "block": np.array([self.block]),
+            "armed": self._armed,
         }
 
     def load(self, state: dict[str, Any]) -> None:
@@ -204,6 +203,7 @@ class Bank(ABC):
         self.stream.load(state["stream"])
         self.log.load(state.get("log", {}))
         self.block = int(state["block"][0])
+        self._armed = state["armed"].astype(bool)
 
     # what a form says
 
@@ -281,7 +281,8 @@ class Bank(ABC):
 
     def _refresh_all(self, minute: int) -> None:
         self._refresh(minute)
-        self.node["armed"] = self._per_node(self.leaf["armed"].astype(np.float64)) > 0
+        armed = self._per_node(self.leaf["armed"].astype(np.float64)) > 0
+        self._armed = (armed & self.pools.watched)[self.stream["node"]]
 
     def _add_streams(self, nodes: int, minute: int) -> None:
         rows: list[tuple[int, bool, bool]] = []

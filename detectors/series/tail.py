@@ -29,9 +29,13 @@ class Tail:
     def __init__(self) -> None:
         self.marks = Table(bucket=(np.int16, 0, float(_UNSET)))
 
+    def grow(self, levels: Level) -> None:
+        """Make room for new leaves."""
+        self.marks.grow(levels.leaf.rows)
+
     def renew(self, levels: Level) -> None:
         """Freeze the marks of leaves that have become known well enough, and lift those of leaves that start anew."""
-        self.marks.grow(levels.leaf.rows)
+        self.grow(levels)
         n, marks = levels.leaf["n"], self.marks["bucket"]
         marks[n < _FREEZE_AT / 4] = _UNSET
         new = np.flatnonzero((n >= _FREEZE_AT) & (marks == _UNSET))
