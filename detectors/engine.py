@@ -91,7 +91,7 @@ class Engine:
         self.streams = 0
         """Streams that are watched and may page; the most that there were."""
         self.refused = 0
-        """Rows of points that were not looked at, for more series than `max_series`, unknown signals or what is not a number."""
+        """Rows of points that were not looked at, for want of room (`max_series`), signal or number."""
 
     @property
     def threshold(self) -> float:
@@ -218,9 +218,9 @@ class Engine:
         keys[:, -1] = numbers[names.indices.to_numpy(zero_copy_only=False)]
         rows, cells = {}, {}
         for form in Form:
-            rows[form], cells[form] = self._places(
-                form, np.flatnonzero(self._form[keys[:, -1]] == _ORDER[form]), keys, now
-            )
+            own = np.flatnonzero(self._form[keys[:, -1]] == _ORDER[form])
+            rows[form], cells[form] = self._places(form, own, keys, now)
+        refused = points.num_rows - sum(len(own) for own in rows.values())
         slow = np.flatnonzero(self._to_derived[keys[:, -1]] >= 0)
         slow, measured = self._places(Form.LEVEL, slow, keys, now)
         keys[:, -1] = self._to_derived[keys[:, -1]]
