@@ -162,6 +162,7 @@ class Bank(ABC):
         mask = np.zeros(self.leaf.rows, dtype=bool)
         mask[leaves] = True
         self._forget(mask)
+        self.leaf["armed"][leaves] = False  # nothing is known yet that a block could be wild against
         for back in range(width - 1, 0, -1):
             self._absorb(self.block - back, mask)
             for name in self.ring:
