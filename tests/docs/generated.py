@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import importlib
 import inspect
 import pkgutil
@@ -15,6 +16,9 @@ from prometheus_client.metrics import MetricWrapperBase
 from pydantic import BaseModel, ByteSize, SecretStr
 from pydantic.fields import FieldInfo
 
+from detectors.incidents.incident import Kind
+from detectors.incidents.kinds import READINGS
+from detectors.windows.signals import DERIVED, SIGNALS
 from dimwatch import telemetry
 from dimwatch.app.configuration import setting_names, variable
 from dimwatch.settings import Settings
@@ -112,6 +116,40 @@ def conventions_table() -> str:
     return _table(("convention", "file", "attribute that tells the kind", "what it is"), rows)
 
 
+def signals_table() -> str:
+    """All signals, those that the engine makes itself after the ones they are made of."""
+    rows = []
+    for signal in SIGNALS:
+        for one in (signal, *filter(None, [DERIVED.get(signal.name)])):
+            pages = "yes" if one.pages and not one.symptom else "symptom" if one.pages else "no"
+            cells = (one.subject.value, one.form.value, one.worse.value, pages, one.unit, one.means)
+            rows.append((f"`{one.name}`", *cells))
+    return _table(("signal", "about", "form", "worse", "pages", "unit", "what it is"), rows)
+
+
+def kinds_table() -> str:
+    """All kinds of incidents, what they mean and the signals that make them."""
+    meanings = _enum_meanings(Kind)
+    rows = []
+    for kind in Kind:
+        made_by = [f"`{signal}`" for signal, reading in READINGS.items() if reading.kind is kind]
+        rows.append((f"`{kind.value}`", meanings[kind.name], ", ".join(made_by)))
+    return _table(("kind", "what is going on", "signals that make it"), rows)
+
+
+def _enum_meanings(enum: type) -> dict[str, str]:
+    """The strings below the members of an enumeration."""
+    (of,) = ast.parse(inspect.getsource(enum)).body
+    assert isinstance(of, ast.ClassDef)
+    found, name = {}, ""
+    for node in of.body:
+        if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
+            name = node.targets[0].id
+        elif name and isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant):
+            found[name] = " ".join(str(node.value.value).split()).rstrip(".")
+    return found
+
+
 def _table(header: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
     lines = [header, tuple("---" for _ in header), *rows]
     return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
@@ -121,6 +159,8 @@ BLOCKS: Final[dict[str, Callable[[], str]]] = {
     "settings": settings_table,
     "metrics": metrics_table,
     "conventions": conventions_table,
+    "signals": signals_table,
+    "kinds": kinds_table,
 }
 
 
