@@ -103,7 +103,10 @@ class TraceBatch:
     def encoded(self, name: str) -> tuple[Rows, pa.Array]:
         """A string column as numbers by row, and the distinct values that they stand for."""
         gathered = self._gathered.get(name)
-        encoded = (self._chunk(name) if gathered is None else gathered).dictionary_encode()
+        strings = self._chunk(name) if gathered is None else gathered
+        if _all_the_same(strings):
+            return np.zeros(len(self), dtype=np.int64), strings[:1]
+        encoded = strings.dictionary_encode()
         codes: Rows = encoded.indices.to_numpy(zero_copy_only=False).astype(np.int64)
         return codes[self._rows] if gathered is None else codes, encoded.dictionary
 
@@ -313,6 +316,21 @@ def _says_something(column: pa.Array) -> pa.Array:
     if pa.types.is_string(column.type):
         return pc.greater(pc.binary_length(column), 0)
     return pc.is_valid(column)
+
+
+def _all_the_same(strings: pa.Array) -> bool:
+    """Whether all strings are the same, told from their bytes: as those of many columns are. False for none."""
+    count = len(strings)
+    if not count or strings.null_count:
+        return False
+    offsets = np.frombuffer(strings.buffers()[1], dtype=np.int32)[strings.offset : strings.offset + count + 1]
+    size = int(offsets[1] - offsets[0])
+    if (offsets[1:] - offsets[:-1] != size).any():
+        return False
+    if not size:
+        return True
+    text = np.frombuffer(strings.buffers()[2], dtype=np.uint8)[offsets[0] : offsets[-1]].reshape(count, size)
+    return bool((text == text[0]).all())
 
 
 def _last_of_doubles(trace: Rows, ids: npt.NDArray[np.uint64]) -> Rows | None:

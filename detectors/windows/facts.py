@@ -71,7 +71,7 @@ def facts(
         _runs(context, found, outcome, where),
         feedback(context.batch, where),
     ]
-    return Facts(table_of(sections), sightings(context, calls, where))
+    return Facts(table_of(sections), sightings(context.batch, calls, where))
 
 
 class _Found:

@@ -16,8 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import xxhash
 
-from detectors.traces.batch import NONE, Rows, TraceBatch
-from detectors.traces.context import Context
+from detectors.traces.batch import Rows, TraceBatch
 from detectors.traces.documents import unflattened
 from detectors.traces.tools import read_tools
 from detectors.windows.keys import Column, arrays, column, constant, grouped, stacked
@@ -33,13 +32,12 @@ _NUMBERS: Final = r"\d+"
 _PREFIX: Final = 8_192
 """Characters of a prompt or of messages that are looked at."""
 _ROLE: Final = '"role"'
-_SYSTEM_FIRST: Final = r'^[\s\[]*\{[^{}]{0,100}"role"\s*:\s*"(?:system|developer)"'
-"""How messages begin of which the first is a system message."""
+_SYSTEM: Final = r'^\s*:\s*"(?:system|developer)"'
+"""What follows it where the message is the system's."""
 
 
-def sightings(context: Context, calls: ModelCalls, where: Where) -> pa.Table:
+def sightings(batch: TraceBatch, calls: ModelCalls, where: Where) -> pa.Table:
     """The sightings of a batch, in windows of a minute; a key may come several times."""
-    batch = context.batch
     seen = _Seen(batch, where)
     seen.add("answered_model", calls.row, calls.column("request_model"), calls.column("response_model"))
     seen.add("fingerprint", calls.row, calls.model, calls.column("system_fingerprint"))
@@ -49,8 +47,7 @@ def sightings(context: Context, calls: ModelCalls, where: Where) -> pa.Table:
     hashes = [_tool_hashes(text) for text in offered.values.to_pylist()]
     for key, which in (("", 0), (NAMES, 1)):
         seen.add("tools", tools, constant(key, len(tools)), _renamed(offered, [pair[which] for pair in hashes]))
-    runs = batch.root[~batch.late]
-    rows = np.concatenate([calls.row, context.calls.tool_row[context.calls.tool_row != NONE], runs])
+    rows = np.concatenate([calls.row, batch.root[~batch.late]])
     seen.add("release", rows, constant("", len(rows)), where.column("service_version").at(rows))
     seen.add("instrumentation", rows, where.column("scope_name").at(rows), where.column("scope_version").at(rows))
     return seen.table()
@@ -63,17 +60,25 @@ def _prompts(batch: TraceBatch, calls: ModelCalls, seen: _Seen) -> None:
     told = np.zeros(batch.traces, dtype=np.bool_)
     told[batch.trace[rows]] = True
     rest = seen.one_a_trace(calls.row[~told[batch.trace[calls.row]] & batch.present("input_messages")[calls.row]])
-    messages = batch.take("input_messages", rest)
-    system = pc.match_substring_regex(messages, _SYSTEM_FIRST)
-    rest, messages = rest[system.to_numpy(zero_copy_only=False).astype(np.bool_)], messages.filter(system)
     # What is between the first role and the second is the first message.
-    parts = pc.split_pattern(_prefixes(messages), _ROLE, max_splits=2)
-    texts = column(pc.list_element(parts, 1)) if len(rest) else constant("", 0)
-    seen.add("prompt", rest, constant("", len(rest)), _renamed(texts, _hashes(texts.values)))
+    parts = pc.split_pattern(_prefixes(batch.take("input_messages", rest)), _ROLE, max_splits=2)
+    rest = rest[pc.greater(pc.list_value_length(parts), 1).to_numpy(zero_copy_only=False).astype(np.bool_)]
+    texts = column(parts.flatten().take(pa.array(_second(parts))))
+    system = pc.match_substring_regex(texts.values, _SYSTEM).to_pylist()
+    hashes = [hashed if is_one else "" for hashed, is_one in zip(_hashes(texts.values), system, strict=True)]
+    seen.add("prompt", rest, constant("", len(rest)), _renamed(texts, hashes))
+
+
+def _second(parts: pa.ListArray) -> Rows:
+    """Where the second elements of lists are, of those that have one."""
+    offsets = parts.offsets.to_numpy().astype(np.int64) - parts.offsets[0].as_py()
+    second: Rows = offsets[:-1][np.diff(offsets) > 1] + 1
+    return second
 
 
 def _prefixes(texts: pa.Array) -> pa.Array:
-    return pc.utf8_slice_codeunits(texts, 0, _PREFIX)
+    longest = pc.max(pc.binary_length(texts)).as_py() or 0
+    return texts if longest <= _PREFIX else pc.utf8_slice_codeunits(texts, 0, _PREFIX)
 
 
 def _hashes(texts: pa.Array) -> list[str]:
