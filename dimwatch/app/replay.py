@@ -139,9 +139,11 @@ class Replay:
                 merged(output.points), merged_sightings(output.sightings), source="replay", watermark_ns=now_ns
             )
             yield from in_order(
-                chain(*map(observation_lines, output.observations), incident_lines(fleet.incidents, self.tally))
+                chain(
+                    *map(observation_lines, output.observations), incident_lines(fleet.incidents, self.tally.incidents)
+                )
             )
-        yield from in_order(incident_lines(self._fleet.finish().incidents, self.tally))
+        yield from in_order(incident_lines(self._fleet.finish().incidents, self.tally.incidents))
 
 
 _COPIED: Final = (
@@ -171,11 +173,11 @@ def observation_lines(table: pa.Table) -> Iterator[Line]:
         yield row["time_ns"], line
 
 
-def incident_lines(incidents: Iterable[Incident], tally: Tally) -> Iterator[Line]:
-    """Incidents as the output's lines: when they open, and as they are in the end; those are counted by kind."""
+def incident_lines(incidents: Iterable[Incident], kinds: Counter[str]) -> Iterator[Line]:
+    """Incidents as the output's lines: when they open, and as they are in the end; those are counted in `kinds`."""
     for incident in incidents:
         if incident.settled:
-            tally.incidents[incident.kind.value] += 1
+            kinds[incident.kind.value] += 1
             yield incident.resolved_ns or incident.opened_ns, incident.line()
         elif incident.version == 1:
             yield incident.opened_ns, incident.line()

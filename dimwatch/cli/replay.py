@@ -1,48 +1,118 @@
-"""`dimwatch replay`: what would have been found in recorded OTLP."""
+"""`dimwatch replay`: what would have been found in recorded OTLP, or in what the store keeps."""
 
 from __future__ import annotations
 
 import sys
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Final
 
 import click
 import orjson
 
-from dimwatch.cli.options import errors_as_messages, leave, quiet_logs, read_settings, settings_options
+from dimwatch.app.configuration import resolve
+from dimwatch.app.health import require_store
+from dimwatch.app.history import History
+from dimwatch.app.instance import follow
+from dimwatch.app.replay import Replay
+from dimwatch.cli.options import errors_as_messages, leave, quiet_logs, settings_options
+from dimwatch.clock import SystemClock
+from dimwatch.errors import InvalidError
+from dimwatch.settings import Settings
+from dimwatch.simulate.options import start_ns
+from dimwatch.store.client import StoreClient
+from ingest.otlp.files import Problem
+
+_AT_WINDOWS: Final = ("detection.lateness_s", "detection.max_series")
+"""Settings that matter when windows are made, not when they are judged."""
+
+
+def _pairs(ctx: click.Context, option: click.Parameter, values: tuple[str, ...]) -> dict[str, str]:
+    pairs: dict[str, str] = {}
+    for value in values:
+        name, equals, changed = value.partition("=")
+        if not equals:
+            raise click.BadParameter(f"{value!r} is not NAME=VALUE, as detection.margin=0.4", ctx, option)
+        pairs[name] = changed
+    return pairs
 
 
 @click.command()
-@click.argument("paths", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.argument("paths", nargs=-1, type=click.Path(path_type=Path))
+@click.option("--since", metavar="WHEN", help="Instead of PATHS, what the store keeps: 24h ago, or a date and time.")
+@click.option("--until", metavar="WHEN", help="End of that, written likewise. Default: now.")
+@click.option("--set", "changes", multiple=True, metavar="NAME=VALUE", callback=_pairs, help="Change a setting.")
 @click.option("--out", type=click.Path(path_type=Path, dir_okay=False), help="Write here instead of standard output.")
 @settings_options
 @errors_as_messages
-def replay(paths: tuple[Path, ...], out: Path | None, data: Path | None, config: Path | None) -> None:
+def replay(
+    paths: tuple[Path, ...],
+    since: str | None,
+    until: str | None,
+    changes: dict[str, str],
+    out: Path | None,
+    data: Path | None,
+    config: Path | None,
+) -> None:
     """Read recorded OTLP and print what Dimwatch finds, as JSON lines, without a server.
 
     PATHS are files or folders: .pb, .pb.gz, .grpc.pb, .json, .otlpjson and .jsonl (one request a line);
     *.logs.pb and *.metrics.pb are logs and metrics. Requests are read in order of event time, through the code that
     runs live. The last line is a summary. Exit status 3: some files could not be read.
 
+    With --since, no files are read but the windows that the store of a running Dimwatch keeps (--data names it): which
+    incidents would have opened since then? With --set detection.…, which would with other settings?
+
     \b
     Examples:
       dimwatch replay captures/
       dimwatch replay monday.jsonl tuesday.jsonl --out findings.jsonl
       dimwatch replay captures/ | jq 'select(.severity == "critical" or .severity == "warning")'
+      dimwatch replay --since 24h
+      dimwatch replay --since 7d --until 1d --set detection.margin=0.4 --set detection.tolerance=0.2
+      dimwatch replay captures/ --set detection.false_pages_per_week=5
     """
-    from dimwatch.app.replay import Replay
-
     quiet_logs()
-    run = Replay(read_settings(data, config).settings)
+    if bool(paths) == (since is not None):
+        raise click.UsageError("name PATHS of recorded OTLP, or --since for what the store keeps")
+    if until is not None and since is None:
+        raise click.UsageError("--until goes with --since")
+    settings = resolve({"data": data, **changes}, config).settings
+    progress = _progress if sys.stderr.isatty() else _sparse_progress()
     with ExitStack() as stack:
+        problems: list[Problem] = []
+        if since is None:
+            run = Replay(settings)
+            lines, problems = run.run(paths, progress), run.tally.problems
+        else:
+            lines = _history(settings, since, until, changes, stack).run(progress)
         stream = stack.enter_context(out.open("wb")) if out is not None else sys.stdout.buffer
-        for line in run.run(paths, _progress if sys.stderr.isatty() else _sparse_progress()):
+        for line in lines:
             stream.write(orjson.dumps(line) + b"\n")
             stream.flush()
-    for problem in run.tally.problems:
+    for problem in problems:
         click.echo(f"unreadable: {problem}", err=True)
-    if run.tally.problems:
+    if problems:
         leave(3)
+
+
+def _history(settings: Settings, since: str, until: str | None, changes: dict[str, str], stack: ExitStack) -> History:
+    for name in changes:
+        if not name.startswith("detection.") or name in _AT_WINDOWS:
+            raise click.UsageError(
+                f"{name} had its effect when the windows were made; with --since only others of detection.* can "
+                "be changed, with PATHS all of them"
+            )
+    now_ns = SystemClock().now_ns()
+    followed = follow(settings)
+    require_store(followed)
+    client = StoreClient(followed)
+    stack.callback(client.close)
+    try:
+        begin_ns, end_ns = start_ns(since, now_ns), start_ns(until, now_ns)
+    except InvalidError as error:
+        raise click.UsageError(f"{error}, or a date and time as 2026-01-31T12:00") from error
+    return History(settings.detection, client, begin_ns, end_ns)
 
 
 def _progress(done: int, total: int) -> None:

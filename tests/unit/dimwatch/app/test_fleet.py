@@ -1,0 +1,122 @@
+"""The fleet process over a real eventlog: killed between any two steps it writes the same, once."""
+
+from __future__ import annotations
+
+import random
+from functools import cache
+from typing import Any
+
+from detectors.fleet import Fleet
+from detectors.incidents import control
+from dimwatch import records
+from dimwatch.app.fleet import FleetStage
+from dimwatch.clock import ManualClock
+from dimwatch.eventlog.base import NewRecord
+from dimwatch.eventlog.memory import MemoryEventLog
+from dimwatch.settings import Settings
+from tests.fleet_points import DETECTION, START_NS, Told, told
+
+SETTINGS = Settings(detection=DETECTION)
+TOPICS = (records.WINDOWS, records.WINDOW_SIGHTINGS, records.CHANGES, records.INCIDENTS)
+Rows = dict[str, list[dict[str, Any]]]
+
+
+class Site:
+    """An eventlog, a clock, and one fleet process after the other."""
+
+    def __init__(self) -> None:
+        self.log = MemoryEventLog()
+        self.clock = ManualClock(START_NS)
+        self.kill()
+
+    def hear(self, what: Told) -> None:
+        self.clock.advance_to(what.watermark_ns)
+        headers = {records.HEADER_SOURCE: "worker"}
+        tables = {records.POINTS: what.points, records.SIGHTINGS: what.sightings}
+        self.log.append(
+            {t: [NewRecord(records.encode(of), what.watermark_ns, headers=headers)] for t, of in tables.items()}
+        )
+
+    def kill(self) -> None:
+        self.stage = FleetStage(SETTINGS, self.log, self.clock)
+
+    def rows(self, *topics: str) -> Rows:
+        found: Rows = {topic: [] for topic in topics}
+        consumer = self.log.consumer("test", topics)
+        while batch := consumer.poll(max_records=1_000, max_bytes=1 << 30, timeout_s=0.0):
+            for record in batch:
+                found[record.topic] += records.decode(record.value).to_pylist()
+        consumer.close()
+        return found
+
+
+@cache
+def undisturbed() -> Rows:
+    site = Site()
+    for what in told():
+        site.hear(what)
+        site.stage.step(0.0)
+    site.stage.close()
+    return site.rows(*TOPICS)
+
+
+def test_kills_make_no_difference() -> None:
+    site, chance = Site(), random.Random(3)
+    for what in told():
+        site.hear(what)
+        fate = chance.random()
+        if fate < 0.1:
+            site.stage.step(0.0)
+            site.kill()
+        elif fate < 0.15:
+            site.kill()
+        elif fate < 0.7:
+            site.stage.step(0.0)
+    while site.stage.step(0.0):
+        pass
+    site.stage.close()
+    assert site.rows(*TOPICS) == undisturbed()
+
+
+def test_live_is_as_in_process_and_finds_the_outage() -> None:
+    fleet = Fleet(DETECTION)
+    found = []
+    for what in told():
+        output = fleet.add(what.points, what.sightings, source="any", watermark_ns=what.watermark_ns)
+        found += [incident.row() for incident in output.incidents]
+    live = undisturbed()[records.INCIDENTS]
+    assert records.table_from_rows(records.INCIDENT, found).to_pylist() == live
+    assert {(row["kind"], row["provider"]) for row in live} == {("outage", "openai")}
+
+
+def test_windows_of_every_width_hold_all_points() -> None:
+    rows = undisturbed()[records.WINDOWS]
+    closed_ns = max(row["time"].value for row in rows if row["width_s"] == 60)
+    sums = dict.fromkeys(records.WINDOW_WIDTHS_S, 0.0)
+    for row in rows:
+        if row["time"].value < closed_ns - closed_ns % (3600 * 10**9):  # the hour that is open is not written yet
+            sums[row["width_s"]] += row["n"]
+    assert len(set(sums.values())) == 1
+    assert sums[60] > 1_000
+    keys = [tuple(row[name] for name in ("width_s", "time", "agent", "signal")) for row in rows]
+    assert len(keys) == len(set(keys)), "exactly once"
+
+
+def test_what_can_not_be_read_is_counted_and_passed_over() -> None:
+    site = Site()
+    first, second, *_ = told()
+    site.hear(first)
+    site.log.append({records.POINTS: [NewRecord(b"garbage", first.watermark_ns)]})
+    site.log.append({control.TOPIC: [NewRecord(b"garbage", first.watermark_ns)]})
+    site.hear(second)
+    site.stage.step(0.0)
+    site.stage.close()
+    site.log.append({records.FLEET_CHECKPOINTS: [NewRecord(b"garbage", site.clock.now_ns())]})
+    site.kill()
+    site.stage.close()
+    dropped = {(row["stage"], row["signal"], row["reason"]): row["count"] for row in site.rows("drops")["drops"]}
+    assert dropped == {
+        ("fleet", "points", "unreadable"): 1,
+        ("fleet", "control", "unreadable"): 1,
+        ("fleet", "fleet_checkpoints", "unreadable"): 1,
+    }
