@@ -121,6 +121,8 @@ class Windower:
 
     def _close(self, until_ns: int, *, trailing: bool) -> Iterator[Minute]:
         """Close what begins before `until_ns`; `trailing`: empty minutes after the last point too."""
+        if self._next is not None and until_ns <= self._next:
+            return
         points = merged(self._points)
         sightings = merged_sightings([in_windows(part, MINUTE_NS) for part in self._sightings])
         begins = np.unique(np.concatenate([_minutes(points), _minutes(sightings)]))
