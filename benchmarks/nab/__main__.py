@@ -71,8 +71,6 @@ def _by_series(corpus: Sequence[Series], scores: Sequence[FloatArray], threshold
 def _markdown(corpus: Sequence[Series], sweeps: Sequence[Sweep], figures: Sequence[Figure]) -> str:
     ours = f"**Dimwatch**, the {len(corpus)} series at hand"
     rows: list[tuple[str, tuple[float | None, ...]]] = [(ours, tuple(one.score for one in sweeps))]
-        (f"**Dimwatch**, the {len(corpus)} series at hand", tuple(one.score for one in sweeps))
-    ]
     rows += [(f"{name}, 58 series, published", published) for name, published in PUBLISHED]
     lines = [
         "# NAB\n",
