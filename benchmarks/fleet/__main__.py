@@ -13,16 +13,18 @@ import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from statistics import median
+from typing import Final
 
 import click
 
-from benchmarks.figures import Figure
 from benchmarks.fleet.direct import run
 from benchmarks.fleet.draw import DAY_S
 from benchmarks.fleet.faults import KINDS, Timetable, timetable
 from benchmarks.fleet.otlp import Style, write
+from benchmarks.fleet.report import figures, markdown, rows
 from benchmarks.fleet.score import Incident, Outcome, incidents, score
+
+_WIDTHS: Final = (4, 16, 28, 10, 6, 60, 6)
 
 
 @click.command()
@@ -34,6 +36,7 @@ from benchmarks.fleet.score import Incident, Outcome, incidents, score
 @click.option("--child-errors", is_flag=True, help="Swallowed errors are spans below the tool.")
 @click.option("--direct", is_flag=True, help="Points instead of OTLP.")
 @click.option("--keep", type=click.Path(path_type=Path, file_okay=False), help="Keep requests and output here.")
+@click.option("--out", type=click.Path(path_type=Path, dir_okay=False), help="Write Markdown with machine and date.")
 def main(
     days: float,
     seeds: Sequence[int],
@@ -43,72 +46,40 @@ def main(
     child_errors: bool,
     direct: bool,
     keep: Path | None,
+    out: Path | None,
 ) -> None:
     """Measure what is found, how soon, and how much is made up."""
     outcomes: list[Outcome] = []
     made_up: list[Incident] = []
+    table: list[tuple[str, ...]] = []
     for seed in seeds:
-        table = Timetable() if quiet else timetable(seed, days, kinds.split(",") if kinds else KINDS)
+        truth = Timetable() if quiet else timetable(seed, days, kinds.split(",") if kinds else KINDS)
         style = Style(content=not no_content, swallowed_below=child_errors)
-        lines = list(run(seed, days * DAY_S, table)) if direct else _replay(seed, days, table, style, keep)
-        came, false = score(table.faults, incidents(lines))
+        lines = list(run(seed, days * DAY_S, truth)) if direct else _replay(seed, days, truth, style, keep)
+        came, false = score(truth.faults, incidents(lines))
         outcomes += came
         made_up += false
-        _say(seed, came, false)
-    for figure in _figures(outcomes, made_up, days * len(seeds)):
+        table += rows(seed, came, false)
+        for row in rows(seed, came, false):
+            print("  ".join(f"{cell:{width}}" for cell, width in zip(row, _WIDTHS, strict=True)), file=sys.stderr)
+    measured = figures(outcomes, made_up, days * len(seeds))
+    for figure in measured:
         print(figure.json())
+    if out is not None:
+        title = f"Fleet: {days:g} days, {'quiet' if quiet else 'faults'}, {'points' if direct else 'OTLP'}"
+        out.write_text(markdown(title, table, measured))
 
 
-def _replay(seed: int, days: float, table: Timetable, style: Style, keep: Path | None) -> list[dict[str, object]]:
+def _replay(seed: int, days: float, truth: Timetable, style: Style, keep: Path | None) -> list[dict[str, object]]:
     with tempfile.TemporaryDirectory() as temporary:
         folder = (keep or Path(temporary)) / f"seed-{seed}"
-        spans = write(folder / "requests", seed, days * DAY_S, table, style)
+        spans = write(folder / "requests", seed, days * DAY_S, truth, style)
         started, out = time.monotonic(), folder / "found.jsonl"
         command = [sys.executable, "-P", "-m", "dimwatch", "replay", str(folder / "requests"), "--out", str(out)]
         subprocess.run(command, check=True, stderr=subprocess.DEVNULL)
         print(f"{spans:,} spans replayed in {time.monotonic() - started:.0f} s", file=sys.stderr)
         with out.open() as lines:
             return [json.loads(line) for line in lines if line.startswith('{"type":"incident"')]
-
-
-def _say(seed: int, outcomes: Sequence[Outcome], made_up: Sequence[Incident]) -> None:
-    print(f"seed {seed}", file=sys.stderr)
-    for outcome in sorted(outcomes, key=lambda outcome: KINDS.index(outcome.fault.kind)):
-        where = "/".join(outcome.fault.scope.values())
-        line = f"  {outcome.fault.kind:17} {where:28} "
-        if outcome.found is None:
-            line += "missed"
-        else:
-            verdict = "tight" if outcome.tight else "right" if outcome.right else "WRONG"
-            said = f"{outcome.found.kind}{'' if outcome.kind_right else ' (?)'} {_where(outcome.found)}"
-            line += f"{outcome.delay_s / 60:6.1f} min  {verdict}  {said}"
-        print(line + (f"  +{outcome.beside} beside" if outcome.beside else ""), file=sys.stderr)
-    for incident in made_up:
-        print(
-            f"  FALSE at {incident.opened_s / 3600:6.2f} h: {incident.kind} {_where(incident)} "
-            f"{incident.severity} {','.join(incident.signals)}",
-            file=sys.stderr,
-        )
-
-
-def _where(incident: Incident) -> str:
-    return " ".join(f"{name}={value}" for name, value in incident.scope.items()) or "fleet"
-
-
-def _figures(outcomes: Sequence[Outcome], made_up: Sequence[Incident], days: float) -> list[Figure]:
-    figures = [Figure("fleet_false_incidents_a_week", len(made_up) / days * 7, "incidents")]
-    if outcomes:
-        right = [outcome for outcome in outcomes if outcome.right]
-        figures += [
-            Figure("fleet_recall_right_scope", len(right) / len(outcomes), "ratio"),
-            Figure("fleet_recall_tight_scope", sum(o.tight for o in outcomes) / len(outcomes), "ratio"),
-            Figure("fleet_recall_any", sum(o.found is not None for o in outcomes) / len(outcomes), "ratio"),
-            Figure("fleet_kind_right", sum(o.kind_right for o in right) / max(len(right), 1), "ratio"),
-            Figure("fleet_beside_a_fault", sum(o.beside for o in outcomes) / len(outcomes), "incidents"),
-        ]
-        if right:
-            figures.append(Figure("fleet_delay_median", median(o.delay_s for o in right) / 60, "min"))
-    return figures
 
 
 if __name__ == "__main__":
