@@ -7,9 +7,10 @@ from typing import Final
 import pyarrow as pa
 
 from detectors.windows.minute import Minute
-from detectors.windows.points import coarsened, in_windows, merged, times_of
+from detectors.windows.points import in_windows, merged, times_of
 from dimwatch import records
 from dimwatch.clock import NS_PER_SECOND
+from dimwatch.records import POINT
 
 HOUR_NS: Final = 3600 * NS_PER_SECOND
 _PARTS: Final = 16
@@ -38,9 +39,9 @@ class Hours:
 
     def snapshot(self) -> bytes:
         """The open hour."""
-        return records.encode(merged(self._open))
+        return records.encode(pa.concat_tables([POINT.empty_table(), *self._open]))
 
     def restore(self, state: bytes) -> None:
         """Undo `snapshot`. Raises InvalidError for anything else."""
         points = records.decode(state)
-        self._open = [coarsened(points, HOUR_NS)] if points.num_rows else []
+        self._open = [points] if points.num_rows else []

@@ -2,7 +2,7 @@
 
 State changes only by records, never by the clock, so that what is read again gives the same. Something comes out only
 when a minute closes: then one transaction appends it together with the state and commits the group's offsets, so that a
-crash at any point repeats or loses nothing. docs/adr/0009 says more.
+crash at any point repeats or loses nothing. docs/adr/0010 says more.
 """
 
 from __future__ import annotations
