@@ -9,19 +9,20 @@ bounded.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection
 from dataclasses import replace
 from typing import Final, Protocol
 
 from detectors.alerts import Node
 from detectors.changes import candidates, saved
-from detectors.changes.change import SETS, Change
+from detectors.changes.change import DELIBERATE, SETS, Change
 from detectors.changes.compare import Comparison
 from detectors.changes.entry import Entry
 from detectors.changes.excuse import EXCUSES_NS, TOGETHER_NS
 from detectors.changes.sighted import sighted
 from detectors.changes.sums import Cut, Sums, TrackKey
-from detectors.changes.track import HOUR_NS, KEEP_NS, Track, Trial
+from detectors.changes.track import HOUR_NS, KEEP_NS, MINUTES, Track, Trial
 from detectors.windows.minute import MINUTE_NS, Minute
 
 TRACKS: Final = 100_000
@@ -118,11 +119,15 @@ class Ledger:
         self._cuts[at] = self.sums.cut(key[:2], time_ns)
 
     def _judge(self, now_ns: int) -> set[str]:
-        """Ends the trials that can be. Returns new and amended entries."""
+        """Ends the trials that can be. Returns new and amended entries. What the provider changes, it changes for all:
+        what several agents see for the first time is believed sooner."""
         changed = set()
+        heard = self._heard(now_ns)
         for key, name in sorted(self._trials):
             track = self.tracks[key]
-            verdict = track.passed(name)
+            trial = track.trial(name)
+            own = trial.minutes if trial is not None else 0
+            verdict = track.passed(name, max(heard[key[2], key[3], name] - own, 0))
             if verdict is None:
                 continue
             self._trials.discard((key, name))
@@ -132,6 +137,19 @@ class Ledger:
             elif name in track.values:
                 track.values[name].trial = None
         return changed
+
+    def _heard(self, now_ns: int) -> Counter[tuple[str, str, str]]:
+        """Minutes of the last hour in which agents saw a value of the provider's for the first time."""
+        minutes: Counter[tuple[str, str, str]] = Counter()
+        for key, name in self._trials:
+            trial = self.tracks[key].trial(name)
+            if trial is not None and now_ns - trial.since_ns <= HOUR_NS and key[2] not in DELIBERATE:
+                minutes[key[2], key[3], name] += trial.minutes
+        for entry in self.entries.values():
+            change = entry.change
+            if not change.deliberate and change.after and now_ns - change.moved_ns <= HOUR_NS:
+                minutes[change.attribute, change.key, change.after] += MINUTES
+        return minutes
 
     def _enter(self, key: TrackKey, track: Track, name: str) -> set[str]:
         """A value that is here to stay, or took over: a new entry, or the amendment of the one it has."""

@@ -29,7 +29,7 @@ PENDING: Final = 8
 PENDING_NS: Final = 6 * HOUR_NS
 """A trial that has not ended by then ends without a result."""
 
-_MINUTES: Final = 3
+MINUTES: Final = 3
 _SHARE: Final = 0.01
 """Least share of a new value, and the minutes it must be seen in: one stray run is no change."""
 _NOVELTY: Final = 9.0
@@ -182,8 +182,9 @@ class Track:
         value = self.values.get(name)
         return value.trial if value is not None else None
 
-    def passed(self, name: str) -> bool | None:
-        """Whether a value's trial shows that it is here to stay: None while that is open."""
+    def passed(self, name: str, seconded: float = 0.0) -> bool | None:
+        """Whether a value's trial shows that it is here to stay: None while that is open. `seconded`: minutes in which
+        other agents saw the same happen; those count where it has most of the traffic."""
         value = self.values.get(name)
         trial = value.trial if value is not None else None
         if value is None or trial is None or not trial.minutes:
@@ -195,13 +196,14 @@ class Track:
             if share < 0.5:
                 return False
             usual = max(trial.shares.get(name, 0.0), 0.1)
-            if trial.minutes >= _MINUTES and share >= _MAJOR and trial.minutes * math.log(usual) <= -_TAKEN:
+            if trial.minutes >= MINUTES and share >= _MAJOR and trial.minutes * math.log(usual) <= -_TAKEN:
                 return True
         else:
             # The chance to miss a value of this presence in all the minutes before.
             presence = min(wilson(trial.minutes, minutes, _Z)[0], 0.99)
             missed = -trial.absent * math.log1p(-presence)
-            if trial.minutes >= _MINUTES and share >= _SHARE and missed >= _NOVELTY:
+            seen = trial.minutes + (seconded if share >= 0.5 else 0.0)
+            if seen >= MINUTES and share >= _SHARE and missed >= _NOVELTY:
                 return True
         return False if expired else None
 

@@ -260,3 +260,13 @@ def test_an_agent_of_long_ago_is_forgotten() -> None:
         ledger.step(minute, engine)
     assert (ledger.tracks, ledger.sums.agents) == ({}, {})
     assert ledger.step(next(minutes([(1, [OF_OLD])], start_ns=START_NS + 17 * 24 * HOUR * MINUTE_NS)), engine) == []
+
+
+def test_what_two_agents_see_is_believed_sooner() -> None:
+    agents = [OF_OLD.like(name=name, runs=20.0) for name in ("one", "two")]
+    after = [agent.like(values=answered(new=1)) for agent in agents]
+    _, _, found = run((WARM, agents), (10, after))
+    _, _, alone = run((WARM, agents), (10, [after[0], agents[1]]))
+    delays = [(first(changes)[0].version - first(changes)[0].time_ns) // MINUTE_NS for changes in (found, alone)]
+    assert delays == [1, 2]
+    assert {change.agent for change in found} == {"one", "two"}
