@@ -1,6 +1,12 @@
 """OpenTelemetry GenAI semantic conventions, current names (opentelemetry/semantic-conventions-genai)."""
 
+from typing import Final
+
 from ingest.conventions.base import Convention
+
+_FIRST_TOKEN_PREFIXES: Final = (
+    "gen_ai.response", "gen_ai.client", "gen_ai.client.operation", "gen_ai", "gen_ai.usage", "gen_ai.latency", "llm",
+)  # fmt: skip
 
 CONVENTION = Convention(
     name="otel_genai",
@@ -88,7 +94,16 @@ CONVENTION = Convention(
             "gen_ai.usage.cache_write.input_tokens",
             "gen_ai.usage.cache_creation.input_tokens",
         ),
-        "reasoning_tokens": ("gen_ai.usage.reasoning.output_tokens",),
+        "reasoning_tokens": (
+            "gen_ai.usage.reasoning.output_tokens",
+            "gen_ai.usage.output_tokens_details.reasoning_tokens",
+            "gen_ai.usage.output_tokens_details.reasoning",
+            "gen_ai.usage.completion_tokens_details.reasoning_tokens",
+            "gen_ai.usage.output_tokens.reasoning",
+            "gen_ai.usage.output_reasoning_tokens",
+            "gen_ai.usage.thinking_tokens",
+            "gen_ai.usage.thoughts_tokens",
+        ),
         "http_status": ("http.response.status_code", "http.status_code"),
         "retries": ("http.request.resend_count",),
         "cost_usd": ("gen_ai.usage.cost", "gen_ai.usage.cost_usd", "gen_ai.usage.total_cost"),
@@ -98,7 +113,16 @@ CONVENTION = Convention(
             "gen_ai.response.time_to_first_chunk": 1e9,
             "gen_ai.client.operation.time_to_first_chunk": 1e9,
             "gen_ai.server.time_to_first_token": 1e9,
+            # Seen in the wild, in the words of the metric.
+            **{
+                f"{prefix}.time_to_first_token{suffix}": unit
+                for prefix in _FIRST_TOKEN_PREFIXES
+                for suffix, unit in (("", 1e9), ("_ms", 1e6))
+            },
+            "gen_ai.response.time_to_first_chunk_ms": 1e6,
+            "gen_ai.server.time_to_first_token_ms": 1e6,
         }
     },
+    first_token_events=("gen_ai.first_token", "gen_ai.response.first_token", "first_token"),
     error_flags={"gen_ai.tool.status": "error"},
 )
