@@ -7,11 +7,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import orjson
+import pyarrow as pa
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
 from opentelemetry.proto.trace.v1.trace_pb2 import Status
 
+from detectors.windows.points import merged, merged_sightings
 from dimwatch.app.pipeline import Output, Pipeline
 from dimwatch.settings import Settings
 from ingest.normalize import Request
@@ -175,6 +177,8 @@ class Seen:
     malformed: list[str] = field(default_factory=list)
     dropped: dict[tuple[str, str], int] = field(default_factory=dict)
     arrived: int = 0
+    points: list[pa.Table] = field(default_factory=list)
+    sightings: list[pa.Table] = field(default_factory=list)
 
     def take(self, output: Output) -> None:
         """Add what a step gave, as the tables do."""
@@ -186,6 +190,8 @@ class Seen:
             _newest(self.observations, row["id"], row)
         self.malformed += [reason for _, reason in output.malformed]
         self.arrived += output.arrived
+        self.points += output.points
+        self.sightings += output.sightings
         for key, count in output.dropped.items():
             self.dropped[key] = self.dropped.get(key, 0) + count
 
@@ -198,6 +204,20 @@ class Seen:
         """The row of the only trace."""
         (row,) = self.traces.values()
         return row
+
+    def point(self, signal: str, **key: str) -> tuple[float, float]:
+        """n and total of a signal over all windows and series of these columns."""
+        rows = [
+            row
+            for row in merged(self.points).to_pylist()
+            if row["signal"] == signal and all(row[name] == value for name, value in key.items())
+        ]
+        return sum(row["n"] for row in rows), sum(row["total"] for row in rows)
+
+    def sighted(self, attribute: str) -> set[tuple[str, str]]:
+        """Keys and values that were sighted of an attribute."""
+        rows = merged_sightings(self.sightings).to_pylist()
+        return {(row["key"], row["value"]) for row in rows if row["attribute"] == attribute}
 
     def rules(self) -> set[str]:
         """Rules with an observation."""

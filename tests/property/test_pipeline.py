@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from detectors.windows.points import merged, merged_sightings
 from dimwatch.app.pipeline import Pipeline
 from dimwatch.settings import Settings
 from tests.telemetry import START_NS, Seen, Span, agent, chat, document, logs_request, spans_request, tool
@@ -45,7 +46,8 @@ LOGS = logs_request(
 def told(result: Seen) -> dict[str, Any]:
     """All that people see, without the times at which rows were written."""
     without = {"version", "received_time"}
-    return {
+    windows = merged(result.points).to_pylist(), merged_sightings(result.sightings).to_pylist()
+    return {"windows": windows} | {
         name: {key: {k: v for k, v in row.items() if k not in without} for key, row in rows.items()}
         for name, rows in (("spans", result.spans), ("traces", result.traces), ("observations", result.observations))
     }
