@@ -249,3 +249,19 @@ def test_open_traces_are_bounded_and_none_is_lost(limit: str) -> None:
         assert run.assembler.open_bytes <= (MIB // 4 if limit == "bytes" else 1 << 40)
     assert most <= (1_000 if limit == "traces" else 5_000)
     assert len({part[0] for part in run.finish()}) == 10_000
+
+
+def test_a_checkpoint_names_every_judged_trace_whose_records_come_again() -> None:
+    count = 50_200  # more than are named for the sake of what comes late
+    ids = pa.array([f"{number:032x}" for number in range(count)])
+    received = pa.array(START + np.arange(count)).cast(SPANS.field("received_time").type)
+    spans = pa.table([ids, pa.repeat("a" * 16, count), received, pa.repeat("", count), pa.repeat("s", count)], SPANS)
+    assembler = Assembler(SETTINGS, recoverable=True)
+    assembler.add(spans, record=0)
+    closed = assembler.close(START + 60 * S)
+    assert closed is not None
+    assert closed.traces == count
+    for since_ns, named in ((START, count), (START + 100, count - 100), (START + 60 * S, 50_000)):
+        judged = assembler.snapshot(1, since_ns).judged
+        assert judged.num_rows == named
+        assert f"{count - 1:032x}" in judged["trace_id"].to_pylist()
