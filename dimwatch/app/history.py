@@ -23,6 +23,8 @@ from dimwatch.store.sink import conform
 
 _HALF_LIVES: Final = 4
 """So much more of history is read before, to learn what is normal: what is older counts for 6%."""
+_LEAST_H: Final = 6.0
+"""A series is watched when it has been known for four hours."""
 
 
 @dataclass(slots=True)
@@ -45,7 +47,7 @@ class History:
         self._client = client
         self._since_ns = since_ns // MINUTE_NS * MINUTE_NS
         self._until_ns = until_ns // MINUTE_NS * MINUTE_NS
-        warm_h = settings.guard_h + _HALF_LIVES * settings.half_life_h
+        warm_h = settings.guard_h + max(_HALF_LIVES * settings.half_life_h, _LEAST_H)
         self._start_ns = self._since_ns - int(warm_h * 60) * MINUTE_NS
         self.tally = HistoryTally()
 
