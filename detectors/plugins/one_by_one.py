@@ -69,12 +69,14 @@ class OneByOne:
 
     def snapshot(self) -> bytes:
         """The values of two epochs."""
-        return pack({"values": self._values[: self._held]})
+        return pack({"of": type(self).__name__, "values": self._values[: self._held]})
 
     def restore(self, state: bytes) -> None:
         """Learn them again."""
-        values = unpack(state).get("values", np.empty(0))
-        if values.ndim != 2 or not self._epoch <= len(values) <= 2 * self._epoch or values.shape[1] != self.series:
+        packed = unpack(state)
+        values = packed.get("values", np.empty((0, 0)))
+        fits = self._epoch <= len(values) <= 2 * self._epoch and values.shape[1] == self.series
+        if packed.get("of") != type(self).__name__ or not fits:
             raise InvalidError("a snapshot of another plug-in, or of one with other arguments: start without it")
         self._models = [self._make() for _ in range(self.series)]
         self._held = len(values)

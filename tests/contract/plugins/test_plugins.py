@@ -56,7 +56,7 @@ CASES = {
     ),
     "half_space_trees": Case(lambda: HalfSpaceTrees(SERIES, 2, period=150, history=300, guard=20), odd_together),
     "isolation_forest": Case(
-        lambda: IsolationForest(SERIES, 2, history=200, guard=20, least=100, refit=150, trees=15), odd_together
+        lambda: IsolationForest(SERIES, 2, history=200, guard=20, least=100, refit=200, trees=10), odd_together
     ),
     "burn_rate": Case(lambda: BurnRate(SERIES, 0.01, (Tier(60, 5, 14.4), Tier(240, 30, 6.0))), failures),
 }
@@ -102,7 +102,7 @@ def test_nothing_measured_is_nothing_to_say(case: Case) -> None:
     assert (case.run(windows) == 1.0).all()
 
 
-@pytest.mark.parametrize("at", [0, 199, 201, 455])
+@pytest.mark.parametrize("at", [200, 455])
 def test_a_snapshot_goes_on_exactly(case: Case, at: int) -> None:
     windows = np.concatenate([case.windows(430, 0.0, 6), case.windows(70, 1.0, 7)])
     windows[20, 1] = np.nan
@@ -146,7 +146,7 @@ def test_a_wrong_shape_is_refused(case: Case) -> None:
 def test_a_foreign_snapshot_is_refused(case: Case) -> None:
     with pytest.raises(InvalidError):
         case.make().restore(b"something else")
-    foreign = next(one for one in CASES.values() if type(one.make()) is not type(case.make()))
-    if not isinstance(case.make(), Adwin | PageHinkley):
-        with pytest.raises(InvalidError):
-            case.make().restore(foreign.make().snapshot())
+    for foreign in CASES.values():
+        if foreign is not case:
+            with pytest.raises(InvalidError):
+                case.make().restore(foreign.make().snapshot())
