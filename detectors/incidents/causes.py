@@ -46,6 +46,10 @@ _IMPLIED: Final = ("tenant", "agent", "provider", "model", "tool")
 """Filled in where the cells of a part have one value only. A release or a region is named only when it is the cause."""
 
 _LEAST_EXPECTED: Final = 1e-6
+_ALIKE: Final = 3.0
+"""Nats."""
+_MOST_ALIKE: Final = 0.75
+"""By what is expected in the cells."""
 _MOST_MASKS: Final = 4_096
 
 
@@ -272,8 +276,39 @@ class Cells:
             if not self._carried(shape, mask):
                 continue
             margin = self._margin(order[rank + 1 :], number, scores, places, left, mask)
+            shape, mask = self._widened(shape, mask, left)
             return Found(self._name(shape, mask), mask, scores[number], margin)
         return None
+
+    def _widened(self, shape: tuple[str, ...], mask: Mask, left: Mask) -> tuple[tuple[str, ...], Mask]:
+        """The widest part around the best one whose other cells are worse too, if not as much.
+
+        A pooled score is for one strength all over. Where a fault slows one model of a provider more than the other,
+        the one alone scores higher than both, though the other is as good as proven to be slow.
+        """
+        wider = []
+        for other in self.parts.shapes:
+            if len(other) > 1:
+                continue
+            codes, _ = self.parts.code(other)
+            code = codes[mask][0]
+            around = left & (codes == code)
+            if code >= 0 and (codes[mask] == code).all() and around.sum() > mask.sum():
+                wider.append((int(around.sum()), other, around))
+        for _, other, around in sorted(wider, key=lambda part: part[:2]):
+            if mask.sum() < around.sum() and self._alike(mask, around & ~mask) and self._carried(other, around):
+                shape, mask = other, around
+        return shape, mask
+
+    def _alike(self, mask: Mask, rest: Mask) -> bool:
+        """Whether the rest looks rather like half as bad as some cells than like as ever: all in all, and in most."""
+        llr, weight = np.zeros(int(rest.sum())), np.zeros(int(rest.sum()))
+        for row, layer in enumerate(self.layers):
+            observed, expected = float(self.observed[row, mask].sum()), float(self.expected[row, mask].sum())
+            half = observed / 2 if layer.signal.form is Form.LEVEL else math.sqrt(observed * expected)
+            llr += ratio(layer.signal.form, self.observed[row, rest], self.expected[row, rest], half, expected)
+            weight += self.expected[row, rest] / max(float(self.expected[row].sum()), _LEAST_EXPECTED)
+        return float(llr.sum()) >= _ALIKE and float(weight[llr > 0].sum()) >= _MOST_ALIKE * float(weight.sum())
 
     def _margin(
         self,

@@ -23,8 +23,13 @@ _KEPT: Final = 10 * MINUTE
 _HIDDEN_CAUSE: Final = 8.0
 """Nats, less the cost of the search, at which a symptom has a cause that does not alert yet: well above what a search
 over twenty signals finds by chance."""
-_CLEAR_MARGIN: Final = 2.0
-_HOLD_UNCLEAR: Final = 3 * MINUTE
+CLEAR_MARGIN: Final = 2.0
+"""Nats by which a scope must beat the next one, or else"""
+HOLD_UNCLEAR: Final = 3 * MINUTE
+"""it is waited so long for more."""
+_GOES_ON: Final = 4.0
+"""Nats within the engine's look back: an alert that has none is about what is long over, where nothing came since that
+could have ended it."""
 _HIDDEN_SHIFT: Final = 0.3
 """Standard deviations that a level must have moved by to be such a cause: less may be the time of day."""
 _HIDDEN_FACTOR: Final = 1.8
@@ -127,9 +132,11 @@ class Proposal:
         return min(depth(signal) for signal in self.signals)
 
     def due(self, now_ns: int) -> bool:
-        """Whether its scope is clear and a cause elsewhere has been waited for."""
+        """Whether it goes on, its scope is clear, and a cause elsewhere has been waited for."""
         waited = now_ns - self.first_ns
-        clear = self.margin >= _CLEAR_MARGIN or waited >= _HOLD_UNCLEAR
+        if self.gain < _GOES_ON:
+            return False
+        clear = self.margin >= CLEAR_MARGIN or waited >= HOLD_UNCLEAR
         return clear and waited >= _HOLD[self.depth]
 
 
@@ -214,7 +221,7 @@ def _explaining(view: View, cells: Cells, seed: Alert) -> Found:
         if own.share(own.mask(found.node), of) >= 0.5:
             return found
     mask = cells.mask(seed.node)
-    return Found(seed.node, mask, seed.evidence, 0.0)
+    return Found(seed.node, mask, cells.gain(mask), 0.0)
 
 
 def _hidden_cause(view: View, seed: Alert) -> tuple[tuple[str, ...], int, Cells, Found] | None:

@@ -12,13 +12,13 @@ from detectors.alerts import Node
 from detectors.incidents.case import Case
 from detectors.incidents.causes import Pooled, ratio
 from detectors.incidents.grouping import MINUTE, Agents
-from detectors.incidents.incident import Kind, Status
+from detectors.incidents.incident import Kind, Measure, Status
 from detectors.incidents.inputs import Ledger, View
 from detectors.incidents.kinds import SYMPTOM, depth, kind_of
 from detectors.incidents.ranking import causes
 from detectors.incidents.severity import Traffic, graver, severity_of
 from detectors.incidents.summary import sentence
-from detectors.windows.signals import BY_NAME
+from detectors.windows.signals import BY_NAME, Form
 
 LASTING: Final = 24 * 60 * MINUTE
 """What has gone on for so long is how it is now."""
@@ -37,7 +37,7 @@ _LATELY: Final = 5 * MINUTE
 _ENOUGH: Final = 5.0
 """Calls to speak of a share."""
 _BETTER: Final = 3.0
-"""Nats by which another scope must be better to be taken instead."""
+"""Nats by which a narrower scope must be better to be taken instead."""
 
 
 def review(view: View, case: Case) -> None:
@@ -138,10 +138,21 @@ def _stopped(view: View, case: Case, signal: str) -> bool:
 
 
 def _measure(view: View, case: Case) -> None:
-    """Note how bad it is, to tell later when it is not any more."""
+    """Note how bad it is, to tell later when it is not any more, and to show what has not alerted."""
+    incident = case.incident
     for signal in sorted(case.direct):
-        pooled = _pooled(view, case, signal, case.incident.started_ns)
+        pooled = _pooled(view, case, signal, incident.started_ns)
         case.strength[signal] = (pooled.observed, pooled.expected)
+        countable = BY_NAME[signal].form in (Form.HITS, Form.EVENTS) and pooled.n > 0
+        if signal not in case.heard and countable:
+            incident.measures[signal] = Measure(
+                signal,
+                pooled.observed / pooled.n,
+                pooled.expected / pooled.n,
+                pooled.gain,
+                incident.started_ns,
+                pooled.n,
+            )
 
 
 def _pooled(view: View, case: Case, signal: str, since_ns: int) -> Pooled:
@@ -157,6 +168,7 @@ def _look_again(view: View, case: Case) -> None:
     case.strength.clear()
     if found is None or found.node == incident.scope:
         return
-    nested = found.node.within(incident.scope) or incident.scope.within(found.node)
-    if nested and found.gain - cells.gain(cells.of(incident.scope, case.agents)) >= _BETTER:
+    wider = incident.scope.within(found.node)
+    better = found.gain - cells.gain(cells.of(incident.scope, case.agents)) >= _BETTER
+    if wider or (found.node.within(incident.scope) and better):
         case.rescope(found.node, cells.agents(found.mask))

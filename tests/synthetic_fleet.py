@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from detectors.alerts import Alert, Node
 from detectors.changes.change import Change
@@ -14,6 +15,8 @@ from detectors.evidence import Evidence
 from detectors.windows.minute import MINUTE_NS, Minute
 from detectors.windows.signals import BY_NAME, Form, Subject, Worse
 from dimwatch.records import POINT, SIGHTING
+
+FloatArray = NDArray[np.float64]
 
 START_NS = 1_800_000_000 * 1_000_000_000 // MINUTE_NS * MINUTE_NS
 THRESHOLD = 14.0
@@ -56,15 +59,38 @@ class Fault:
     factor: float
 
 
-@dataclass
-class Watch:
-    """A CUSUM over one node."""
+class Watches:
+    """CUSUMs over the pools of a signal."""
 
-    score: float = 0.0
-    since_ns: int = 0
-    observed: float = 0.0
-    expected: float = 0.0
-    n: float = 0.0
+    def __init__(self, nodes: Sequence[Node], subject: Subject) -> None:
+        pools: dict[Node, list[int]] = {}
+        for names in POOLS[subject]:
+            for place, node in enumerate(nodes):
+                values = {name: node.value(name) for name in names}
+                pools.setdefault(Node.make(tenant="t" if names else "", **values), []).append(place)
+        self.nodes = list(pools)
+        self.members = np.zeros((len(pools), len(nodes)))
+        for row, places in enumerate(pools.values()):
+            self.members[row, places] = 1.0
+        self.score, self.since = np.zeros(len(pools)), np.zeros(len(pools), np.int64)
+        self.sums = np.zeros((3, len(pools)))
+
+    def step(self, form: Form, now: int, values: FloatArray) -> list[int]:
+        """Take in a minute: observed, expected and n of the cells. Returns the pools that fire."""
+        minute = values @ self.members.T
+        observed, expected, _ = minute
+        if form is Form.HITS:
+            gain = observed * np.log(2.0) - 1.3 * expected
+        elif form is Form.EVENTS:
+            gain = observed * np.log(0.3) + 0.7 * expected
+        else:
+            gain = observed * 0.6 - 0.25 * expected
+        idle = self.score <= 0
+        self.since[idle] = START_NS + now * MINUTE_NS
+        self.sums[:, idle] = 0.0
+        self.sums += minute
+        self.score = np.clip(self.score + gain, 0.0, 40.0)
+        return [int(pool) for pool in np.flatnonzero(self.score > THRESHOLD)]
 
 
 @dataclass
@@ -91,19 +117,21 @@ class SyntheticFleet:
         run = [Node.make(tenant="t", agent=agent) for agent in sorted(AGENTS)]
         self.nodes = {Subject.MODEL: model, Subject.TOOL: tool, Subject.RUN: run}
         self.signals = (*RATES, *LEVELS, "run_traffic")
-        self._history: dict[str, list[tuple[np.ndarray, np.ndarray, np.ndarray]]] = {s: [] for s in self.signals}
-        self._watches: dict[tuple[str, Node], Watch] = {}
+        self._history: dict[str, list[tuple[FloatArray, FloatArray, FloatArray]]] = {s: [] for s in self.signals}
+        self._watches = {s: Watches(self.nodes[BY_NAME[s].subject], BY_NAME[s].subject) for s in self.signals}
 
     def step(self) -> tuple[Minute, list[Alert]]:
         """The next minute and what fires."""
-        alerts = []
-        rows = []
+        alerts: list[Alert] = []
+        rows: list[dict[str, object]] = []
         for signal in self.signals:
             known = BY_NAME[signal]
             nodes = self.nodes[known.subject]
             observed, expected, n = self._draw(signal, nodes)
             self._history[signal].append((observed, expected, n))
-            alerts.extend(self._watch(signal, nodes, observed, expected, n))
+            watches = self._watches[signal]
+            firing = watches.step(known.form, self.now, np.stack([observed, expected, n]))
+            alerts.extend(self._alert(signal, watches, pool) for pool in firing)
             if signal in ("run_failed", "model_error", "tool_error"):
                 rows.extend(self._row(signal, node, n[i], observed[i]) for i, node in enumerate(nodes))
         minute = Minute(
@@ -130,14 +158,14 @@ class SyntheticFleet:
         now_ns = START_NS + self.now * MINUTE_NS
         return [c for c in self.changes if start_ns <= c.time_ns <= min(end_ns, now_ns) and c.version <= now_ns]
 
-    def _factors(self, signal: str, nodes: Sequence[Node], neutral: float) -> np.ndarray:
+    def _factors(self, signal: str, nodes: Sequence[Node], neutral: float) -> FloatArray:
         factors = np.full(len(nodes), neutral)
         for fault in self.faults:
             if fault.signal == signal and fault.start <= self.now < fault.end:
                 factors[[node.within(fault.node) for node in nodes]] = fault.factor
         return factors
 
-    def _draw(self, signal: str, nodes: Sequence[Node]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def _draw(self, signal: str, nodes: Sequence[Node]) -> tuple[FloatArray, FloatArray, FloatArray]:
         known = BY_NAME[signal]
         silent = np.array(
             [
@@ -158,42 +186,16 @@ class SyntheticFleet:
         shift = self._factors(signal, nodes, 0.0)
         return n * shift + self._rng.normal(0, 1, len(nodes)) * np.sqrt(n), n.copy(), n
 
-    def _watch(
-        self, signal: str, nodes: Sequence[Node], observed: np.ndarray, expected: np.ndarray, n: np.ndarray
-    ) -> list[Alert]:
+    def _alert(self, signal: str, watches: Watches, pool: int) -> Alert:
         known = BY_NAME[signal]
-        pools: dict[Node, list[int]] = {}
-        for names in POOLS[known.subject]:
-            for place, node in enumerate(nodes):
-                values = {name: node.value(name) for name in names}
-                pools.setdefault(Node.make(tenant="t" if names else "", **values), []).append(place)
-        alerts = []
-        for node, places in pools.items():
-            k, e, count = observed[places].sum(), expected[places].sum(), n[places].sum()
-            if known.form is Form.HITS:
-                gain = k * np.log(2.0) - 1.3 * e
-            elif known.form is Form.EVENTS:
-                gain = k * np.log(0.3) + 0.7 * e
-            else:
-                gain = abs(k) * 0.6 - 0.18 * e if known.worse is Worse.BOTH else k * 0.6 - 0.18 * e
-            watch = self._watches.setdefault((signal, node), Watch())
-            if watch.score <= 0:
-                watch.since_ns, watch.observed, watch.expected, watch.n = START_NS + self.now * MINUTE_NS, 0.0, 0.0, 0.0
-            watch.score = min(max(watch.score + gain, 0.0), 60.0)
-            watch.observed, watch.expected, watch.n = watch.observed + k, watch.expected + e, watch.n + count
-            if watch.score > THRESHOLD:
-                alerts.append(self._alert(node, signal, watch))
-        return alerts
-
-    def _alert(self, node: Node, signal: str, watch: Watch) -> Alert:
-        form = BY_NAME[signal].form
-        observed, expected = watch.observed, watch.expected
-        if form is Form.LEVEL:
-            off = float(np.exp(0.5 * observed / max(watch.n, 1.0)))
-            shown = (1.0 / off if BY_NAME[signal].worse is Worse.DOWN else off) * 50.0, 50.0
+        observed, expected, n = watches.sums[:, pool].tolist()
+        if known.form is Form.LEVEL:
+            off = float(np.exp(0.5 * observed / max(n, 1.0)))
+            shown = (50.0 / off if known.worse is Worse.DOWN else 50.0 * off), 50.0
         else:
-            shown = observed / max(watch.n, 1.0), expected / max(watch.n, 1.0)
-        return Alert(node, signal, float(watch.score), THRESHOLD, watch.since_ns, *shown, watch.n)
+            shown = observed / max(n, 1.0), expected / max(n, 1.0)
+        score, since_ns = float(watches.score[pool]), int(watches.since[pool])
+        return Alert(watches.nodes[pool], signal, score, THRESHOLD, since_ns, *shown, n)
 
     @staticmethod
     def _row(signal: str, node: Node, n: float, total: float) -> dict[str, object]:
