@@ -40,8 +40,11 @@ _LEAST_TOKENS: Final = 16
 """Of an answer, for its speed to be measured."""
 _LEAST_SHARE: Final = 0.05
 """Of a call's time that must be left after the first token, for the speed to be measured over what is left."""
+_DOUBTS: Final = ("tool_loop", "model_mismatch")
+"""Rules whose findings of doubt count, too: repeats of a tool whose arguments are not captured, and snapshots that an
+alias did not mean so far. What of it is usual the baseline learns."""
 _SURE: Final = 0.5
-"""Confidence from which a finding that is only information by its severity is a difference of models."""
+"""Confidence that those need."""
 
 
 @dataclass(slots=True)
@@ -84,7 +87,7 @@ class _Found:
         """Row and tool of the findings, by rule."""
         for rule, finding in findings:
             doubtful = finding.severity is Severity.INFO and rule.severity is not Severity.INFO
-            if doubtful and not (rule.name == "model_mismatch" and finding.confidence >= _SURE):
+            if doubtful and not (rule.name in _DOUBTS and finding.confidence >= _SURE):
                 continue
             self._rows[rule.name].append(finding.row)
             self.tools[rule.name].add((finding.row, finding.tool))

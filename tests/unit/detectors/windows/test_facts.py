@@ -115,6 +115,9 @@ def test_tools_that_fail_aloud_and_silently() -> None:
 def test_loops_and_invalid_calls_are_facts_of_runs_and_of_tools() -> None:
     again = [tool(number, 1, start=number) for number in range(2, 9)]
     assert judged(agent(1, seconds=20), *again).point("run_looped") == (1, 1)
+    blind = {"gen_ai.operation.name": "execute_tool", "gen_ai.tool.name": "search"}
+    unseen = [Span(number, 1, "execute_tool search", blind, start=number, seconds=0.5) for number in range(2, 9)]
+    assert judged(agent(1, seconds=20), *unseen).point("run_looped") == (1, 1), "no arguments are captured"
     asks = [{"id": "c", "type": "function", "function": {"name": "fly", "arguments": "{}"}}]
     offered = {"gen_ai.tool.definitions": OFFER}
     said: list[Message] = [{"role": "assistant", "content": None, "tool_calls": asks}]
