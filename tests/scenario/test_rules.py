@@ -76,6 +76,9 @@ FOUND: dict[str, dict[str, list[Span]]] = {
                 attributes={"gen_ai.tool.definitions": OFFER},
             )
         ],
+        "refused by type, OpenTelemetry": [
+            genai_tool(1, attributes={"error.type": "invalid_arguments"}, error="refused"),
+        ],
         "missing argument, OpenInference": [
             openinference_llm(
                 1,

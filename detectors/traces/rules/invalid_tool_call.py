@@ -31,7 +31,7 @@ _UNREADABLE: Final = (
     r"|AdapterParseError|OutputParser|not valid JSON"
 )
 _UNKNOWN_TOOL: Final = (
-    r"(?i)(unknown|unrecognized|invalid|nonexistent|no such|undefined|unavailable) (tool|function)"
+    r"(?i)(unknown|unrecognized|invalid|nonexistent|no such|undefined|unavailable)[ _-](tool|function)"
     r"|(tool|function)\W{0,3}[\w.-]{0,64}\W{0,3}(is |was |does |could )?(not|n't) "
     r"(found|exist|available|registered|a valid|be found|known)"
     r"|(tool|function) not found|NoSuchTool|ToolNotFound"
@@ -40,8 +40,9 @@ _UNKNOWN_TOOL: Final = (
     r"|does not have (a |an )?(tool|function)|no (tool|function) (with|named|called)"
 )
 _BAD_ARGUMENTS: Final = (
-    r"(?i)validation ?error|ValidationException|missing \d* ?required|required (property|argument|parameter|field)"
-    r"|unexpected keyword argument|missing (a )?required|Field required|invalid (tool )?(arguments?|input|parameters?)"
+    r"(?i)validation[ _-]?error|ValidationException|missing \d* ?required|required (property|argument|parameter|field)"
+    r"|unexpected keyword argument|missing (a )?required|Field required|schema[ _-]?(validation|violation|mismatch)"
+    r"|invalid[ _-]?(tool[ _-]?)?(arguments?|args|input|param(eter)?s?)|(malformed|bad|wrong)[ _-](arguments?|args)"
     r"|arguments? (validation|parsing|are not valid|is not valid|must be)|could not parse (the )?(arguments?|tool)"
     r"|(invalid|malformed) json|JSONDecodeError|not valid json|failed to parse (the )?(arguments?|tool|json)"
     r"|ToolInput(Validation)?Error|InvalidToolInput|InvalidToolArguments|ToolInputParsing|TypeError: .*argument"
