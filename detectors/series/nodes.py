@@ -146,6 +146,8 @@ class Pools:
         mark = np.zeros(count, dtype=np.uint64)
         np.add.at(mark, self.pair_node[links[0]], salt[links[1]])
         named = (self.nodes.rows[:, :_SIGNAL] > 0).sum(axis=1)
+        # A release that is the only one says nothing.
+        named = named - len(DIMENSIONS) * (self.nodes.rows[:, _columns(CELL)] > 0).any(axis=1)
         order = np.lexsort([np.arange(count), -named, mark])
         first = np.ones(count, dtype=bool)
         first[1:] = mark[order][1:] != mark[order][:-1]
