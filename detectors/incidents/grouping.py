@@ -10,7 +10,7 @@ from detectors.alerts import Alert, Node
 from detectors.incidents.causes import Cells, Found
 from detectors.incidents.inputs import View, subject
 from detectors.incidents.kinds import READINGS, SYMPTOM, depth, leading
-from detectors.windows.signals import BY_NAME, Form
+from detectors.windows.signals import BY_NAME, DERIVED, Form
 from dimwatch.clock import NS_PER_SECOND
 
 MINUTE: Final = 60 * NS_PER_SECOND
@@ -39,10 +39,27 @@ _OF_OTHERS: Final = frozenset({"run_traffic"})
 _HOLD: Final = (1 * MINUTE, 2 * MINUTE, 3 * MINUTE, 6 * MINUTE)
 """By depth: how long a cause is waited for."""
 
+_LEVEL_MATTERS: Final = 1.25
+"""A latency, speed or size that has moved by a smaller factor opens no incident: the time of day and the weather of
+providers do that (the probes of thefastest.ai scatter by 15 to 25% between hours)."""
+_TAIL_MATTERS: Final = 2.5
+"""The same for the share of slow calls, which such weather doubles."""
+_TAILS: Final = frozenset(signal.name for signal in DERIVED.values())
+
 _ALERT: Final = tuple(name for name in Alert.__slots__ if name != "node")
 
 Agents = frozenset[tuple[str, str]]
 """(tenant, agent)."""
+
+
+def matters(alert: Alert) -> bool:
+    """Whether what an alert complains of is enough to open an incident, so far. It may join one that is open."""
+    if alert.observed <= 0 or alert.expected <= 0:
+        return True
+    factor = max(alert.observed / alert.expected, alert.expected / alert.observed)
+    if alert.signal in _TAILS:
+        return factor >= _TAIL_MATTERS
+    return BY_NAME[alert.signal].form is not Form.LEVEL or factor >= _LEVEL_MATTERS
 
 
 @dataclass(slots=True)

@@ -17,6 +17,7 @@ from detectors.incidents.grouping import (
     Agents,
     Proposal,
     WaitingRoom,
+    matters,
     propose,
     same_onset,
 )
@@ -68,7 +69,7 @@ class Incidents:
         for alert in sorted(alerts, key=lambda alert: (depth(alert.signal), alert.signal, alert.node)):
             if BY_NAME[alert.signal].pages:
                 rest = self._take(view, alert)
-                if rest is not None:
+                if rest is not None and matters(rest):
                     loose.append(rest)
         self._waiting.hear(loose, view.now_ns)
         self._follow_model_changes(view, ledger)
