@@ -10,6 +10,8 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from detectors.traces.batch import all_the_same
+
 Rows = npt.NDArray[np.int64]
 
 _MOST: Final = 1 << 62
@@ -55,6 +57,8 @@ def column(strings: pa.Array | pa.ChunkedArray) -> Column:
     """Number the strings; null is ""."""
     if isinstance(strings, pa.ChunkedArray):
         strings = strings.combine_chunks()
+    if all_the_same(strings):
+        return Column(np.zeros(len(strings), dtype=np.int64), strings[:1])
     if strings.null_count:
         strings = pc.fill_null(strings, "")
     encoded = strings.dictionary_encode()
