@@ -1,7 +1,7 @@
 """Traffic that stops: missed events against the expected rate, so that each series has its own patience.
 
-The e-detector for falling rates: l = (E (1 - r) - K ln(1/r)) / D with r < 1, against a share of the lowest of: the rate by
-the hour of the day (half an hour either way), and the rate of the last hour. So neither bursts and growth nor an
+The e-detector for falling rates: l = (E (1 - r) - K ln(1/r)) / D with r < 1, against a share of the lowest of: the rate
+by the hour of the day (half an hour either way), and the rate of the last hour. So neither bursts and growth nor an
 evening that comes as every day (or for the first time, but not all at once) are silence. A part that was not active
 lately, and should have begun, is not called silent: weekends and holidays would be.
 Only what falls below the bound counts as over-dispersion, by minute or by block, whichever is more: bursts do not blunt
@@ -20,8 +20,8 @@ from detectors.series.flow import Flow
 from detectors.windows.signals import Form
 
 _SHARE: Final = 0.5
-"""Traffic above this share of what is expected is not silence; where there is little, evidence must not be wasted: it is
-more then, up to the sum with the next."""
+"""Traffic above this share of what is expected is not silence. Where there is little traffic, and so little
+evidence to be had, the share is higher, up to the sum with the next."""
 _SHARE_OF_LITTLE: Final = 0.15
 _LITTLE: Final = 5.0
 """Events a minute."""

@@ -40,7 +40,7 @@ class Tail:
         marks[n < _FREEZE_AT / 4] = _UNSET
         new = np.flatnonzero((n >= _FREEZE_AT) & (marks == _UNSET))
         logs = levels.leaf["mean"][new] + _P95 * np.sqrt(levels.leaf["variance"][new])
-        marks[new] = bucket_of(np.exp(np.clip(logs, -600.0, 600.0)))
+        marks[new] = bucket_of(np.clip(logs, -600.0, 600.0))
 
     def hits(self, leaf: IntArray, bucket: pa.ListArray, count: pa.ListArray) -> tuple[FloatArray, FloatArray]:
         """Measurements and those above the mark, by row (of `leaf`). No measurements where none is frozen."""
