@@ -82,7 +82,7 @@ def _markdown(corpus: Sequence[Series], sweeps: Sequence[Sweep], figures: Sequen
         "|---" * (1 + len(sweeps)) + "|",
         *(f"| {name} | {' | '.join('–' if of is None else f'{of:.1f}' for of in scores)} |" for name, scores in rows),
         "\nThe published figures are for the whole corpus and not strictly comparable. The threshold is fitted to the",
-        "corpus that it scores, as NAB's rules have it; held out, on the standard profile:\n",
+        "corpus that it scores, as NAB's rules have it. Held out and nested are on the standard profile.\n",
         "| figure | value | unit |",
         "|---|---|---|",
         *(f"| {figure.name} | {figure.value:.1f} | {figure.unit} |" for figure in figures),
