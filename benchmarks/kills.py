@@ -44,6 +44,7 @@ class Result:
         """Whether nothing was lost, doubled, found differently, or slow."""
         proof = self.proof
         wrong = proof.lost or proof.doubles or proof.missing or proof.surplus or proof.other_traces or proof.unexplained
+        wrong = wrong or proof.other_windows or proof.other_incidents
         return not wrong and not self.sent.given_up and self.slowest_s < ANSWERS_WITHIN_S
 
 
@@ -101,6 +102,8 @@ def table(result: Result) -> str:
         f"doubled     {proof.doubles:>9,} spans",
         f"findings    {len(proof.missing):>9,} missing, {len(proof.surplus):,} too many, "
         f"{len(proof.other_traces):,} trace rows differ from the undisturbed run over the same eventlog",
+        f"windows     {len(proof.other_windows):>9,} of {proof.windows:,} points differ, and "
+        f"{len(proof.other_incidents):,} of {proof.incidents:,} incidents",
         f"replay      {len(proof.only_in_replay):>9,} findings only there, {len(proof.not_in_replay):,} only here; "
         f"{len(proof.unexplained):,} of them in traces that arrived whole",
         f"{'killed':<11} {'times':>6} {'median s':>9} {'max s':>7}",
@@ -120,6 +123,7 @@ def figures(result: Result) -> list[Figure]:
         Figure("kills_spans_lost", len(proof.lost), "spans"),
         Figure("kills_spans_doubled", proof.doubles, "spans"),
         Figure("kills_findings_different", different, "findings"),
+        Figure("kills_windows_different", len(proof.other_windows) + len(proof.other_incidents), "rows"),
         Figure("kills_recovery_max", result.slowest_s, "s"),
     ]
 

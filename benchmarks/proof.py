@@ -11,11 +11,15 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any, Final
 
+import pyarrow as pa
+import pyarrow.compute as pc
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
 from benchmarks.oracle import Oracle
 from benchmarks.running import Running
+from detectors.fleet import Fleet, FleetOutput
+from detectors.windows.points import merged, merged_sightings
 from dimwatch import records
 from dimwatch.app.pipeline import Output, Pipeline
 from dimwatch.clock import NS_PER_SECOND
@@ -25,6 +29,12 @@ from ingest.normalize import Request
 
 Finding = tuple[str, str, str, str]
 """Rule, trace id, span id, tool."""
+Row = tuple[Any, ...]
+_WINDOW: Final = (
+    "tenant", "time", "subject", "agent", "provider", "model", "tool", "release", "region", "signal", "n", "total",
+    "squares",
+)  # fmt: skip
+_INCIDENT: Final = ("id", "kind", "status", "version", "summary")
 _TRACE: Final = ("trace_id", "outcome", "complete", "spans", "steps", "tool_calls", "failed_tool_calls", "input_tokens")
 
 
@@ -44,6 +54,11 @@ class Proof:
     surplus: set[Finding] = field(default_factory=set)
     other_traces: set[tuple[Any, ...]] = field(default_factory=set)
     """Trace rows that differ from those of the undisturbed run."""
+    windows: int = 0
+    other_windows: set[Row] = field(default_factory=set)
+    """Points of closed minutes that differ from those of the undisturbed run."""
+    incidents: int = 0
+    other_incidents: set[Row] = field(default_factory=set)
     not_in_replay: set[Finding] = field(default_factory=set)
     only_in_replay: set[Finding] = field(default_factory=set)
     split: set[str] = field(default_factory=set)
@@ -62,8 +77,13 @@ def prove(running: Running, oracle: Oracle, sent: set[tuple[str, str]] | None = 
     rows, distinct = running.rows("SELECT count(), uniqExact((trace_id, span_id)) FROM spans")[0]
     found = {tuple(row) for row in running.rows("SELECT rule, trace_id, span_id, tool FROM observations")}
     traces = {tuple(row) for row in running.rows(f"SELECT {', '.join(_TRACE)} FROM traces")}
+    columns = ", ".join(_WINDOW).replace("time", "toUnixTimestamp64Nano(time)")
+    windows = {tuple(row) for row in running.rows(f"SELECT {columns} FROM windows WHERE width_s = 60")}
+    closed_ns = max((row[1] for row in windows), default=0)
+    incidents = {tuple(row) for row in running.rows(f"SELECT {', '.join(_INCIDENT)} FROM incidents")}
     running.stop()
     expected, expected_traces, split = undisturbed(running)
+    expected_windows, expected_incidents = undisturbed_fleet(running, closed_ns)
     replayed = replay(running, oracle.folder)
     split |= paused(oracle.folder, running.settings().assembly.idle_s)
     return Proof(
@@ -76,6 +96,10 @@ def prove(running: Running, oracle: Oracle, sent: set[tuple[str, str]] | None = 
         missing=expected - found,
         surplus=found - expected,
         other_traces=set(traces ^ expected_traces),
+        windows=len(windows),
+        other_windows=windows ^ expected_windows,
+        incidents=len(incidents),
+        other_incidents=incidents ^ expected_incidents,
         not_in_replay=found - replayed,
         only_in_replay=replayed - found,
         split=split,
@@ -120,6 +144,50 @@ def undisturbed(running: Running) -> tuple[set[Finding], set[tuple[Any, ...]], s
     idle_ns = int(settings.assembly.idle_s * NS_PER_SECOND)
     late = {trace_id for trace_id, arrivals in heard.items() if _is_late(sorted(arrivals), linger_ns, idle_ns)}
     return found, set(traces.values()), late
+
+
+def undisturbed_fleet(running: Running, closed_ns: int) -> tuple[set[Row], set[Row]]:
+    """What one pipeline and one fleet stage that are never killed make of the records in the eventlog, as far as the
+    minute that begins at `closed_ns`: points of closed minutes, and incidents."""
+    settings = running.settings()
+    pipeline, fleet = Pipeline(settings), Fleet(settings.detection)
+    windows: set[Row] = set()
+    incidents: dict[str, Row] = {}
+
+    def take(output: FleetOutput) -> None:
+        for minute in output.minutes:
+            if minute.start_ns <= closed_ns:
+                points = minute.points.select(_WINDOW)
+                times = pc.cast(points["time"], pa.int64())
+                columns = points.set_column(1, "time", times).to_pydict().values()
+                windows.update(zip(*columns, strict=True))
+        for incident in output.incidents:
+            row = incident.row()
+            incidents[incident.id] = tuple(row[name] for name in _INCIDENT)
+
+    eventlog = open_eventlog(settings)
+    try:
+        consumer = eventlog.consumer("proof", [records.OTLP_SPANS, records.OTLP_LOGS])
+        number = now_ns = 0
+        while batch := consumer.poll(max_records=64, max_bytes=16 * MIB, timeout_s=0.0):
+            requests: dict[str, list[Request]] = {records.OTLP_SPANS: [], records.OTLP_LOGS: []}
+            for record in batch:
+                requests[record.topic].append(Request(record.value, record.timestamp_ns))
+            now_ns = max(record.timestamp_ns for record in batch)
+            output = pipeline.add(*requests.values(), now_ns=now_ns, record=number)
+            take(fleet.add(merged(output.points), merged_sightings(output.sightings), source="", watermark_ns=now_ns))
+            number += 1
+        consumer.close()
+    finally:
+        eventlog.close()
+    # The clock moves on, as it did live.
+    now_ns = max(now_ns, closed_ns) + 2 * int(settings.assembly.max_idle_s * NS_PER_SECOND)
+    output = pipeline.add((), (), now_ns=now_ns, record=number)
+    fleet.windower.add(merged(output.points), merged_sightings(output.sightings), "", now_ns)
+    for minute in fleet.windower.closed():
+        if minute.start_ns <= closed_ns:
+            take(fleet.step([minute]))
+    return windows, set(incidents.values())
 
 
 def _told_of(topic: str, body: bytes) -> set[tuple[str, bool]]:

@@ -15,11 +15,11 @@ pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
 def test_nothing_is_lost_doubled_or_found_differently(tmp_path: Path) -> None:
     result = kills.run(
         tmp_path,
-        kills=8,
+        kills=2 * len(ROLES),
         seconds=30.0,
         traces_per_s=20.0,
         load_spans_per_s=300.0,
-        settings={"assembly__idle_s": "10", "assembly__max_idle_s": "15"},
+        settings={"assembly__idle_s": "10", "assembly__max_idle_s": "15", "detection__lateness_s": "5"},
     )
     told = kills.table(result)
     proof = result.proof
@@ -28,6 +28,8 @@ def test_nothing_is_lost_doubled_or_found_differently(tmp_path: Path) -> None:
     assert not proof.missing | proof.surplus, told
     assert not proof.other_traces, told
     assert not proof.unexplained, told
+    assert not proof.other_windows, told
+    assert not proof.other_incidents, told
     assert {role: len(times) for role, times in result.recovery_s.items()} == dict.fromkeys(ROLES, 2)
     assert result.slowest_s < kills.ANSWERS_WITHIN_S, told
     assert not result.sent.given_up, told
@@ -35,3 +37,4 @@ def test_nothing_is_lost_doubled_or_found_differently(tmp_path: Path) -> None:
     # There was something to lose.
     assert proof.spans >= result.sent.spans > 5_000, told
     assert proof.findings > 20, told
+    assert proof.windows > 100, told
