@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from detectors.alerts import Alert
 from detectors.incidents.case import Case
-from detectors.incidents.grouping import SAME_ONSET, follows, reach
+from detectors.incidents.grouping import MINUTE, SAME_ONSET, follows, reach
 from detectors.incidents.incident import Kind
 from detectors.incidents.inputs import View, subject
 from detectors.incidents.kinds import SYMPTOM, depth
 
-MOSTLY = 0.5
+MOSTLY: Final = 0.5
+SYMPTOMS_LATE: Final = 180 * MINUTE
+"""What goes on for longer does not hide what begins then."""
 
 
 def belongs(view: View, case: Case, alert: Alert) -> bool | None:
@@ -17,7 +21,7 @@ def belongs(view: View, case: Case, alert: Alert) -> bool | None:
 
     A part: the same signal, or one about the same things from the same time on, that is off where the incident is. A
     consequence: something further from a cause, in agents that the incident concerns, that began with it, or with its
-    end (retries and backlogs come then); a mere symptom at any time while it goes on.
+    end (retries and backlogs come then); a mere symptom also in the hours after.
     """
     incident = case.incident
     started_ns, ended_ns = incident.started_ns, incident.resolved_ns
@@ -27,7 +31,8 @@ def belongs(view: View, case: Case, alert: Alert) -> bool | None:
     if own and reach(view, incident.scope, case.agents, alert, started_ns) >= MOSTLY:
         return True
     deeper = depth(alert.signal) > case.depth or incident.kind is Kind.MODEL_CHANGE
-    symptom = depth(alert.signal) == SYMPTOM and alert.since_ns >= started_ns - SAME_ONSET
+    young = -SAME_ONSET <= alert.since_ns - started_ns <= SYMPTOMS_LATE
+    symptom = depth(alert.signal) == SYMPTOM and young
     known = alert.signal in incident.measures
     after = (deeper and (near or symptom)) or (known and near)
     if after and reach(view, None, case.agents, alert, started_ns) >= MOSTLY:

@@ -36,12 +36,13 @@ _HIDDEN_FACTOR: Final = 1.8
 """The same for counts, as a factor."""
 _OF_OTHERS: Final = frozenset({"run_traffic"})
 """Looks for a cause too: where calls fail, the runs may stay away."""
-_HOLD: Final = (1 * MINUTE, 2 * MINUTE, 3 * MINUTE, 6 * MINUTE)
+_HOLD: Final = (1 * MINUTE, 1 * MINUTE, 2 * MINUTE, 5 * MINUTE)
 """By depth: how long a cause is waited for."""
 
-_LEVEL_MATTERS: Final = 1.25
-"""A latency, speed or size that has moved by a smaller factor opens no incident: the time of day and the weather of
+_TIME_MATTERS: Final = 1.25
+"""A latency or speed that has moved by a smaller factor opens no incident: the time of day and the weather of
 providers do that (the probes of thefastest.ai scatter by 15 to 25% between hours)."""
+_TIMES: Final = frozenset(signal.name for signal in BY_NAME.values() if signal.unit in ("s", "tokens/s"))
 _TAIL_MATTERS: Final = 2.5
 """The same for the share of slow calls, which such weather doubles."""
 _TAILS: Final = frozenset(signal.name for signal in DERIVED.values())
@@ -59,7 +60,7 @@ def matters(alert: Alert) -> bool:
     factor = max(alert.observed / alert.expected, alert.expected / alert.observed)
     if alert.signal in _TAILS:
         return factor >= _TAIL_MATTERS
-    return BY_NAME[alert.signal].form is not Form.LEVEL or factor >= _LEVEL_MATTERS
+    return alert.signal not in _TIMES or factor >= _TIME_MATTERS
 
 
 @dataclass(slots=True)

@@ -241,8 +241,8 @@ class Incidents:
             taken_back = self._model_changes.reversed_by(change)
             if taken_back is not None:
                 case = self._case(taken_back)
-                if case is not None:
-                    case.incident.status, case.incident.resolved_ns = Status.RESOLVED, view.now_ns
+                if case is not None and not case.incident.settled:
+                    case.resolve(view.now_ns)
                 self._model_changes.note(change, taken_back, view.now_ns)
                 continue
             if not self._model_changes.due(view, change):
@@ -273,7 +273,7 @@ class Incidents:
         for measure in change.measures():
             incident.measures.setdefault(measure.signal, measure)
         if change.undone:
-            incident.status, incident.resolved_ns = Status.RESOLVED, view.now_ns
+            case.resolve(view.now_ns)
 
     # Going on, and ending.
 
