@@ -115,13 +115,13 @@ def main() -> int:
         table.add_row(f"{name}, 58 series, published", *("–" if one is None else f"{one:.1f}" for one in published))
     console = Console()
     console.print(table, _by_series(corpus, scores, sweeps[PROFILES.index(STANDARD)].best_threshold))
-    figures = [
-        *(Figure(f"nab_{one.profile.name.replace(' ', '_').lower()}", one.score, "points") for one in sweeps),
-        *validation.figures(corpus, scores, [look(series) for series in corpus]),
-        Figure("nab_cost", microseconds, "us/record"),
-    ]
+    figures = [Figure(f"nab_{one.profile.name.replace(' ', '_').lower()}", one.score, "points") for one in sweeps]
+    figures.append(Figure("nab_cost", microseconds, "us/record"))
     for figure in figures:
-        print(figure.json())
+        print(figure.json(), flush=True)
+    for figure in validation.figures(corpus, scores, [look(series) for series in corpus]):
+        print(figure.json(), flush=True)
+        figures.append(figure)
     if given.out:
         given.out.write_text(_markdown(corpus, sweeps, figures))
     return 0

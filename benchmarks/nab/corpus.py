@@ -39,6 +39,14 @@ def _seconds(times: pd.Series) -> NDArray[np.float64]:
     return np.asarray(pd.to_datetime(times).to_numpy(dtype="datetime64[ns]").astype(np.int64) / 1e9)
 
 
+def _record(times: NDArray[np.float64], time_s: float) -> int:
+    """The first record of a time: a clock change may repeat an hour."""
+    found = np.flatnonzero(times == time_s)
+    if not len(found):
+        raise ValueError(f"a window begins or ends at {time_s:.0f}, and no record has that time")
+    return int(found[0])
+
+
 def load(folder: Path) -> list[Series]:
     """Every labelled series of a checkout of NAB (`data/`, `labels/combined_windows.json`), in the order of names.
 
@@ -53,10 +61,7 @@ def load(folder: Path) -> list[Series]:
         table = pd.read_csv(file)
         times = _seconds(table["timestamp"])
         limits = [_seconds(pd.Series(window)) for window in labels[name]]
-        windows = tuple(
-            (int(np.argmax(times == first)), int(np.argmax(times == last)))  # a clock change may repeat an hour
-            for first, last in limits
-        )
+        windows = tuple((_record(times, first), _record(times, last)) for first, last in limits)
         corpus.append(Series(name, times, table["value"].to_numpy(np.float64), windows))
     if not corpus:
         raise FileNotFoundError(f"{folder} holds no series of NAB: it should have data/ and labels/")
