@@ -18,7 +18,7 @@ from dimwatch import records
 from dimwatch.clock import SystemClock
 from dimwatch.eventlog.base import NewRecord
 from dimwatch.eventlog.sqlite import SqliteEventLog
-from tests.fleet_points import DETECTION, MINUTES, Told, told
+from tests.told_outage import DETECTION, MINUTES, Told, told
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
 

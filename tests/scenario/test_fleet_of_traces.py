@@ -20,8 +20,8 @@ from dimwatch.clock import ManualClock
 from dimwatch.eventlog.base import NewRecord
 from dimwatch.eventlog.memory import MemoryEventLog
 from dimwatch.settings import Settings
-from tests.fleet_points import DETECTION
 from tests.telemetry import SECOND, START_NS, agent, chat, spans_request, tool
+from tests.told_outage import DETECTION
 
 MINUTES, RUNS = 330, 4
 BROKEN = range(290, 305)

@@ -14,7 +14,7 @@ from dimwatch.clock import ManualClock
 from dimwatch.eventlog.base import NewRecord
 from dimwatch.eventlog.memory import MemoryEventLog
 from dimwatch.settings import Settings
-from tests.fleet_points import DETECTION, START_NS, Told, told
+from tests.told_outage import DETECTION, START_NS, Told, told
 
 SETTINGS = Settings(detection=DETECTION)
 TOPICS = (records.WINDOWS, records.WINDOW_SIGHTINGS, records.CHANGES, records.INCIDENTS)
