@@ -14,6 +14,7 @@ from detectors.windows.keys import Column
 from dimwatch.clock import NS_PER_SECOND
 
 Hashes = npt.NDArray[np.uint64]
+Rows = npt.NDArray[np.int64]
 Mask = npt.NDArray[np.bool_]
 
 _UNSEEN_NS: Final = 8 * 24 * 3600 * NS_PER_SECOND
@@ -45,25 +46,32 @@ class Registry:
     def __len__(self) -> int:
         return len(self._keys)
 
-    def admit(self, keys: Hashes, now_ns: int) -> Mask:
-        """By key: is it kept apart? The keys of one window come together, in any order and as often as they like."""
+    def admit(self, keys: Hashes, seen_ns: Rows) -> Mask | None:
+        """By key: is it kept apart? Keys come in any order and as often as they like. Those of several windows may come
+        at once, `seen_ns` by key, as long as there is room for all of them: else nothing is done, and they must come
+        window by window."""
         distinct, inverse = np.unique(keys, return_inverse=True)
+        last = np.zeros(len(distinct), dtype=np.int64)
+        np.maximum.at(last, inverse, seen_ns)
         at = np.searchsorted(self._keys, distinct)
         known = np.zeros(len(distinct), dtype=np.bool_)
         inside = at < len(self._keys)
         known[inside] = self._keys[at[inside]] == distinct[inside]
-        self._seen[at[known]] = now_ns
-        new = distinct[~known]
+        new, new_last = distinct[~known], last[~known]
+        full = len(self._keys) + len(new) > self._most
+        if full and seen_ns.min() != seen_ns.max():
+            return None
+        self._seen[at[known]] = np.maximum(self._seen[at[known]], last[known])
         if len(new):
-            if len(self._keys) + len(new) > self._most:
-                lasting = self._seen > now_ns - _UNSEEN_NS
+            if full:
+                lasting = self._seen > seen_ns[0] - _UNSEEN_NS
                 self._keys, self._seen = self._keys[lasting], self._seen[lasting]
-            new = new[: max(self._most - len(self._keys), 0)]
-            merged = np.concatenate([self._keys, new])
+            room = max(self._most - len(self._keys), 0)
+            merged = np.concatenate([self._keys, new[:room]])
             order = np.argsort(merged)
             self._keys = merged[order]
-            self._seen = np.concatenate([self._seen, np.full(len(new), now_ns)])[order]
-            known |= np.isin(distinct, new)
+            self._seen = np.concatenate([self._seen, new_last[:room]])[order]
+            known |= np.isin(distinct, new[:room])
         admitted: Mask = known[inverse]
         return admitted
 

@@ -16,6 +16,7 @@ from dataclasses import asdict, dataclass
 from typing import Final
 
 import numpy as np
+import numpy.typing as npt
 import orjson
 import pyarrow as pa
 import structlog
@@ -45,6 +46,8 @@ _PARTS: Final = 64
 """Tables that are kept before they are merged."""
 _EVER: Final = np.iinfo(np.int64).max
 _VERSION: Final = 1
+
+Times = npt.NDArray[np.int64]
 
 _log = structlog.get_logger()
 
@@ -131,16 +134,41 @@ class Windower:
             if not len(begins):
                 return
             self._next = int(begins[0])
-        due = begins[begins < until_ns].tolist()
-        open_ = begins[begins >= until_ns]
-        kept = until_ns if trailing or len(open_) else (due[-1] + MINUTE_NS if due else self._next)
-        self._points = [_between(points, kept, _EVER)]
-        self._sightings = [_between(sightings, kept, _EVER)]
-        for begin in due:
-            yield from self._empty_until(begin)
-            yield self._minute(begin, points, sightings)
+        due, open_ = begins[begins < until_ns], begins[begins >= until_ns]
+        kept = until_ns if trailing or len(open_) else (int(due[-1]) + MINUTE_NS if len(due) else self._next)
+        self._points = [points.filter(pa.array(times_of(points) >= kept))]
+        self._sightings = [sightings.filter(pa.array(times_of(sightings) >= kept))]
+        for minute in self._minutes(due, points, sightings):
+            yield from self._empty_until(minute.start_ns)
+            self._next, self._empty = minute.end_ns, 0
+            yield minute
         if trailing:
             yield from self._empty_until(until_ns)
+
+    def _minutes(self, begins: Times, points: pa.Table, sightings: pa.Table) -> list[Minute]:
+        """The minutes that begin at `begins`, within the bounds: all at once while there is room, else one by one."""
+        fine, seen = _by_minute(points, begins), _by_minute(sightings, begins)
+        if not len(begins):
+            return []
+        bounded = self._bounded(pa.concat_tables(fine), pa.concat_tables(seen))
+        if bounded is None:
+            parts = zip(begins.tolist(), fine, seen, strict=True)
+            return [self._minutes(np.array([begin]), *part)[0] for begin, *part in parts]
+        points, sightings = bounded
+        tables = (coarsened(points, MINUTE_NS), sightings, points)
+        columns = [_by_minute(table, begins) for table in tables]
+        return [Minute(begin, *parts) for begin, *parts in zip(begins.tolist(), *columns, strict=True)]
+
+    def _bounded(self, points: pa.Table, sightings: pa.Table) -> tuple[pa.Table, pa.Table] | None:
+        bounded = self._bounds.points(points, _minutes(points))
+        seen = self._bounds.sightings(sightings, _minutes(sightings))
+        if bounded is None or seen is None:
+            return None
+        if folded := bounded[1] + seen[1]:
+            if not self.counts.folded:
+                _log.warning("more series than detection.max_series allows: the rest is counted under `other`")
+            self.counts.folded += folded
+        return bounded[0], seen[0]
 
     def _empty_until(self, begin: int) -> Iterator[Minute]:
         assert self._next is not None
@@ -150,16 +178,6 @@ class Windower:
         if self._next < begin:
             self.counts.skipped += (begin - self._next) // MINUTE_NS
             self._next = begin
-
-    def _minute(self, begin: int, points: pa.Table, sightings: pa.Table) -> Minute:
-        fine, folded = self._bounds.points(_between(points, begin, begin + MINUTE_NS), begin)
-        seen, folded_seen = self._bounds.sightings(_between(sightings, begin, begin + MINUTE_NS), begin)
-        if folded or folded_seen:
-            if not self.counts.folded:
-                _log.warning("more series than detection.max_series allows: the rest is counted under `other`")
-            self.counts.folded += folded + folded_seen
-        self._next, self._empty = begin + MINUTE_NS, 0
-        return Minute(begin, coarsened(fine, MINUTE_NS), seen, fine)
 
     def snapshot(self) -> bytes:
         """Everything that `restore` needs to go on from here."""
@@ -198,15 +216,16 @@ class Windower:
         self._bounds.restore(bounds)
 
 
-def _minutes(rows: pa.Table) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
+def _minutes(rows: pa.Table) -> Times:
     times = times_of(rows)
     return times - times % MINUTE_NS
 
 
-def _between(rows: pa.Table, begin: int, end: int) -> pa.Table:
-    """Rows of these times. Those of one tenant are in order of time, and so are a slice."""
-    times = times_of(rows)
-    if (times[1:] >= times[:-1]).all():
-        first, last = np.searchsorted(times, [begin, end]).tolist()
-        return rows.slice(first, last - first)
-    return rows.filter(pa.array((times >= begin) & (times < end)))
+def _by_minute(rows: pa.Table, begins: Times) -> list[pa.Table]:
+    """The rows of each of these minutes, in the order in which they are."""
+    minutes = _minutes(rows)
+    if (minutes[1:] < minutes[:-1]).any():
+        order = np.argsort(minutes, kind="stable")
+        rows, minutes = rows.take(pa.array(order)), minutes[order]
+    first, last = np.searchsorted(minutes, begins), np.searchsorted(minutes, begins, side="right")
+    return [rows.slice(start, end - start) for start, end in zip(first.tolist(), last.tolist(), strict=True)]

@@ -241,3 +241,30 @@ def test_sightings_of_the_same_key_add_up() -> None:
     rows = [sighting(0, "x"), sighting(5, "y", n=2), sighting(9, "x", n=3)]
     added = merged_sightings([sightings(rows[2]), sightings(*rows[:2])])
     assert [(row["value"], row["n"]) for row in added.to_pylist()] == [("x", 4.0), ("y", 2.0)]
+
+
+@settings(deadline=None, max_examples=25)
+@given(st.lists(st.tuples(st.integers(0, 5), st.sampled_from("abcdefgh")), min_size=1, max_size=40), st.integers(1, 9))
+def test_the_bound_falls_on_the_same_series_whether_minutes_close_at_once_or_one_by_one(
+    rows: list[tuple[int, str]], most: int
+) -> None:
+    tight = Detection(lateness_s=0.0, max_series=most)
+    at_once, one_by_one = Windower(tight), Windower(tight)
+    at_once.add(
+        points(*(point(60 * minute, agent, release=agent * 2) for minute, agent in rows)),
+        sightings(*(sighting(60 * minute, "x", agent) for minute, agent in rows)),
+        "w",
+        START + 10 * MINUTE_NS,
+    )
+    apart = []
+    for number in range(10):
+        own = [agent for minute, agent in rows if minute == number]
+        one_by_one.add(
+            points(*(point(60 * number, agent, release=agent * 2) for agent in own)),
+            sightings(*(sighting(60 * number, "x", agent) for agent in own)),
+            "w",
+            START + (number + 1) * MINUTE_NS,
+        )
+        apart += list(one_by_one.closed())
+    assert list(at_once.closed()) == apart
+    assert at_once.snapshot() == one_by_one.snapshot()
