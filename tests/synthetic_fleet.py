@@ -154,6 +154,11 @@ class SyntheticFleet:
     def rebaseline(self, node: Node, signals: Collection[str], since_ns: int) -> None:
         self.rebaselined.append((node, tuple(signals), since_ns))
 
+    @property
+    def latest(self) -> list[Change]:
+        now_ns = START_NS + self.now * MINUTE_NS
+        return [change for change in self.changes if now_ns - MINUTE_NS < change.version <= now_ns]
+
     def since(self, node: Node, start_ns: int, end_ns: int) -> list[Change]:
         now_ns = START_NS + self.now * MINUTE_NS
         return [c for c in self.changes if start_ns <= c.time_ns <= min(end_ns, now_ns) and c.version <= now_ns]

@@ -28,8 +28,7 @@ CLEAR_MARGIN: Final = 2.0
 HOLD_UNCLEAR: Final = 3 * MINUTE
 """it is waited so long for more."""
 _GOES_ON: Final = 4.0
-"""Nats within the engine's look back: an alert that has none is about what is long over, where nothing came since that
-could have ended it."""
+"""Nats."""
 _HIDDEN_SHIFT: Final = 0.3
 """Standard deviations that a level must have moved by to be such a cause: less may be the time of day."""
 _HIDDEN_FACTOR: Final = 1.8
@@ -61,6 +60,13 @@ def matters(alert: Alert) -> bool:
     if alert.signal in _TAILS:
         return factor >= _TAIL_MATTERS
     return alert.signal not in _TIMES or factor >= _TIME_MATTERS
+
+
+def goes_on(view: View, alert: Alert) -> bool:
+    """Whether an alert has any evidence within the engine's look back. One that has none is about what is long over,
+    where nothing came since that could have ended it."""
+    cells = view.one(alert.signal, alert.since_ns)
+    return cells.pooled(cells.mask(alert.node)).gain >= _GOES_ON
 
 
 @dataclass(slots=True)

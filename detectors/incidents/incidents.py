@@ -17,6 +17,7 @@ from detectors.incidents.grouping import (
     Agents,
     Proposal,
     WaitingRoom,
+    goes_on,
     matters,
     propose,
     same_onset,
@@ -69,7 +70,7 @@ class Incidents:
         for alert in sorted(alerts, key=lambda alert: (depth(alert.signal), alert.signal, alert.node)):
             if BY_NAME[alert.signal].pages:
                 rest = self._take(view, alert)
-                if rest is not None and matters(rest):
+                if rest is not None and matters(rest) and goes_on(view, rest):
                     loose.append(rest)
         self._waiting.hear(loose, view.now_ns)
         self._follow_model_changes(view, ledger)

@@ -26,6 +26,11 @@ class Engine(Protocol):
 class Ledger(Protocol):
     """What incidents ask the change ledger."""
 
+    @property
+    def latest(self) -> Sequence[Change]:
+        """Entries that are new or amended as of its latest step."""
+        ...
+
     def since(self, node: Node, start_ns: int, end_ns: int) -> Sequence[Change]: ...
 
 

@@ -78,7 +78,9 @@ class ModelChanges:
     """Id of the incident, "" where none was opened, and when."""
 
     def heard(self, view: View, ledger: Ledger) -> list[ModelChange]:
-        """All changes of late, in order of time."""
+        """All changes of late, in order of time, if there is anything new about one or one is waited with."""
+        if not self.pending and not any(change.attribute == ATTRIBUTE for change in ledger.latest):
+            return []
         groups: dict[Key, list[Change]] = {}
         for change in ledger.since(Node(), view.now_ns - _LOOK_BACK, view.now_ns):
             if change.attribute != ATTRIBUTE or not change.before or not change.after:

@@ -132,8 +132,11 @@ def _stopped(view: View, case: Case, signal: str) -> bool:
             return False
         pooled = _pooled(view, case, signal, since_ns)
         observed, expected = np.array([pooled.observed]), np.array([pooled.expected])
-        if float(ratio(BY_NAME[signal].form, observed, expected, *strength)[0]) <= -_AS_EVER:
+        likelihood = float(ratio(BY_NAME[signal].form, observed, expected, *strength)[0])
+        if likelihood <= -_AS_EVER:
             return True
+        if likelihood > 0:
+            return False
     return False
 
 
