@@ -83,7 +83,7 @@ def score(faults: Sequence[Fault], found: Sequence[Incident]) -> tuple[list[Outc
         right = [i for i in timely if names(i.scope, fault)]
         first = next(iter(right or timely), None)
         used |= {i.id for i in during}
-        tight = bool(right) and set(right[0].scope) <= _implied(fault.scope)
+        tight = bool(right) and set(right[0].scope) <= _implied(fault)
         outcomes.append(Outcome(fault, first, bool(right), tight, len(during) - (first is not None)))
     return outcomes, [i for i in found if i.id not in used]
 
@@ -96,11 +96,16 @@ def names(scope: Mapping[str, str], fault: Fault) -> bool:
     return all(scope.get(name) == value for name, value in wanted.items())
 
 
-def _implied(scope: Mapping[str, str]) -> set[str]:
+def _implied(fault: Fault) -> set[str]:
     """The dimensions that a scope may name without being smaller than it should be."""
+    scope = fault.scope
     implied = set(scope)
     if "model" in scope:
         implied.add("provider")
+    for agent in AGENTS:
+        reasoning = [number for number in agent.models if MODELS[number].reasoning]
+        if fault.kind == "reasoning" and scope.get("agent") == agent.name and len(reasoning) == 1:
+            implied |= {"provider", "model"}
     for dimension, users in (
         ("tool", [agent for agent in AGENTS if scope.get("tool") in {TOOLS[n].name for n, _ in agent.tools}]),
         ("model", [agent for agent in AGENTS if scope.get("model") in {MODELS[n].name for n in agent.models}]),
