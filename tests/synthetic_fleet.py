@@ -132,8 +132,9 @@ class SyntheticFleet:
             watches = self._watches[signal]
             firing = watches.step(known.form, self.now, np.stack([observed, expected, n]))
             alerts.extend(self._alert(signal, watches, pool) for pool in firing)
-            if signal in ("run_failed", "model_error", "tool_error"):
-                rows.extend(self._row(signal, node, n[i], observed[i]) for i, node in enumerate(nodes))
+            if signal in ("run_traffic", "model_error", "tool_error"):
+                counts = observed if known.form is Form.EVENTS else n
+                rows.extend(self._row(signal, node, counts[i], observed[i]) for i, node in enumerate(nodes))
         minute = Minute(
             START_NS + self.now * MINUTE_NS,
             pa.Table.from_pylist(rows, schema=POINT),

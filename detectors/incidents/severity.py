@@ -24,7 +24,7 @@ MOST: Final = 0.5
 
 _CALLS: Final = {Subject.MODEL: "model_error", Subject.TOOL: "tool_error"}
 """Signals that every call is a trial of."""
-_RUNS: Final = "run_failed"
+_RUNS: Final = "run_traffic"
 _SPEND: Final = "run_spend"
 _COLUMNS: Final = ("tenant", "agent", "provider", "model", "tool", "release", "region", "signal", "n", "total")
 

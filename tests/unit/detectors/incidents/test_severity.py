@@ -30,8 +30,8 @@ def point(signal: str, agent: str, n: float, total: float = 0.0, **of: str) -> d
 TRAFFIC = Traffic(
     pa.Table.from_pylist(
         [
-            point("run_failed", "a", 10),
-            point("run_failed", "b", 30),
+            point("run_traffic", "a", 10),
+            point("run_traffic", "b", 30),
             point("run_spend", "a", 10, 5.0),
             point("model_error", "a", 30, provider="openai", model="x"),
             point("model_error", "a", 10, provider="google", model="y"),
