@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
-import pyarrow as pa
 import pyarrow.compute as pc
 
 from detectors.traces.batch import Mask, Rows
@@ -21,17 +20,6 @@ _BROKEN: Final = (
     r"|without (a )?finish.?reason"
     r"|stream (ended|finished|closed) (without|before)|terminated unexpectedly|Premature close|stream.{0,20}timed? ?out"
 )
-_SHORT: Final = 40
-"""Bytes up to which every answer document is read; a longer one only if it shows a sign of being empty."""
-_EMPTY_SIGN: Final = (
-    r"(?i)(content|text|parts|output|message|value|generations|choices|replies)[\\\"']*\s*:\s*"
-    r"([\\]*\"[\\]*\"|''|\[\s*\]|null|None)|refus"
-)
-
-
-def _is_blank(column: pa.Array) -> Mask:
-    blank: Mask = pc.fill_null(pc.equal(column, ""), False).to_numpy(zero_copy_only=False)
-    return blank
 
 
 def broken_streams(context: Context) -> Mask:
@@ -80,13 +68,8 @@ class Answer:
 
 
 def short_answers(context: Context, rows: Mask) -> list[Answer]:
-    """Answers of `rows` whose document is captured and may say nothing."""
-    batch = context.batch
-    column = batch.column("output_messages")
-    candidates = np.flatnonzero(rows & batch.present("output_messages") | (rows & _is_blank(column)))
-    texts = column.take(candidates)
-    maybe = pc.or_(pc.less(pc.binary_length(texts), _SHORT), pc.match_substring_regex(texts, _EMPTY_SIGN))
-    chosen: Rows = candidates[maybe.to_numpy(zero_copy_only=False)]
+    """Answers of `rows`, model calls that did not fail, whose document is captured and may say nothing."""
+    chosen = np.flatnonzero(rows & context.maybe_empty)
     return [
         Answer(row, facts)
         for row, facts in zip(chosen.tolist(), context.documents.read("output_messages", chosen), strict=True)

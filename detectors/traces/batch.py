@@ -61,7 +61,9 @@ class TraceBatch:
         self._source = spans
         self._gathered: dict[str, pa.Array] = {}
         self._replaced: set[str] = set()
-        self._derived: dict[str, Mask] = {}
+        self._derived: dict[tuple[str, str | None], Mask] = {}
+        self._encoded: dict[str, tuple[Rows, pa.Array]] = {}
+        self._of_kinds: dict[tuple[str, ...], Mask] = {}
         ids = id_numbers(self._chunk("span_id"))[rows]
         kept = _last_of_doubles(trace, ids)
         if kept is not None:
@@ -101,22 +103,25 @@ class TraceBatch:
         return self._gathered[name]
 
     def encoded(self, name: str) -> tuple[Rows, pa.Array]:
-        """A string column as numbers by row, and the distinct values that they stand for."""
-        gathered = self._gathered.get(name)
-        strings = self._chunk(name) if gathered is None else gathered
-        if all_the_same(strings):
-            return np.zeros(len(self), dtype=np.int64), strings[:1]
-        encoded = strings.dictionary_encode()
-        codes: Rows = encoded.indices.to_numpy(zero_copy_only=False).astype(np.int64)
-        return codes[self._rows] if gathered is None else codes, encoded.dictionary
+        """A string column as numbers by row (NONE for null), and the distinct values that they stand for."""
+        if name not in self._encoded:
+            gathered = self._gathered.get(name)
+            strings = self._chunk(name) if gathered is None else gathered
+            if all_the_same(strings):
+                self._encoded[name] = np.zeros(len(self), dtype=np.int64), strings[:1]
+            else:
+                encoded = strings.dictionary_encode()
+                codes: Rows = pc.fill_null(encoded.indices, NONE).to_numpy(zero_copy_only=False).astype(np.int64)
+                self._encoded[name] = codes[self._rows] if gathered is None else codes, encoded.dictionary
+        return self._encoded[name]
 
     def take(self, name: str, rows: Rows | Sequence[int] | pa.Array) -> pa.Array:
         """A span column at some rows; a null row gives null."""
-        if not isinstance(rows, pa.Array):
-            rows = pa.array(np.asarray(rows, dtype=np.int64))
         if name in self._gathered:
-            return self._gathered[name].take(rows)
-        return self._chunk(name).take(pa.array(self._rows).take(rows))
+            return self._gathered[name].take(rows if isinstance(rows, pa.Array) else pa.array(rows, pa.int64()))
+        if isinstance(rows, pa.Array):
+            return self._chunk(name).take(pa.array(self._rows).take(rows))
+        return self._chunk(name).take(pa.array(self._rows[np.asarray(rows, dtype=np.int64)]))
 
     def texts(self, name: str, rows: Rows | Sequence[int]) -> list[str | None]:
         """The values of a string column at a few rows."""
@@ -127,7 +132,8 @@ class TraceBatch:
         """Exchange a column: before anything has been derived from it."""
         self._gathered[name] = values
         self._replaced.add(name)
-        self._derived.pop(name, None)
+        self._encoded.pop(name, None)
+        self._derived = {key: mask for key, mask in self._derived.items() if key[0] != name}
 
     def whole_rows(self, rows: Rows) -> pa.Table:
         """Span rows with all columns, exchanged ones included."""
@@ -166,20 +172,21 @@ class TraceBatch:
 
     def mask(self, name: str, value: str) -> Mask:
         """Rows where a string column has this value."""
-        return self._map(name, lambda column: pc.equal(column, value))
+        if (name, value) not in self._derived:
+            self._derived[name, value] = self._map(name, lambda column: pc.equal(column, value))
+        return self._derived[name, value].copy()
 
     def present(self, name: str) -> Mask:
-        """Rows where a column says something: neither null nor ""."""
-        if name not in self._derived:
-            self._derived[name] = self._map(name, _says_something)
-        return self._derived[name].copy()
+        """Rows where a column says something: neither null nor "" nor a list of nothing."""
+        if (name, None) not in self._derived:
+            self._derived[name, None] = self._map(name, _says_something)
+        return self._derived[name, None].copy()
 
     def kind(self, *kinds: str) -> Mask:
         """Rows of any of these kinds."""
-        wanted = np.zeros(len(SPAN_KINDS), dtype=np.bool_)
-        wanted[[SPAN_KINDS.index(kind) for kind in kinds]] = True
-        result: Mask = wanted[self._kind]
-        return result
+        if kinds not in self._of_kinds:
+            self._of_kinds[kinds] = np.array([kind in kinds for kind in SPAN_KINDS])[self._kind]
+        return self._of_kinds[kinds].copy()
 
     def any_by_trace(self, mask: Mask) -> Mask:
         """By trace: does any of its rows hold?"""
@@ -244,6 +251,8 @@ class TraceBatch:
     def _one_of_each_nest(self, score: npt.NDArray[np.int8]) -> Mask:
         """Of model spans that nest one in one, the one with the highest score, the innermost among equals."""
         rows, top, several = self.nests
+        if top is rows:
+            return self.kind("llm")
         rows, top = rows[~several], top[~several]
         order = np.lexsort((rows, score[rows], top))
         last = np.append(top[order][1:] != top[order][:-1], True) if len(order) else order
@@ -292,7 +301,7 @@ class TraceBatch:
     def _rows_of(self, trace: Rows, ids: npt.NDArray[np.uint64]) -> Rows:
         """For each span row the row of the span with this id in its trace, NONE if it is not there (or is 0)."""
         mixed = _mix(self.trace, self._ids)
-        order = np.argsort(mixed, kind="stable")
+        order = np.argsort(mixed)
         rows = order[np.minimum(np.searchsorted(mixed[order], _mix(trace, ids)), len(self) - 1)]
         right = (self._ids[rows] == ids) & (self.trace[rows] == trace) & (ids != 0)
         # A span that names itself as its parent has none.
@@ -315,6 +324,8 @@ def mask_of(condition: pa.Array) -> Mask:
 def _says_something(column: pa.Array) -> pa.Array:
     if pa.types.is_string(column.type):
         return pc.greater(pc.binary_length(column), 0)
+    if pa.types.is_list(column.type):
+        return pc.greater(pc.list_value_length(column), 0)
     return pc.is_valid(column)
 
 
@@ -338,6 +349,9 @@ def _last_of_doubles(trace: Rows, ids: npt.NDArray[np.uint64]) -> Rows | None:
     """Positions of the last received row of each span, None if no span came twice: exporters send again what they
     had no answer for."""
     mixed = _mix(trace, ids)
+    ordered = np.sort(mixed)
+    if (ordered[1:] != ordered[:-1]).all():
+        return None
     order = np.argsort(mixed, kind="stable")
     last = np.append(mixed[order][1:] != mixed[order][:-1], True)
-    return None if last.all() else np.sort(order[last])
+    return np.sort(order[last])

@@ -113,7 +113,7 @@ def calls_of(batch: TraceBatch, documents: Documents) -> Calls:
         names = pa.concat_arrays([names, _strings(list(called.values()))])
         order = np.argsort(tools)
         tools, names = tools[order], names.take(pa.array(order))
-    return _merge(batch, tools, names, asked, results)
+    return _merge(batch, tools, names, asked, results) if asked.row or results.row else _of_spans(batch, tools, names)
 
 
 def _called_like_tools(batch: TraceBatch, tools: Rows, asked: _Rows) -> dict[int, str]:
@@ -303,6 +303,25 @@ def _strings(values: list[str | None]) -> pa.Array:
     return pa.array(values, pa.string())
 
 
+def _of_spans(batch: TraceBatch, tools: Rows, name: pa.Array) -> Calls:
+    """The calls, where tool spans are all that tells of them."""
+    count = len(tools)
+    nobody = np.full(count, NONE, dtype=np.int64)
+    return Calls(
+        trace=batch.trace[tools], tool_row=tools, asked_row=nobody, result_row=nobody,
+        name=pc.fill_null(_specified(name), ""),
+        call_id=pc.fill_null(_specified(batch.take("tool_call_id", tools)), ""),
+        arguments=batch.take("tool_arguments", tools), asked=pa.nulls(count, pa.string()),
+        result=batch.take("tool_result", tools), is_error=pa.nulls(count, pa.bool_()),
+        time=batch.start[tools], fresh=np.ones(count, dtype=np.bool_),
+    )  # fmt: skip
+
+
+def _specified(words: pa.Array) -> pa.Array:
+    """Names or ids without the words that stand for none."""
+    return pc.if_else(pc.is_in(pc.fill_null(words, ""), _UNSPECIFIED_IDS), None, words)
+
+
 def _merge(batch: TraceBatch, tools: Rows, tool_name: pa.Array, asked: _Rows, results: _Rows) -> Calls:
     tool_id = batch.take("tool_call_id", tools)
     asked_trace, asked_row = np.array(asked.trace, dtype=np.int64), np.array(asked.row, dtype=np.int64)
@@ -341,9 +360,6 @@ def _merge(batch: TraceBatch, tools: Rows, tool_name: pa.Array, asked: _Rows, re
     tool_position = np.arange(len(tool_number))
     picked_name = pa.array(tool_position, mask=tool_number == NONE)  # tool spans come first
 
-    def of_tool(column: pa.Array) -> pa.Array:
-        return pc.if_else(pc.is_in(pc.fill_null(column, ""), _UNSPECIFIED_IDS), None, column)
-
     asked_row_of = _rows(asked_row, asked_number)
     result_row_of = _rows(result_row, result_number)
     time = np.where(
@@ -358,7 +374,7 @@ def _merge(batch: TraceBatch, tools: Rows, tool_name: pa.Array, asked: _Rows, re
         result_row=result_row_of,
         name=pc.fill_null(
             first(
-                of_tool(tool_name.take(picked_name)),
+                _specified(tool_name.take(picked_name)),
                 asked_name.take(picked_asked),
                 _strings(results.name).take(picked_result),
             ),
@@ -366,7 +382,7 @@ def _merge(batch: TraceBatch, tools: Rows, tool_name: pa.Array, asked: _Rows, re
         ),
         call_id=pc.fill_null(
             first(
-                of_tool(batch.take("tool_call_id", picked_tool)),
+                _specified(batch.take("tool_call_id", picked_tool)),
                 asked_id.take(picked_asked),
                 _strings(results.call_id).take(picked_result),
             ),

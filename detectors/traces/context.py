@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import cached_property
+from typing import Final
 
 import numpy as np
 import pyarrow as pa
@@ -13,6 +14,13 @@ from detectors.traces.calls import Calls, calls_of
 from detectors.traces.dependencies import Failures, failed_dependencies
 from detectors.traces.documents import Documents
 from detectors.traces.results import ResultVerdicts, judge
+
+_SHORT: Final = 40
+"""Bytes up to which every answer document is read; a longer one only if it shows a sign of being empty."""
+_EMPTY_SIGN: Final = (
+    r"(?i)(content|text|parts|output|message|value|generations|choices|replies)[\\\"']*\s*:\s*"
+    r"([\\]*\"[\\]*\"|''|\[\s*\]|null|None)|refus"
+)
 
 
 class Context:
@@ -45,16 +53,27 @@ class Context:
         failed: Mask = (rows != NONE) & self.batch.failed[np.maximum(rows, 0)] if len(self.batch) else rows != NONE
         return failed
 
-    @cached_property
-    def call_errors(self) -> pa.Array:
-        """What the tool span of each call says about its failure: type and message."""
-        rows = self.calls.tool_row
+    def call_errors(self, calls: Rows) -> pa.Array:
+        """What the tool spans of some calls say about their failure: type and message."""
+        rows = self.calls.tool_row[calls]
         pick = pa.array(rows, mask=rows == NONE)
         kind, message = (
             self.batch.take("error_type", pick),
             self.batch.take("status_message", pick),
         )
         return pc.binary_join_element_wise(pc.fill_null(kind, ""), pc.fill_null(message, ""), ": ")
+
+    @cached_property
+    def maybe_empty(self) -> Mask:
+        """Model calls that did not fail and whose answer is captured and may say nothing."""
+        batch = self.batch
+        captured = batch.present("output_messages") | batch.mask("output_messages", "")
+        rows = np.flatnonzero(batch.model_calls & ~batch.failed & captured)
+        texts = batch.take("output_messages", rows)
+        maybe = pc.or_(pc.less(pc.binary_length(texts), _SHORT), pc.match_substring_regex(texts, _EMPTY_SIGN))
+        result = np.zeros(len(batch), dtype=np.bool_)
+        result[rows] = maybe.to_numpy(zero_copy_only=False)
+        return result
 
     @cached_property
     def failures(self) -> Failures:

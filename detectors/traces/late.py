@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from itertools import count, repeat
 from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from detectors.traces.batch import TraceBatch
+from detectors.traces.batch import Rows, TraceBatch
 from detectors.traces.summary import DEGRADED, FAILED, INCOMPLETE, OK, RESCUED, STATUS
 from dimwatch.records import TRACE
 
@@ -31,32 +32,38 @@ class RecentTraces:
 
     def __init__(self) -> None:
         self._tables: OrderedDict[int, pa.Table] = OrderedDict()
+        self._spans: dict[int, tuple[SpanNumbers, Rows]] = {}
+        """By table: the spans that its rows sum up, and where those of each row begin."""
         self._place: dict[str, tuple[int, int]] = {}
-        self._ids: dict[str, SpanNumbers] = {}
         self._rows = 0
         self._next = 0
 
     def complete(self, traces: pa.Table, batch: TraceBatch) -> pa.Table:
         """Replace the rows of late parts by rows of the whole. A late part of a trace that is not remembered any
         more, or that only repeats spans, is left out: its spans and findings stand for themselves."""
-        ids = [batch.span_numbers[batch.first[trace] : batch.first[trace + 1]] for trace in range(batch.traces)]
-        late = batch.late
-        if late.any():
-            rows, kept = [], []
-            for trace in np.flatnonzero(late).tolist():
-                row = self._merged(traces.slice(trace, 1).to_pylist()[0], ids[trace])
-                if row is not None:
-                    rows.append(row)
-                    kept.append(np.union1d(self._ids.get(row["trace_id"], ids[trace]), ids[trace]))
-            on_time = np.flatnonzero(~late)
-            traces = pa.concat_tables([traces.take(pa.array(on_time)), pa.Table.from_pylist(rows, schema=TRACE)])
-            ids = [ids[trace] for trace in on_time.tolist()] + kept
-        self.remember(traces, ids)
+        if not batch.late.any():
+            self._remember(traces, batch.span_numbers, batch.first)
+            return traces
+        ids = np.split(batch.span_numbers, batch.first[1:-1])
+        rows, kept = [], []
+        for trace in np.flatnonzero(batch.late).tolist():
+            row = self._merged(traces.slice(trace, 1).to_pylist()[0], ids[trace])
+            if row is not None:
+                rows.append(row)
+                kept.append(np.union1d(self._ids(row["trace_id"]), ids[trace]))
+        on_time = np.flatnonzero(~batch.late)
+        traces = pa.concat_tables([traces.take(pa.array(on_time)), pa.Table.from_pylist(rows, schema=TRACE)])
+        self.remember(traces, [ids[trace] for trace in on_time.tolist()] + kept)
         return traces
+
+    def _ids(self, trace_id: str) -> SpanNumbers:
+        table, row = self._place[trace_id]
+        ids, first = self._spans[table]
+        return ids[first[row] : first[row + 1]]
 
     def _merged(self, part: Mapping[str, Any], ids: SpanNumbers) -> dict[str, Any] | None:
         place = self._place.get(part["trace_id"])
-        if place is None or np.isin(ids, self._ids[part["trace_id"]]).all():
+        if place is None or np.isin(ids, self._ids(part["trace_id"])).all():
             return None
         row: dict[str, Any] = self._tables[place[0]].slice(place[1], 1).to_pylist()[0]
         end = max(_end_ns(row), _end_ns(part))
@@ -78,23 +85,26 @@ class RecentTraces:
         merged["version"] = max(part["version"], row["version"] + 1)
         return merged
 
-    def remember(self, traces: pa.Table, ids: list[SpanNumbers]) -> None:
-        """Keep rows, and which spans they sum up, in the place of older ones."""
+    def remember(self, traces: pa.Table, ids: Sequence[SpanNumbers]) -> None:
+        """Keep rows, and which spans each sums up, in the place of older ones."""
+        first = np.cumsum([0, *map(len, ids)], dtype=np.int64)
+        self._remember(traces, np.concatenate([np.empty(0, dtype=np.uint64), *ids]), first)
+
+    def _remember(self, traces: pa.Table, ids: SpanNumbers, first: Rows) -> None:
         if not traces.num_rows:
             return
         number, self._next = self._next, self._next + 1
         self._tables[number] = traces
+        self._spans[number] = ids, first
         self._rows += traces.num_rows
-        for row, (trace_id, own) in enumerate(zip(traces["trace_id"].to_pylist(), ids, strict=True)):
-            self._place[trace_id] = number, row
-            self._ids[trace_id] = own.copy()
+        self._place.update(zip(traces["trace_id"].to_pylist(), zip(repeat(number), count()), strict=False))
         while len(self._tables) > _MAX_TABLES or (self._rows > _MAX_ROWS and len(self._tables) > 1):
             old, table = self._tables.popitem(last=False)
             self._rows -= table.num_rows
+            del self._spans[old]
             for trace_id in table["trace_id"].to_pylist():
                 if self._place.get(trace_id, (old, 0))[0] == old:
                     self._place.pop(trace_id, None)
-                    self._ids.pop(trace_id, None)
 
 
 def _ns(time: Any) -> int:

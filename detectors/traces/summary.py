@@ -49,18 +49,17 @@ def outcomes(context: Context, findings: Sequence[tuple[Rule, Finding]]) -> list
         rules_of[trace].add(rule.name)
         if rule.name in _FATAL_AT_THE_END and finding.row >= context.final_model_call[trace]:
             bad_end.add(trace)
-    root_failed = batch.failed[batch.root] if len(batch) else np.zeros(0, dtype=np.bool_)
-    result = []
-    for trace in range(batch.traces):
-        rules = rules_of.get(trace, set())
-        if root_failed[trace] or trace in bad_end:
-            result.append(FAILED)
-        elif rules & _DEGRADING:
-            result.append(DEGRADED)
+    result = [OK] * batch.traces
+    for trace, rules in rules_of.items():
+        if rules & _DEGRADING:
+            result[trace] = DEGRADED
         elif "incomplete_trace" in rules:
-            result.append(INCOMPLETE)
-        else:
-            result.append(RESCUED if "rescued_failure" in rules else OK)
+            result[trace] = INCOMPLETE
+        elif "rescued_failure" in rules:
+            result[trace] = RESCUED
+    root_failed = batch.failed[batch.root] if len(batch) else np.zeros(0, dtype=np.bool_)
+    for trace in bad_end.union(np.flatnonzero(root_failed).tolist()):
+        result[trace] = FAILED
     return result
 
 
@@ -76,9 +75,6 @@ def summarize(
     duration = last_end - batch.start[first]
     counted, models, tools = batch.counted, batch.model_calls, _distinct_tool_calls(context)
     failed_calls = _failed_calls(context, findings)
-    rules: list[set[str]] = [set() for _ in range(batch.traces)]
-    for rule, finding in findings:
-        rules[int(batch.trace[finding.row])].add(rule.name)
     spans_duration = batch.end - batch.start
     tool_spans = batch.kind("tool", "retriever", "reranker")
     outcome_array = pa.array(list(outcome), pa.string())
@@ -92,7 +88,9 @@ def summarize(
         "steps": _count(batch, models),
         "tool_calls": tools,
         "failed_tool_calls": failed_calls,
-        "providers": _distinct(batch, "provider", batch.kind("llm", "embedding")),
+        "providers": _lists(
+            batch, *batch.encoded("provider"), batch.kind("llm", "embedding") & batch.present("provider")
+        ),
         "models": _distinct_models(batch),
         "input_tokens": _sum(batch, "input_tokens", counted),
         "output_tokens": _sum(batch, "output_tokens", counted),
@@ -101,7 +99,7 @@ def summarize(
         "model_ns": _weigh(batch, models, spans_duration),
         "tool_ns": _weigh(batch, tool_spans & (batch.parent != NONE), spans_duration),
         "waiting_ns": np.maximum(duration - _busy(batch), 0),
-        "rules": pa.array([sorted(names) for names in rules], pa.list_(pa.string())),
+        "rules": _rules(batch, findings),
         "version": version,
         "name": batch.take("name", root),
         "agent": batch.agent.take(pa.array(root)),
@@ -168,23 +166,31 @@ def _failed_calls(context: Context, findings: Sequence[tuple[Rule, Finding]]) ->
     return np.bincount(context.batch.trace[at], minlength=context.batch.traces)
 
 
-def _distinct(batch: TraceBatch, name: str, mask: Mask) -> pa.Array:
-    return _lists(batch, batch.column(name), mask & batch.present(name))
+def _rules(batch: TraceBatch, findings: Sequence[tuple[Rule, Finding]]) -> pa.Array:
+    pairs = sorted({(int(batch.trace[finding.row]), rule.name) for rule, finding in findings})
+    offsets = np.searchsorted([trace for trace, _ in pairs], np.arange(batch.traces + 1)).astype(np.int32)
+    return pa.ListArray.from_arrays(pa.array(offsets), pa.array([name for _, name in pairs], pa.string()))
 
 
 def _distinct_models(batch: TraceBatch) -> pa.Array:
-    answered, asked = batch.column("response_model"), batch.column("request_model")
-    model = pc.if_else(pc.equal(answered, ""), asked, answered)
-    return _lists(batch, model, batch.kind("llm") & pc.not_equal(model, "").to_numpy(zero_copy_only=False))
+    answered, asked = batch.encoded("response_model"), batch.encoded("request_model")
+    names = pa.concat_arrays([answered[1], asked[1]]).dictionary_encode()
+    number = names.indices.to_numpy(zero_copy_only=False).astype(np.int64)
+    codes = number[np.where(batch.present("response_model"), answered[0], len(answered[1]) + asked[0])]
+    said = batch.present("response_model") | batch.present("request_model")
+    return _lists(batch, codes, names.dictionary, batch.kind("llm") & said)
 
 
-def _lists(batch: TraceBatch, values: pa.Array, mask: Mask) -> pa.Array:
-    encoded = values.dictionary_encode()
-    codes = encoded.indices.to_numpy(zero_copy_only=False).astype(np.int64)[mask]
-    pairs = np.unique(batch.trace[mask] * np.int64(len(encoded.dictionary) + 1) + codes)
-    traces, codes = np.divmod(pairs, len(encoded.dictionary) + 1)
+def _lists(batch: TraceBatch, codes: Rows, values: pa.Array, mask: Mask) -> pa.Array:
+    """By trace the distinct ones of `values` (`codes` by row) of the rows of `mask`, in order."""
+    order = pc.sort_indices(values)
+    rank = np.empty(len(values), dtype=np.int64)
+    rank[order.to_numpy()] = np.arange(len(values))
+    values, codes = values.take(order), rank[codes[mask]]
+    pairs = np.unique(batch.trace[mask] * np.int64(len(values) + 1) + codes)
+    traces, found = np.divmod(pairs, len(values) + 1)
     offsets = np.searchsorted(traces, np.arange(batch.traces + 1)).astype(np.int32)
-    return pa.ListArray.from_arrays(pa.array(offsets), encoded.dictionary.take(pa.array(codes)))
+    return pa.ListArray.from_arrays(pa.array(offsets), values.take(pa.array(found)))
 
 
 def _first_said(batch: TraceBatch, name: str) -> pa.Array:
@@ -198,10 +204,9 @@ def _run_ids(batch: TraceBatch) -> pa.Array:
     """The conversation, else the first linked trace, else the trace itself."""
     conversation = _first_said(batch, "conversation_id")
     own = batch.take("trace_id", pa.array(batch.root))
-    links = batch.column("links")
-    linked_rows = np.flatnonzero(pc.greater(pc.list_value_length(links), 0).to_numpy(zero_copy_only=False))[::-1]
+    linked_rows = np.flatnonzero(batch.present("links"))[::-1]
     linked: list[str | None] = [None] * batch.traces
-    for row in linked_rows.tolist():
-        linked[int(batch.trace[row])] = links[row][0].as_py()
+    for row, links in zip(linked_rows.tolist(), batch.take("links", linked_rows), strict=True):
+        linked[int(batch.trace[row])] = links[0].as_py()
     said = pc.if_else(pc.equal(conversation, ""), None, conversation)
     return pc.coalesce(said, pa.array(linked, pa.string()), own)

@@ -105,7 +105,10 @@ def _tool_hashes(document: str) -> tuple[str, str]:
     except orjson.JSONDecodeError:
         node = document
     parts = node if isinstance(node, list) else [node]
-    definitions = sorted(orjson.dumps(part, option=orjson.OPT_SORT_KEYS) for part in parts)
+    try:
+        definitions = sorted(orjson.dumps(part, option=orjson.OPT_SORT_KEYS) for part in parts)
+    except orjson.JSONEncodeError:  # nested deeper than JSON is written
+        definitions = [document.encode()]
     return xxhash.xxh3_64_hexdigest(b"\x1f".join(definitions)), _hash("\x1f".join(names)) if names else ""
 
 

@@ -121,8 +121,10 @@ def _agents_answers(context: Context) -> Iterator[Finding]:
         said_nothing = answer.facts.text is not None and not answer.facts.text.strip() and not answer.facts.calls
         if said_nothing and reason_of(answer) not in ("error", "content_filter", "tool_call"):
             yield Finding(answer.row, 0.8, "The agent answered with nothing", {"finish_reason": reason_of(answer)})
-    blank = pc.fill_null(pc.equal(pc.utf8_trim_whitespace(batch.column("output_messages")), ""), False)
-    agents = batch.kind("agent") & blank.to_numpy(zero_copy_only=False) & ~batch.failed & silent[batch.trace]
+    agents = batch.kind("agent") & ~batch.failed & silent[batch.trace]
+    rows = np.flatnonzero(agents)
+    blank = pc.fill_null(pc.equal(pc.utf8_trim_whitespace(batch.take("output_messages", rows)), ""), False)
+    agents[rows] = blank.to_numpy(zero_copy_only=False)
     inner = batch.ancestor(np.flatnonzero(agents), agents)
     for row, outer in zip(np.flatnonzero(agents).tolist(), inner.tolist(), strict=True):
         if outer < 0 and int(batch.trace[row]) not in said:

@@ -147,9 +147,9 @@ def _refusals(context: Context) -> dict[int, str]:
     calls = context.calls
     failed = context.call_failed | (calls.is_error.fill_null(False).to_numpy(zero_copy_only=False))
     error_result = context.verdicts.is_error
-    said = pc.binary_join_element_wise(context.call_errors, pc.fill_null(calls.result, ""), " ")
     suspects = np.flatnonzero(failed | error_result)
-    texts = pc.utf8_slice_codeunits(said.take(pa.array(suspects)), 0, 2000)
+    results = pc.fill_null(calls.result.take(pa.array(suspects)), "")
+    texts = pc.utf8_slice_codeunits(pc.binary_join_element_wise(context.call_errors(suspects), results, " "), 0, 2000)
     unknown = pc.match_substring_regex(texts, _UNKNOWN_TOOL).to_numpy(zero_copy_only=False)
     bad = pc.match_substring_regex(texts, _BAD_ARGUMENTS).to_numpy(zero_copy_only=False)
     refused = {}
@@ -172,9 +172,9 @@ class _Offers:
         batch = context.batch
         self._calls = context.calls
         rows = np.flatnonzero(batch.present("tool_definitions") & ~batch.kind("tool"))
-        encoded = batch.take("tool_definitions", rows).dictionary_encode()
-        codes = encoded.indices.to_numpy(zero_copy_only=False).astype(np.int64)
-        self.documents = [unflattened(text) for text in encoded.dictionary.to_pylist()]
+        of_row, distinct = batch.encoded("tool_definitions")
+        codes = of_row[rows]
+        self.documents = [unflattened(text) for text in distinct.to_pylist()]
         """Distinct documents that offer tools."""
         self._agents = np.bincount(batch.trace[batch.kind("agent")], minlength=batch.traces)
         self._code_of_row: Rows = np.full(len(batch), NONE, dtype=np.int64)

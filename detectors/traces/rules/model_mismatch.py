@@ -98,10 +98,15 @@ def find(context: Context) -> Iterator[Finding]:
     """Model calls whose answered model is not the asked one, aliases and dated versions understood."""
     batch = context.batch
     rows = np.flatnonzero(batch.model_calls & batch.present("request_model") & batch.present("response_model"))
-    pairs = zip(batch.texts("request_model", rows), batch.texts("response_model", rows), strict=True)
-    for row, (asked, answered) in zip(rows.tolist(), pairs, strict=True):
-        if asked == answered or not (difference := differs(asked or "", answered or "")):
-            continue
+    (asked_of, asked_names), (answered_of, answered_names) = map(batch.encoded, ("request_model", "response_model"))
+    pairs, pair_of = np.unique(asked_of[rows] * np.int64(len(answered_names)) + answered_of[rows], return_inverse=True)
+    first, second = np.divmod(pairs, max(len(answered_names), 1))
+    names = list(zip(asked_names.take(first).to_pylist(), answered_names.take(second).to_pylist(), strict=True))
+    differences = np.array([differs(*pair) if pair[0] != pair[1] else "" for pair in names], dtype=np.object_)
+    unlike = np.flatnonzero(differences != "")
+    for position in np.flatnonzero(np.isin(pair_of, unlike)).tolist():
+        row, (asked, answered) = int(rows[position]), names[pair_of[position]]
+        difference = differences[pair_of[position]]
         yield Finding(
             row=row,
             confidence=_CONFIDENCE[difference],

@@ -13,8 +13,8 @@ from detectors.traces.rules.base import Finding, Rule, Severity
 def find(context: Context) -> Iterator[Finding]:
     """Tool spans with status error, or with an error attribute of their convention."""
     calls = context.calls
-    for call in np.flatnonzero(context.call_failed).tolist():
-        message = context.call_errors[call].as_py()
+    failed = np.flatnonzero(context.call_failed)
+    for call, message in zip(failed.tolist(), context.call_errors(failed).to_pylist(), strict=True):
         tool = calls.name[call].as_py()
         yield Finding(
             row=int(calls.tool_row[call]),

@@ -10,9 +10,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from detectors.traces.batch import Rows
+from detectors.traces.calls import Calls
 from detectors.traces.context import Context
 from detectors.traces.failed_steps import steps_that_say
-from detectors.traces.lookup import members
+from detectors.traces.lookup import groups_of, members
 from detectors.traces.rules.base import Finding, Rule, Severity
 from detectors.traces.span_arguments import as_written
 
@@ -50,14 +51,14 @@ def find(context: Context) -> Iterator[Finding]:
 
 def _repeated(context: Context) -> Iterator[Finding]:
     calls = context.turn_calls
-    if len(calls) < _REPEATS:
+    named, of_name = np.unique(groups_of(calls.trace, calls.name), return_inverse=True)
+    often = np.bincount(of_name, minlength=len(named)) >= _REPEATS
+    looked_at = np.isin(calls.trace, calls.trace[often[of_name]])
+    if not looked_at.any():
         return
-    arguments = _bare(pc.fill_null(calls.arguments, "\x00"))
-    results = pc.replace_substring_regex(pc.fill_null(calls.result, "\x00"), _IDS, "")
-    traces = pc.cast(pa.array(calls.trace), pa.string())
-    call_keys = pc.binary_join_element_wise(traces, calls.name, arguments, "\x1f").dictionary_encode().indices
-    keys = pc.binary_join_element_wise(pc.cast(call_keys, pa.string()), results, "\x1f").dictionary_encode().indices
-    codes = keys.to_numpy(zero_copy_only=False).astype(np.int64)
+    # Whatever else was called is new each time.
+    codes = -1 - np.arange(len(calls))
+    codes[looked_at] = _codes(calls.take(np.flatnonzero(looked_at)))
     blind = (~calls.arguments.is_valid().to_numpy(zero_copy_only=False)) & (
         ~calls.result.is_valid().to_numpy(zero_copy_only=False)
     )
@@ -70,6 +71,18 @@ def _repeated(context: Context) -> Iterator[Finding]:
         if len(positions) < _REPEATS:
             continue
         yield from _loop(context, positions, names, bool(blind[positions[0]]))
+
+
+def _codes(calls: Calls) -> Rows:
+    """By call: a number that it shares with the calls of its trace that are equal in name, arguments and result, in
+    the order in which they were made first."""
+    arguments = _bare(pc.fill_null(calls.arguments, "\x00"))
+    results = pc.replace_substring_regex(pc.fill_null(calls.result, "\x00"), _IDS, "")
+    named = groups_of(groups_of(calls.trace, calls.name), arguments)
+    equal = groups_of(np.unique(named, return_inverse=True)[1], results)
+    _, first, number = np.unique(equal, return_index=True, return_inverse=True)
+    rank: Rows = np.argsort(np.argsort(first))[number]
+    return rank
 
 
 def _without_progress(occurrences: Rows, new_until: Rows) -> Rows:
