@@ -29,6 +29,7 @@ from ingest.otlp.signals import LOGS, METRICS, SIGNALS, TRACES, Signal
 from ingest.redaction import Redactor
 
 _KNOWN: Final = re.compile(r"\.(pb|json|otlpjson|jsonl)(\.gz)?\Z")
+_OUTLINE: Final = ("traceId", "spanId", "parentSpanId", "startTimeUnixNano", "endTimeUnixNano")
 _LOGS_OR_METRICS: Final = re.compile(r"(?:\A|[._-])(logs|metrics)(?:\.\d+)?(?:\.grpc)?\.pb(?:\.gz)?\Z")
 _OPEN_FILES: Final = 16
 
@@ -106,7 +107,7 @@ class Recordings:
                 handle.seek(entry.offset)
                 body = to_protobuf(self._read_line(handle), entry.signal)
             else:
-                body = self._protobuf(entry.path, entry.signal)
+                body = self._unpacked(entry.path, self._content(entry.path), entry.signal)
         except (OSError, EOFError, zlib.error) as error:
             raise InvalidError(f"{entry.path} can not be read any more: {error}") from error
         return admit(body, entry.signal, self._limits, self._redactor)
@@ -120,7 +121,9 @@ class Recordings:
             if signal is None:
                 index.skipped.append(path)
                 return
-            index.entries.append(self._entry(path, 0, 0, signal, self._protobuf(path, signal)))
+            content = self._content(path)
+            body = self._unpacked(path, content if _is_protobuf(path) else _outline(content, signal), signal)
+            index.entries.append(self._entry(path, 0, 0, signal, body))
         except (DimwatchError, OSError, EOFError, zlib.error) as error:
             index.problems.append(Problem(path, 0, _message(error)))
 
@@ -140,7 +143,7 @@ class Recordings:
                     signal = _signal_of_json(line)
                     if signal is not None:
                         found += 1
-                        entry = self._entry(path, offset, number, signal, to_protobuf(line, signal))
+                        entry = self._entry(path, offset, number, signal, to_protobuf(_outline(line, signal), signal))
                         index.entries.append(entry)
                 except InvalidError as error:
                     found += 1
@@ -159,8 +162,8 @@ class Recordings:
             return TRACES if match is None else LOGS if match[1] == "logs" else METRICS
         return _signal_of_json(self._content(path))
 
-    def _protobuf(self, path: Path, signal: Signal) -> bytes:
-        content = self._content(path)
+    def _unpacked(self, path: Path, content: bytes, signal: Signal) -> bytes:
+        """One request in protobuf."""
         return _unframed(content, self._max_bytes) if _is_protobuf(path) else to_protobuf(content, signal)
 
     def _content(self, path: Path) -> bytes:
@@ -228,6 +231,26 @@ def _signal_of_json(content: bytes) -> Signal | None:
     if not isinstance(tree, dict):
         return None
     return next((signal for signal in wanted if signal.json_key in tree), None)
+
+
+def _outline(content: bytes, signal: Signal) -> bytes:
+    """Of a JSON request of spans what the first pass asks for, ids and times; anything else as it is."""
+    if signal is not TRACES:
+        return content
+    try:
+        resources = orjson.loads(content)["resourceSpans"]
+        outlined = [
+            {
+                "scopeSpans": [
+                    {"spans": [{key: span[key] for key in _OUTLINE if key in span} for span in scope["spans"]]}
+                    for scope in resource["scopeSpans"]
+                ]
+            }
+            for resource in resources
+        ]
+    except (orjson.JSONDecodeError, KeyError, TypeError):
+        return content
+    return orjson.dumps({"resourceSpans": outlined})
 
 
 def _unframed(content: bytes, limit: int) -> bytes:
