@@ -18,7 +18,9 @@ SAME_ONSET: Final = 30 * MINUTE
 """Onsets are estimates: at a few calls a minute they are this much off."""
 CONSEQUENCE_LAG: Final = 60 * MINUTE
 """A consequence shows at most this much later than its cause."""
-MOST_WAITING: Final = 2_000
+MOST_WAITING: Final = 500
+MOST_PROPOSALS: Final = 40
+"""At a time: in a storm the strongest are looked at, and the rest a minute later."""
 _KEPT: Final = 10 * MINUTE
 _HIDDEN_CAUSE: Final = 8.0
 """Nats, less the cost of the search, at which a symptom has a cause that does not alert yet: well above what a search
@@ -165,10 +167,10 @@ class Proposal:
 
 
 def propose(view: View, waiting: Sequence[Waiting]) -> list[Proposal]:
-    """Proposals that between them have all of the alerts, nearest to a cause first."""
+    """Proposals that between them have the alerts, nearest to a cause first; in a storm not all of them yet."""
     proposals: list[Proposal] = []
     left = list(waiting)
-    while left:
+    while left and len(proposals) < MOST_PROPOSALS:
         proposal, taken = _next(view, left)
         proposals.append(proposal)
         left = [other for number, other in enumerate(left) if number not in taken]

@@ -66,10 +66,10 @@ class Incidents:
         that opened, a `settled` one comes for the last time."""
         view = View(engine, minute.end_ns)
         self._obey(view)
-        loose = []
+        loose, cases = [], self._in_order()
         for alert in sorted(alerts, key=lambda alert: (depth(alert.signal), alert.signal, alert.node)):
             if BY_NAME[alert.signal].pages:
-                rest = self._take(view, alert)
+                rest = self._take(view, alert, cases)
                 if rest is not None and matters(rest) and goes_on(view, rest):
                     loose.append(rest)
         self._waiting.hear(loose, view.now_ns)
@@ -118,10 +118,14 @@ class Incidents:
 
     # What belongs to an incident that is known.
 
-    def _take(self, view: View, alert: Alert) -> Alert | None:
+    def _in_order(self) -> list[Case]:
+        """Those that go on first, then the newest."""
+        return sorted(self._cases, key=lambda case: (not case.open, -case.incident.opened_ns, case.incident.id))
+
+    def _take(self, view: View, alert: Alert, cases: Sequence[Case]) -> Alert | None:
         """Give an alert to the incident it belongs to. Returns what is left of it: None, or the alert, its onset not
         before the end of the incident that it was part of."""
-        for case in sorted(self._cases, key=lambda case: (not case.open, -case.incident.opened_ns, case.incident.id)):
+        for case in cases:
             direct = belongs(view, case, alert)
             if direct is None:
                 continue
@@ -148,8 +152,9 @@ class Incidents:
     def _open_proposals(self, view: View) -> None:
         if not self._waiting.alerts:
             return
+        cases = self._in_order()
         for waiting in self._waiting.sorted():
-            if waiting.last_ns < view.now_ns and self._take(view, waiting.alert) is None:
+            if waiting.last_ns < view.now_ns and self._take(view, waiting.alert, cases) is None:
                 self._waiting.drop([waiting.alert])
         for proposal in propose(view, self._waiting.sorted()):
             case = self._taker(view, proposal)

@@ -118,3 +118,17 @@ def test_what_is_explained_is_a_share_of_what_is_too_much() -> None:
     assert whole.share(whole.mask(Node.make(provider="openai")), everything) == 1.0
     assert whole.share(whole.mask(Node.make(agent="a")), everything) == pytest.approx(1 / 3)
     assert whole.share(whole.mask(Node.make(provider="google")), everything) == 0.0
+
+
+def test_the_order_of_cells_does_not_matter() -> None:
+    straight = cells("model_error", MODELS, of(provider="openai")).search()[0]
+    reverse = cells("model_error", MODELS[::-1], of(provider="openai")).search()[0]
+    assert (straight.node, straight.gain, straight.margin) == (reverse.node, reverse.gain, reverse.margin)
+
+
+def test_a_model_that_suffers_less_does_not_leave_its_provider() -> None:
+    known = BY_NAME["model_speed"]
+    strength = {"gpt-a": 1.0, "gpt-b": 0.4}
+    observed = np.array([40 * strength.get(node.value("model"), 0.0) for node in MODELS])
+    layer = Layer(known, tuple(MODELS), observed, np.full(len(MODELS), 40.0), np.full(len(MODELS), 40.0))
+    assert Cells([layer]).search()[0].node == Node.make(tenant="t", provider="openai")
