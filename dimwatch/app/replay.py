@@ -35,7 +35,7 @@ _BATCH_BYTES: Final = 16 * MIB
 _BATCH_NS: Final = 600 * NS_PER_SECOND
 
 Progress = Callable[[int, int], None]
-"""Called with requests done and requests in all."""
+"""Called with what is done, requests or minutes, and how much there is in all."""
 
 
 @dataclass(slots=True)

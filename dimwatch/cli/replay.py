@@ -14,7 +14,7 @@ from dimwatch.app.configuration import resolve
 from dimwatch.app.health import require_store
 from dimwatch.app.history import History
 from dimwatch.app.instance import follow
-from dimwatch.app.replay import Replay
+from dimwatch.app.replay import Progress, Replay
 from dimwatch.cli.options import errors_as_messages, leave, quiet_logs, settings_options
 from dimwatch.clock import SystemClock
 from dimwatch.errors import InvalidError
@@ -78,14 +78,13 @@ def replay(
     if until is not None and since is None:
         raise click.UsageError("--until goes with --since")
     settings = resolve({"data": data, **changes}, config).settings
-    progress = _progress if sys.stderr.isatty() else _sparse_progress()
     with ExitStack() as stack:
         problems: list[Problem] = []
         if since is None:
             run = Replay(settings)
-            lines, problems = run.run(paths, progress), run.tally.problems
+            lines, problems = run.run(paths, _progress("requests")), run.tally.problems
         else:
-            lines = _history(settings, since, until, changes, stack).run(progress)
+            lines = _history(settings, since, until, changes, stack).run(_progress("minutes"))
         stream = stack.enter_context(out.open("wb")) if out is not None else sys.stdout.buffer
         for line in lines:
             stream.write(orjson.dumps(line) + b"\n")
@@ -115,22 +114,16 @@ def _history(settings: Settings, since: str, until: str | None, changes: dict[st
     return History(settings.detection, client, begin_ns, end_ns)
 
 
-def _progress(done: int, total: int) -> None:
-    click.echo(f"\r{done:,} of {total:,} requests", err=True, nl=done == total)
+def _progress(unit: str) -> Progress:
+    """On a terminal a line that changes, in logs a line for each tenth."""
+    told = 0
 
+    def tell(done: int, total: int) -> None:
+        nonlocal told
+        if sys.stderr.isatty():
+            click.echo(f"\r{done:,} of {total:,} {unit}", err=True, nl=done == total)
+        elif 10 * done // total > told:
+            told = 10 * done // total
+            click.echo(f"{done:,} of {total:,} {unit}", err=True)
 
-def _sparse_progress() -> _EveryTenth:
-    return _EveryTenth()
-
-
-class _EveryTenth:
-    """Progress for logs: a line for each tenth."""
-
-    def __init__(self) -> None:
-        self._told = 0
-
-    def __call__(self, done: int, total: int) -> None:
-        tenth = 10 * done // total
-        if tenth > self._told:
-            self._told = tenth
-            click.echo(f"{done:,} of {total:,} requests", err=True)
+    return tell

@@ -77,3 +77,33 @@ def test_nothing_to_read_is_a_summary_of_nothing(tmp_path: Path) -> None:
     _, lines = run(tmp_path)
     assert lines[-1]["type"] == "summary"
     assert lines[-1]["spans"] == 0
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        ((), "name PATHS of recorded OTLP, or --since"),
+        (("captures", "--since", "1h"), "name PATHS of recorded OTLP, or --since"),
+        (("captures", "--until", "1h"), "--until goes with --since"),
+        (("captures", "--set", "detection.margin"), "is not NAME=VALUE"),
+        (("captures", "--set", "detection.margim=1"), "did you mean detection.margin"),
+        (("captures", "--set", "detection.margin=much"), "detection.margin"),
+        (("--since", "1h", "--set", "assembly.linger_s=1"), "with PATHS all of them"),
+        (("--since", "1h", "--set", "detection.lateness_s=1"), "with PATHS all of them"),
+        (("--since", "1h", "--set", "store.http_port=1"), "with PATHS all of them"),
+        (("--since", "1h"), "no store answers"),
+    ],
+)
+def test_what_does_not_go_together_is_told(
+    words: tuple[str, ...], told: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DIMWATCH_STORE__HTTP_PORT", "1")
+    result, lines = run(*words, "--data", tmp_path)
+    assert result.exit_code in (1, 2)
+    assert told in " ".join(result.stderr.split())
+    assert lines == []
+
+
+def test_settings_of_the_run_can_be_changed(recordings: Path) -> None:
+    assert run(recordings)[1][-1]["traces"] == 3
+    assert run(recordings, "--set", "receiver.max_spans=1")[1][-1]["traces"] == 0
