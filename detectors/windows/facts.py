@@ -32,6 +32,8 @@ from detectors.windows.sightings import sightings
 from detectors.windows.where import Where
 from dimwatch.clock import NS_PER_SECOND
 
+_MOST_USD: Final = 1e6
+"""A call that is said to cost as much has no known price."""
 _NO_WORK: Final = ("http", "other", "setup")
 """Kinds of span that alone make no run: a health check is none."""
 _LEAST_S: Final = 1e-6
@@ -226,6 +228,6 @@ def _cost(batch: TraceBatch) -> tuple[Floats, Mask]:
     """By trace: the cost of its priced calls, and whether a call has no known price."""
     rows = np.flatnonzero(batch.counted)
     costs = batch.take("cost_usd", rows).to_numpy(zero_copy_only=False).astype(np.float64)
-    known = np.isfinite(costs) & (costs >= 0)
+    known = (costs >= 0) & (costs < _MOST_USD)
     total = np.bincount(batch.trace[rows[known]], weights=rounded(costs[known], CENT), minlength=batch.traces)
     return total.astype(np.float64), np.bincount(batch.trace[rows[~known]], minlength=batch.traces) > 0

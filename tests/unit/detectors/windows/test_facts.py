@@ -36,6 +36,18 @@ def test_a_run_with_a_model_call_and_a_tool_call() -> None:
     assert spent == pytest.approx(seen.trace["cost_usd"], abs=1e-8)
 
 
+def test_nonsense_does_not_poison_sums() -> None:
+    absurd = {
+        "gen_ai.usage.cost": 1e300,
+        "gen_ai.usage.output_tokens": 2**62,
+        "gen_ai.response.time_to_first_chunk": 1e18,
+    }
+    seen = judged(agent(1), chat(2, 1, absurd, seconds=0), chat(3, 1, start=1))
+    for row in merged(seen.points).to_pylist():
+        assert all(math.isfinite(row[name]) for name in ("n", "total", "squares")), row
+    assert seen.point("run_spend")[1] < 1e6
+
+
 def test_what_is_not_captured_is_not_measured() -> None:
     unsaid = Span(3, 1, "execute_tool x", {"gen_ai.operation.name": "execute_tool", "gen_ai.tool.name": "x"})
     bare = chat(2, 1, {"gen_ai.usage.output_tokens": None, "gen_ai.response.finish_reasons": None})
