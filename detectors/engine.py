@@ -48,6 +48,8 @@ _FORMS: Final[dict[Form, Callable[[Detection, dict[int, Signal]], Bank]]] = {
 }
 
 
+_MOST: Final = 1e12
+"""No minute of a series has a count or sum beyond this."""
 _ORDER: Final = {form: number for number, form in enumerate(Form)}
 
 
@@ -109,13 +111,14 @@ class Engine:
         return sum(bank.nbytes for bank in self._banks.values())
 
     def step(self, minute: Minute) -> list[Alert]:
-        """Every alert that fires as of this minute, sorted by (signal, node). Minutes come in order, without gaps.
+        """Every alert that fires as of this minute, sorted by (signal, node). Minutes come in order, empty ones
+        too, for silence is made of them; only after a day of silence the windower leaves some out.
 
-        Raises InvalidError for a minute that is not the next one.
+        Raises InvalidError for a minute that is not later than the last.
         """
         now = minute.start_ns // MINUTE_NS
-        if self._minute >= 0 and now != self._minute + 1:
-            raise InvalidError(f"minute {now} after {self._minute}: close every minute once, in order, also empty ones")
+        if self._minute >= 0 and now <= self._minute:
+            raise InvalidError(f"minute {now} after {self._minute}: close every minute once, in order")
         self._minute = now
         route = self._route(minute.points, now)
         self.refused += route.refused
@@ -201,7 +204,8 @@ class Engine:
         """n, total, squares of all rows, shape (3, rows); what is not a number counts as nothing."""
         columns = [points.column(name).to_numpy() for name in ("n", "total", "squares")]
         values = np.array(columns, dtype=np.float64)
-        good = np.isfinite(values).all(axis=0) & (values[0] > 0)
+        # Not a number compares as false. The limits are far beyond any minute, and far below overflow.
+        good = (np.abs(values) < _MOST).all(axis=0) & (values[0] > 0) & (values[2] >= 0)
         self.refused += int(len(good) - good.sum())
         return values if good.all() else np.where(good, values, 0.0)
 
@@ -272,7 +276,7 @@ class Engine:
         share = max(n, 1e-9)
         ratio, usual = observed / share, expected / share
         if signal.form is Form.LEVEL:
-            ratio, usual = float(np.exp(ratio)), float(np.exp(usual))
+            ratio, usual = (float(np.exp(np.clip(value, -700.0, 700.0))) for value in (ratio, usual))
         return Alert(
             node=self._node(key),
             signal=signal.name,
