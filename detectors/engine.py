@@ -24,11 +24,12 @@ from detectors.alerts import DIMENSIONS, Alert, Node
 from detectors.evidence import Evidence
 from detectors.series.arrays import FloatArray, IntArray
 from detectors.series.bank import Bank
-from detectors.series.clockwork import BLOCK, WEEK
+from detectors.series.clockwork import BLOCK, DAY, WEEK
 from detectors.series.hits import Hits
 from detectors.series.keys import Vocabulary
 from detectors.series.level import Level
 from detectors.series.pack import pack, unpack
+from detectors.series.residuals import busiest, residuals
 from detectors.series.silence import Silence
 from detectors.series.spending import Spending
 from detectors.series.tail import Tail
@@ -88,6 +89,8 @@ class Engine:
         self._words = Vocabulary()
         self._names: dict[tuple[int, ...], Node] = {}
         self._minute = -1
+        self._idle = 0
+        """Empty minutes since the last that was not."""
         self._full = False
         self._last: _Route | None = None
         self.streams = 0
@@ -114,11 +117,13 @@ class Engine:
         """Every alert that fires as of this minute, sorted by (signal, node). Minutes come in order, empty ones
         too, for silence is made of them; only after a day of silence the windower leaves some out.
 
-        Raises InvalidError for a minute that is not later than the last.
+        Raises InvalidError for a minute that is not the next one.
         """
         now = minute.start_ns // MINUTE_NS
-        if self._minute >= 0 and now <= self._minute:
-            raise InvalidError(f"minute {now} after {self._minute}: close every minute once, in order")
+        latest = self._minute + 1 if self._idle < DAY else now
+        if self._minute >= 0 and not self._minute < now <= latest:
+            raise InvalidError(f"minute {now} after {self._minute}: close every minute once, in order, also empty ones")
+        self._idle = 0 if minute.points.num_rows else self._idle + 1
         self._minute = now
         route = self._route(minute.points, now)
         self.refused += route.refused
@@ -167,6 +172,24 @@ class Engine:
                 mask &= rows[:, column] == (words.index(value) if value in words else -1)
             bank.rebaseline(np.unique(bank.pools.cell_leaf[mask]), since_ns // MINUTE_NS, self._minute)
 
+    def busiest(self, signal: str, most: int) -> list[Node]:
+        """The watched nodes of a signal of form HITS with the most traffic, no releases or regions."""
+        bank = self._banks[Form.HITS]
+        assert isinstance(bank, Hits)
+        return [self._node(key) for key in busiest(bank, self._number[signal], most)]
+
+    def residuals(self, nodes: Sequence[Node], signals: Sequence[str]) -> FloatArray:
+        """By how much the last minute was more than expected, in standard deviations, shape (nodes, signals): of forms
+        HITS and LEVEL. NaN where nothing was measured or is known."""
+        off = np.full((len(nodes), len(signals)), np.nan)
+        codes = [self._words.find(dict(node.of)) for node in nodes]
+        known = [place for place, of in enumerate(codes) if of is not None]
+        keys = np.array([[*codes[place], 0] for place in known], dtype=np.int64)  # type: ignore[misc]
+        for column, signal in enumerate(signals if known else ()):
+            keys[:, -1] = number = self._number[signal]
+            off[known, column] = residuals(self._banks[self._signals[number].form], keys)
+        return off
+
     def snapshot(self) -> bytes:
         """All state, exactly."""
         return pack(
@@ -174,6 +197,7 @@ class Engine:
                 "words": {str(position): words for position, words in enumerate(self._words.values)},
                 "signals": [signal.name for signal in self._signals],
                 "minute": self._minute,
+                "idle": self._idle,
                 "streams": self.streams,
                 "refused": self.refused,
                 "tail": self._tail.marks.state(),
@@ -189,7 +213,8 @@ class Engine:
         self._words.values = [parts["words"][str(position)] for position in range(len(DIMENSIONS))]
         self._names.clear()
         self._last = None
-        self._minute, self.streams, self.refused = parts["minute"], parts["streams"], parts["refused"]
+        self._minute, self._idle = parts["minute"], parts["idle"]
+        self.streams, self.refused = parts["streams"], parts["refused"]
         self._tail.marks.load(parts["tail"])
         for form, bank in self._banks.items():
             bank.load(parts["banks"][form.value])

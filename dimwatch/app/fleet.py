@@ -203,7 +203,12 @@ class FleetStage:
                 fleet, hours = _decode(found[-1].value)
                 self._fleet.restore(fleet)
                 self._hours.restore(hours)
-            except InvalidError as error:
+            except (
+                InvalidError,
+                LookupError,
+                TypeError,
+                ValueError,
+            ) as error:  # as another version may have written it
                 _log.error("the state is not used: what is normal is learned anew", error=str(error))
                 self._drops[records.FLEET_CHECKPOINTS, "unreadable"] += 1
                 self._fleet, self._hours = Fleet(self._settings), Hours()

@@ -8,6 +8,7 @@ from typing import Any
 
 from detectors.fleet import Fleet
 from detectors.incidents import control
+from detectors.windows.minute import MINUTE_NS
 from dimwatch import records
 from dimwatch.app.fleet import FleetStage
 from dimwatch.clock import ManualClock
@@ -120,3 +121,24 @@ def test_what_can_not_be_read_is_counted_and_passed_over() -> None:
         ("fleet", "control", "unreadable"): 1,
         ("fleet", "fleet_checkpoints", "unreadable"): 1,
     }
+
+
+def test_after_days_of_silence_it_goes_on() -> None:
+    site = Site()
+    first, *_ = told()
+    site.hear(first)
+    nothing = first.points.slice(0, 0), first.sightings.slice(0, 0)
+    for days in (1, 2, 3):
+        site.hear(Told(first.watermark_ns + days * 24 * 60 * MINUTE_NS, *nothing))
+        site.stage.step(0.0)
+    again, *_ = told(START_NS + 100 * 60 * MINUTE_NS)
+    site.hear(again)
+    site.hear(Told(again.watermark_ns + 2 * MINUTE_NS, *nothing))
+    site.stage.step(0.0)
+    site.kill()
+    site.hear(Told(again.watermark_ns + 3 * MINUTE_NS, *nothing))
+    site.stage.step(0.0)
+    site.stage.close()
+    runs = [row["n"] for row in site.rows(records.WINDOWS)[records.WINDOWS] if row["signal"] == "run_traffic"]
+    assert sum(runs) > 0
+    assert len(runs) == 2 * 2 * 3 + 3, "each width of both minutes of three agents, but the hour that is open"
