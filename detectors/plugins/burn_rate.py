@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
-from scipy import stats
+from scipy import special
 
 from detectors.plugins.plugin import measured
-from detectors.series.arrays import FloatArray
+from detectors.series.arrays import FloatArray, Mask
 from detectors.series.pack import pack, unpack
 from dimwatch.errors import InvalidError
 
@@ -54,19 +54,35 @@ class BurnRate:
         minute = measured(values, self.series, 2)
         valid = (minute[:, 0] >= 0) & (minute[:, 0] <= minute[:, 1]) & (minute[:, 1] <= 1e12)
         minute = np.where(valid[:, None], np.floor(minute), 0.0)
-        p_values = np.ones(self.series)
         for tier, sums in zip(self._tiers, self._sums, strict=True):
             for length, total in ((tier.long, sums[0]), (tier.short, sums[1])):
                 total += minute
                 if self._seen >= length:
                     total -= self._minutes[(self._seen - length) % len(self._minutes)]
-            limit = min(tier.factor * self._allowed, 1.0)
-            fires = ((sums[..., 0] >= limit * sums[..., 1]) & (sums[..., 0] > 0)).all(axis=0)
-            tail = stats.binom.sf(sums[0, :, 0] - 1, sums[0, :, 1], self._allowed)
-            p_values = np.where(fires, np.minimum(p_values, tail * len(self._tiers)), p_values)
         self._minutes[self._seen % len(self._minutes)] = minute
         self._seen += 1
-        return np.clip(p_values, np.finfo(float).tiny, 1.0)
+        return np.clip(self.by_tier().min(axis=0) * len(self._tiers), np.finfo(float).tiny, 1.0)
+
+    def rates(self) -> FloatArray:
+        """How many times too fast the budget burns, shape (tiers, 2, series), of the long and the short windows."""
+        failures, trials = self._sums[..., 0], self._sums[..., 1]
+        return np.asarray(failures / np.maximum(trials, 1.0) / self._allowed)
+
+    def by_tier(self) -> FloatArray:
+        """The probability of so many failures in the long window if the objective were just met, shape (tiers, series);
+        1 where a tier does not fire."""
+        failures, trials = self._sums[:, 0, :, 0], self._sums[:, 0, :, 1]
+        some = np.maximum(failures, 1.0)
+        # The binomial tail, as an incomplete beta function (Abramowitz & Stegun 26.5.24).
+        tail = special.betainc(some, np.maximum(trials, some) - some + 1.0, self._allowed)
+        return np.where(self.firing(), tail, 1.0)
+
+    def firing(self) -> Mask:
+        """Whether both windows burn too fast, shape (tiers, series)."""
+        limits = np.array([min(tier.factor * self._allowed, 1.0) for tier in self._tiers])[:, None, None]
+        failures, trials = self._sums[..., 0], self._sums[..., 1]
+        both: Mask = ((failures >= limits * trials) & (failures > 0)).all(axis=1)
+        return both
 
     def snapshot(self) -> bytes:
         """The minutes of the longest window."""

@@ -83,6 +83,13 @@ class Hits(Bank):
         gain = self._judged.observed[node] * np.log(shown) - self._judged.expected[node] * (shown - 1)
         return np.asarray(gain / self.node["dispersion"][node])
 
+    def deviations(self) -> FloatArray:
+        """(K - E) / sqrt(D E + 1) of the last minute by node, D the over-dispersion, NaN without trials: its mean is zero
+        however few hits are expected, its variance at most one."""
+        judged = self._judged
+        off = (judged.observed - judged.expected) / np.sqrt(self.node["dispersion"] * judged.expected + 1.0)
+        return np.where(judged.n > 0, off, np.nan)
+
     def _weight(self, variance: FloatArray) -> FloatArray:
         return np.minimum(1.0, variance)
 

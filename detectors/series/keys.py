@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 import numpy as np
@@ -38,6 +38,13 @@ class Vocabulary:
             for position, (name, code) in enumerate(zip(DIMENSIONS, codes, strict=True))
             if code
         }
+
+    def find(self, values: Mapping[str, str]) -> IntArray | None:
+        """Undo `text`; None if a value is not known."""
+        known = [values.get(name, "") for name in DIMENSIONS]
+        if any(value not in of for value, of in zip(known, self.values, strict=True)):
+            return None
+        return np.array([of.index(value) for value, of in zip(known, self.values, strict=True)], dtype=np.int64)
 
     def _column(self, column: pa.Array, values: list[str]) -> IntArray:
         encoded = column.dictionary_encode()

@@ -101,6 +101,13 @@ class Level(Bank):
         gain = shown * self._sums[3, node] - shown**2 / 2 * self._sums[4, node]
         return np.asarray(gain / self.node["dispersion"][node])
 
+    def deviations(self) -> FloatArray:
+        """The mean of the last minute less the expected one by node, over its standard deviation, NaN without
+        measurements."""
+        deviation, information = self._sums[3], self._sums[4]
+        spread = np.sqrt(self.node["dispersion"] * np.maximum(information, 1e-12))
+        return np.where(information > 0, deviation / spread, np.nan)
+
     def _weight(self, variance: FloatArray) -> FloatArray:
         return (variance > 0).astype(np.float64)
 

@@ -138,6 +138,8 @@ class Pools:
         self.cell_signal: IntArray = keys[:, _SIGNAL]
         self.node_pools = np.bincount(self.pair_node, minlength=len(self.nodes)) > 1
         self.leaf_node = self.nodes.find(self.leaves.rows)
+        self.cut: Mask = np.asarray((self.nodes.rows[:, _columns(CELL)] > 0).any(axis=1))
+        """Which nodes are of one release or region."""
         self.watched = self._distinct(links)
 
     def _distinct(self, links: IntArray) -> Mask:
