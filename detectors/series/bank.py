@@ -239,6 +239,9 @@ class Bank(ABC):
 
     # shared
 
+    def _absorb_hour(self, block: int) -> None:  # noqa: B027 - most forms learn nothing then
+        """Learn of a block what is learned also under an alert."""
+
     def _scatter(self, slot: int, calm: Mask) -> tuple[FloatArray, FloatArray]:
         """Chi^2 of a block of all nodes against chance, and how much it tells, 0 to 1; nothing where it is not calm."""
         deviation = self.node["ring_deviation"][:, slot].astype(np.float64)
@@ -276,6 +279,7 @@ class Bank(ABC):
         skip = (begin + BLOCK > self.leaf["skip_from"]) & (begin <= self.leaf["skip_to"])
         slot = block % self.clockwork.ring
         self._absorb(block, ~skip)
+        self._absorb_hour(block)
         calm = self._per_node(skip.astype(np.float64)) == 0
         chi, weight = self._scatter(slot, calm)
         dispersion.absorb(self.node, self.pools.node_signal, chi, weight)

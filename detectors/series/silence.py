@@ -3,7 +3,8 @@
 The e-detector for falling rates: l = (E (1 - r) - K ln(1/r)) / D with r < 1, against a share of the lowest of: the rate
 by the hour of the day (half an hour either way), and the rate of the last hour. So neither bursts and growth nor an
 evening that comes as every day (or for the first time, but not all at once) are silence. A part that was not active
-lately, and should have begun, is not called silent: weekends and holidays would be.
+lately, and should have begun, is not called silent: weekends and holidays would be. What stops all at once on the first
+day that is seen may page; from the second day on its hours are known.
 Only what falls below the bound counts as over-dispersion, by minute or by block, whichever is more: bursts do not blunt
 the detector, and a nightly job that runs every half an hour has its gaps in its dispersion.
 """
@@ -59,7 +60,9 @@ class Silence(Flow):
 
     def _bounds(self, minute: int) -> FloatArray:
         leaf = self.leaf
-        factors, base = self._factors(), self._base()
+        # Not shrunk where there was less: after one night at zero, the next night is expected to be.
+        seen = (leaf["slot_amount"] + 0.1) / (leaf["slot_expected"] + 0.1)
+        factors, base = np.minimum(self._factors(), seen), self._base()
         by_hour = base * np.minimum.reduce([between(factors, minute + shift) for shift in (-30, 0, 30)])
         recent = leaf["recent_amount"] / np.maximum(leaf["recent_minutes"], 1e-9)
         doubt = 1 / np.sqrt(np.minimum(leaf["events"], leaf["recent_amount"]) + 1)

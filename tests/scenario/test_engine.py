@@ -1,0 +1,181 @@
+"""Small fleets through the engine: calm ones stay calm, and each kind of shift is found in time, with its onset."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+
+from detectors.alerts import Alert, Node
+from detectors.engine import Engine
+from detectors.windows.minute import MINUTE_NS
+from dimwatch.settings import Detection
+from tests.fleet_points import START, Row, measured, minute
+
+Traffic = Callable[[int], list[Row]]
+
+
+def run(engine: Engine, traffic: Traffic, first: int, last: int) -> dict[tuple[str, Node], tuple[int, Alert]]:
+    """The first alert of each signal and node, and in which minute it came."""
+    found: dict[tuple[str, Node], tuple[int, Alert]] = {}
+    for number in range(first, last):
+        for alert in engine.step(minute(number, traffic(number))):
+            found.setdefault((alert.signal, alert.node), (number, alert))
+    return found
+
+
+class Shop:
+    """Two agents on two models, a few runs a minute, with a day in their traffic and latency."""
+
+    def __init__(self, seed: int = 1) -> None:
+        self.rng = np.random.default_rng(seed)
+        self.errors, self.slow, self.slow_calls, self.tokens = 0.01, 0.0, 0.0, 0.0
+        self.silent: set[str] = set()
+        self.growth = 0.0
+
+    def __call__(self, number: int) -> list[Row]:
+        rng, rows = self.rng, []
+        wave = np.cos((number / 60 - 14) * np.pi / 12)
+        for agent, model in (("shop", "large"), ("desk", "small")):
+            runs = int(rng.poisson(5 * (1 + 0.5 * wave) * (1 + self.growth * number / 1440)))
+            if not runs or agent in self.silent:
+                continue
+            where = {"agent": agent, "provider": "acme", "model": model}
+            calls = 3 * runs
+            large = model == "large"
+            failed = rng.binomial(calls, self.errors if large else 0.01)
+            rows.append(Row("model_error", calls, float(failed), agent=agent, provider="acme", model=model))
+            logs = rng.normal(0.08 * wave + (self.slow if large else 0.0), 0.5, calls)
+            logs += np.where(rng.random(calls) < self.slow_calls, np.log(4), 0.0)
+            rows.append(measured("model_latency", logs, **where))
+            rows.append(
+                measured("model_output_tokens", rng.normal(5 + (self.tokens if large else 0), 0.6, calls), **where)
+            )
+            rows.append(Row("run_traffic", runs, agent=agent))
+        return rows
+
+
+@pytest.fixture(scope="module")
+def calm() -> tuple[bytes, int]:
+    """An engine that has seen a day and a half of the shop, calm, without a single alert."""
+    engine, shop = Engine(Detection()), Shop()
+    assert run(engine, shop, 0, 2160) == {}
+    return engine.snapshot(), 2160
+
+
+def shifted(
+    calm: tuple[bytes, int], minutes: int, **change: object
+) -> tuple[Engine, dict[tuple[str, Node], tuple[int, Alert]]]:
+    """What is found in so many minutes after the shop has changed, by minutes since then."""
+    engine, shop = Engine(Detection()), Shop(2)
+    engine.restore(calm[0])
+    for name, value in change.items():
+        setattr(shop, name, value)
+    found = run(engine, shop, calm[1], calm[1] + minutes)
+    return engine, {key: (at - calm[1] + 1, alert) for key, (at, alert) in found.items()}
+
+
+LARGE = Node.make(agent="shop", provider="acme", model="large")
+
+
+@pytest.mark.parametrize(
+    ("change", "signal", "node", "within"),
+    [
+        ({"errors": 0.1}, "model_error", LARGE, 20),
+        ({"slow": 0.7}, "model_latency", LARGE, 10),
+        ({"slow_calls": 0.25}, "model_slow", Node.make(provider="acme"), 30),
+        ({"tokens": 1.0}, "model_output_tokens", LARGE, 10),
+        ({"tokens": -1.0}, "model_output_tokens", LARGE, 10),
+        ({"silent": {"desk"}}, "run_traffic", Node.make(agent="desk"), 15),
+    ],
+)
+def test_a_shift_is_found_in_time_and_dated(
+    calm: tuple[bytes, int], change: dict[str, object], signal: str, node: Node, within: int
+) -> None:
+    _, found = shifted(calm, within, **change)
+    assert (signal, node) in found
+    after, alert = found[signal, node]
+    assert 1 < after <= within
+    assert alert.evidence >= alert.threshold
+    assert abs(alert.since_ns // MINUTE_NS - START - calm[1]) <= 5
+    assert alert.worse == (change.get("tokens") != -1.0)
+    assert not [key for key in found if key[1] == Node.make(agent="desk", provider="acme", model="small")
+                and signal != "model_slow"]  # fmt: skip
+
+
+def test_an_alert_ends_when_it_is_over_and_does_not_flap(calm: tuple[bytes, int]) -> None:
+    engine, found = shifted(calm, 60, errors=0.15)
+    assert ("model_error", LARGE) in found
+    shop = Shop(3)
+    at = calm[1] + 60
+    firing = [bool(engine.step(minute(number, shop(number)))) for number in range(at, at + 240)]
+    assert firing[0]
+    assert not firing[-1]
+    assert firing == sorted(firing, reverse=True)
+
+
+def test_what_goes_on_under_an_alert_does_not_become_normal_before_a_day(calm: tuple[bytes, int]) -> None:
+    engine, shop = Engine(Detection()), Shop(4)
+    engine.restore(calm[0])
+    shop.errors = 0.15
+    firing = [
+        any(alert.node == LARGE for alert in engine.step(minute(number, shop(number))))
+        for number in range(calm[1], calm[1] + 1800)
+    ]
+    assert all(firing[60:1400])
+    assert not any(firing[1500:])
+
+
+def test_a_rebaseline_ends_the_alert_and_the_new_level_is_normal(calm: tuple[bytes, int]) -> None:
+    engine, found = shifted(calm, 30, tokens=1.0)
+    assert found
+    since = (START + calm[1]) * MINUTE_NS
+    engine.rebaseline(Node.make(agent="shop"), ["model_output_tokens"], since)
+    shop = Shop(5)
+    shop.tokens = 1.0
+    assert run(engine, shop, calm[1] + 30, calm[1] + 600) == {}
+
+
+def test_evidence_names_the_cells(calm: tuple[bytes, int]) -> None:
+    engine, _ = shifted(calm, 15, errors=0.1)
+    evidence = engine.evidence("model_error", (START + calm[1]) * MINUTE_NS)
+    gains = {node.value("model"): evidence.gain([other == node for other in evidence.nodes]) for node in evidence.nodes}
+    assert gains["large"] > 10 > gains["small"]
+    assert engine.evidence("tool_error", 0).nodes == []
+
+
+def test_what_was_bad_from_the_start_and_what_never_had_a_failure_do_not_page() -> None:
+    shop = Shop(6)
+    shop.errors = 0.01
+
+    def traffic(number: int) -> list[Row]:
+        shop.errors = 0.01 if number < 30 else 0.2
+        stray = [Row("run_looped", 5, float(number in (700, 701, 900)), agent="shop")]
+        return shop(number) + stray
+
+    assert run(Engine(Detection()), traffic, 0, 1000) == {}
+
+
+def test_growth_and_bursts_are_no_alarm_and_nights_off_are_learned() -> None:
+    shop, rng = Shop(7), np.random.default_rng(7)
+    shop.growth = 0.3
+
+    def traffic(number: int) -> list[Row]:
+        rows = shop(number)
+        hour = number // 60 % 24
+        burst = 4 if number % 700 < 20 else 1
+        office = int(rng.poisson(4 * burst * np.clip(min(hour - 7, 19 - hour) / 2, 0, 1)))
+        return rows + ([Row("run_traffic", office, agent="office")] if office else [])
+
+    found = run(Engine(Detection()), traffic, 0, 2 * 1440)
+    assert set(found) <= {("run_traffic", Node.make(agent="office"))}
+    assert all(at < 1440 for at, _ in found.values())
+
+
+def test_one_wild_run_does_not_page(calm: tuple[bytes, int]) -> None:
+    engine, shop = Engine(Detection()), Shop(8)
+    engine.restore(calm[0])
+    rows = [Row("model_error", 60, 60.0, provider="acme", model="large")]
+    assert engine.step(minute(calm[1], rows)) == []
+    assert run(engine, shop, calm[1] + 1, calm[1] + 60) == {}
