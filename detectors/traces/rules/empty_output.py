@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator
 from typing import Final
 
 import numpy as np
-import pyarrow as pa
 import pyarrow.compute as pc
 
 from detectors.traces.answers import short_answers
@@ -79,15 +77,19 @@ def _left_out(context: Context, rows: Mask) -> Iterator[Finding]:
     """Answers that are not there where the questions are: some instrumentations leave out an answer that is empty.
     Where no answer of an instrumentation is ever there, they are just not captured."""
     batch = context.batch
-    scopes = batch.column("scope_name")
-    answered = set(scopes.filter(pa.array(batch.kind("llm") & batch.present("output_messages"))).unique().to_pylist())
-    counts = Counter(scopes.filter(pa.array(rows)).to_pylist())
-    shown = batch.any_by_trace(batch.kind("agent", "workflow", "tool"))
     at = np.flatnonzero(rows)
-    for row, scope in zip(at.tolist(), batch.texts("scope_name", at), strict=True):
-        # Alone in its trace it may have asked for a tool that runs elsewhere.
-        sure = scope in answered and bool(shown[batch.trace[row]])
-        if sure or counts[scope] <= _FEW:
+    if not len(at):
+        return
+    scopes = batch.column("scope_name").dictionary_encode()
+    number = scopes.indices.to_numpy(zero_copy_only=False).astype(np.int64)
+    # By trace and instrumentation: a trace is judged alike, whatever is judged with it.
+    of = batch.trace * np.int64(len(scopes.dictionary) + 1) + number
+    answered = np.isin(of[at], of[batch.kind("llm") & batch.present("output_messages")])
+    _, place, counts = np.unique(of[at], return_inverse=True, return_counts=True)
+    # Alone in its trace it may have asked for a tool that runs elsewhere.
+    shown = batch.any_by_trace(batch.kind("agent", "workflow", "tool"))[batch.trace[at]]
+    for row, sure, count in zip(at.tolist(), (answered & shown).tolist(), counts[place].tolist(), strict=True):
+        if sure or count <= _FEW:
             yield Finding(
                 row,
                 0.7 if sure else 0.5,
