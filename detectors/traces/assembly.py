@@ -11,10 +11,10 @@ their chunks with one `take` per chunk.
 
 from __future__ import annotations
 
-from collections import Counter, OrderedDict
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Final, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -23,17 +23,10 @@ import pyarrow.compute as pc
 from detectors.traces.batch import id_numbers
 from detectors.traces.checkpoint import JUDGED, OPEN, AssemblerState
 from detectors.traces.chunks import GONE, Chunk, Mask, Slots, copied, taken
+from detectors.traces.judged import REMEMBERED_IDS, JudgedTraces
 from detectors.traces.open_traces import NO_PAST, NO_SERVICE, Clocks, OpenTraces, Past
 from detectors.traces.patience import Codes, Patience
-from dimwatch.settings import MIB, Assembly
-
-_REMEMBERED_JUDGED: Final = 200_000
-_REMEMBERED_BYTES: Final = 32 * MIB
-_REMEMBERED_IDS: Final = 4_096
-"""Of the spans of one trace."""
-_JUDGED_IN_CHECKPOINT: Final = 50_000
-_JUDGED_BYTES_IN_CHECKPOINT: Final = 4 * MIB
-"""More only of traces whose records come again."""
+from dimwatch.settings import Assembly
 
 
 @dataclass(slots=True)
@@ -95,9 +88,7 @@ class Assembler:
         self._open = OpenTraces(self._patience.idle_ns, recoverable=recoverable)
         self._chunks: list[Chunk] = []
         self._content: list[Chunk] = []
-        self._judged: OrderedDict[str, Past] = OrderedDict()
-        """Traces that were handed out, oldest first."""
-        self._judged_bytes = 0
+        self._judged = JudgedTraces()
         self._forced: set[int] = set()
         self.dropped: Counter[str] = Counter()
 
@@ -139,28 +130,20 @@ class Assembler:
         )
 
     def _judged_lately(self, since_ns: int) -> pa.Table:
-        ids, pasts = [], []
-        size = 0
-        for number, (trace_id, past) in enumerate(reversed(self._judged.items())):
-            size += len(past.ids)
-            if past.last_ns < since_ns and (number >= _JUDGED_IN_CHECKPOINT or size > _JUDGED_BYTES_IN_CHECKPOINT):
-                continue
-            ids.append(trace_id)
-            pasts.append(past)
+        lately = list(self._judged.lately(since_ns))
         slots = np.fromiter(self._open.pasts, dtype=np.int64)
-        ids = self._open.ids(slots) + ids
-        pasts = [*self._open.pasts.values(), *pasts]
+        ids = [*self._open.ids(slots), *(trace_id for trace_id, _ in lately)]
+        pasts = [*self._open.pasts.values(), *(past for _, past in lately)]
         return pa.table([ids, *([past[column] for past in pasts] for column in range(len(NO_PAST)))], schema=JUDGED)
 
     def restore(self, state: AssemblerState) -> None:
         """Take up a snapshot: only before the first `add`."""
         before = -1
-        for trace_id, *past in zip(*(state.judged[name].to_pylist() for name in JUDGED.names), strict=True):
-            self._remember(trace_id, Past(*past))
-        self._judged = OrderedDict(reversed(self._judged.items()))
+        judged = zip(*(state.judged[name].to_pylist() for name in JUDGED.names), strict=True)
+        self._judged.restore((trace_id, Past(*past)) for trace_id, *past in judged)
         self._patience.restore(state.learned)
         ids, *clocks, services = (state.open[name] for name in OPEN.names)
-        slots = np.array([self._slot(trace_id, 0, before) for trace_id in ids.to_pylist()], dtype=np.int64)
+        slots = self._slots_of(ids.to_pylist(), np.zeros(len(ids), dtype=np.int64), before)
         self._open.clocks.put(slots, Clocks(*(column.to_numpy() for column in clocks)))
         self._open.service[slots] = self._patience.codes(services.to_pylist())
         for tables, chunks in ((state.spans, self._chunks), (state.content, self._content)):
@@ -241,18 +224,18 @@ class Assembler:
         codes = encoded.indices.to_numpy(zero_copy_only=False)
         earliest = np.full(len(encoded.dictionary), np.iinfo(np.int64).max)
         np.minimum.at(earliest, codes, received)
-        ids = zip(encoded.dictionary.to_pylist(), earliest.tolist(), strict=True)
-        numbers = np.array([self._slot(trace_id, at, record) for trace_id, at in ids], dtype=np.int64)
-        slots: Slots = numbers[codes]
+        slots: Slots = self._slots_of(encoded.dictionary.to_pylist(), earliest, record)[codes]
         return slots
 
-    def _slot(self, trace_id: str, now_ns: int, record: int) -> int:
-        slot = self._open.find(trace_id)
-        if slot is None:
-            past = self._judged.pop(trace_id, NO_PAST)
-            self._judged_bytes -= len(past.ids)
-            slot = self._open.open(trace_id, now_ns, record, past)
-        return slot
+    def _slots_of(self, trace_ids: list[str], now_ns: Slots, record: int) -> Slots:
+        """The slots of distinct traces. Those that are not open are from now on."""
+        slots = self._open.find_all(trace_ids)
+        new = np.flatnonzero(slots == GONE)
+        if len(new):
+            opened = [trace_ids[number] for number in new.tolist()]
+            pasts = [self._judged.pop(trace_id) for trace_id in opened]
+            slots[new] = self._open.open(opened, now_ns[new], record, pasts)
+        return slots
 
     def _news(self, spans: pa.Table, slots: Slots) -> Slots:
         """Mark as gone the rows of spans that were judged before: senders repeat what they had no answer for."""
@@ -402,15 +385,8 @@ class Assembler:
         rows_of = zip(self._open.ids(slots), *(column.tolist() for column in columns), strict=True)
         for trace_id, slot, until_ns, last_ns, rooted, begin, end in rows_of:
             past = self._open.pasts.get(slot, NO_PAST)
-            known = (past.ids + ids[8 * begin : 8 * end])[: 8 * _REMEMBERED_IDS]
-            self._remember(trace_id, Past(until_ns, last_ns, rooted, max(past.spans, end - begin), known))
-
-    def _remember(self, trace_id: str, past: Past) -> None:
-        self._judged[trace_id] = past
-        self._judged_bytes += len(past.ids)
-        while len(self._judged) > _REMEMBERED_JUDGED or self._judged_bytes > _REMEMBERED_BYTES:
-            _, oldest = self._judged.popitem(last=False)
-            self._judged_bytes -= len(oldest.ids)
+            known = (past.ids + ids[8 * begin : 8 * end])[: 8 * REMEMBERED_IDS]
+            self._judged.remember(trace_id, Past(until_ns, last_ns, rooted, max(past.spans, end - begin), known))
 
 
 def _received(table: pa.Table) -> Slots:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections import deque
+from itertools import repeat
 from typing import Any, Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from detectors.traces.chunks import Slots
+from detectors.traces.chunks import GONE, Slots
 
 Column = npt.NDArray[Any]
 
@@ -90,31 +91,39 @@ class OpenTraces:
         """The traces of some slots."""
         return [self._ids[slot] for slot in slots.tolist()]
 
-    def open(self, trace_id: str, now_ns: int, record: int, past: Past) -> int:
-        """A slot for a trace that is not open yet."""
-        if self._free:
-            slot = self._free.pop()
+    def find_all(self, trace_ids: list[str]) -> Slots:
+        """The slots of traces, GONE for those that are not open."""
+        return np.fromiter(map(self._slot_of.get, trace_ids, repeat(GONE)), dtype=np.int64, count=len(trace_ids))
+
+    def open(self, trace_ids: list[str], now_ns: Slots, record: int, pasts: list[Past]) -> Slots:
+        """Slots for traces that are not open yet, each with the time from which it is."""
+        reused = [self._free.pop() for _ in range(min(len(self._free), len(trace_ids)))]
+        for slot, trace_id in zip(reused, trace_ids, strict=False):
             self._ids[slot] = trace_id
-        else:
-            slot = len(self._ids)
-            self._ids.append(trace_id)
-            if slot >= self.size:
-                self._grow(max(_FIRST_SIZE, 2 * slot))
-        self._slot_of[trace_id] = slot
+        more = range(len(self._ids), len(self._ids) + len(trace_ids) - len(reused))
+        self._ids.extend(trace_ids[len(reused) :])
+        if len(self._ids) > self.size:
+            self._grow(max(_FIRST_SIZE, 2 * len(self._ids)))
+        taken = reused + list(more)
+        self._slot_of.update(zip(trace_ids, taken, strict=True))
+        slots = np.array(taken, dtype=np.int64)
         last, due, wait, rooted = self.clocks
-        last[slot] = now_ns if past is NO_PAST else past.last_ns
-        due[slot], wait[slot], rooted[slot] = now_ns, self._idle_ns, past.rooted
-        self.spans[slot], self.first_record[slot] = 0, record
-        self.judged_spans[slot], self.service[slot] = past.spans, NO_SERVICE
-        if past is not NO_PAST:
-            self.pasts[slot] = past
-        return slot
+        last[slots], due[slots], wait[slots], rooted[slots] = now_ns, now_ns, self._idle_ns, False
+        self.spans[slots], self.first_record[slots] = 0, record
+        self.judged_spans[slots], self.service[slots] = 0, NO_SERVICE
+        for slot, past in zip(taken, pasts, strict=True):
+            if past is not NO_PAST:
+                last[slot], rooted[slot], self.judged_spans[slot] = past.last_ns, past.rooted, past.spans
+                self.pasts[slot] = past
+        return slots
 
     def remove(self, slots: Slots) -> None:
         """Give up slots."""
-        for slot, trace_id in zip(slots.tolist(), self.ids(slots), strict=True):
+        for trace_id in self.ids(slots):
             del self._slot_of[trace_id]
-            self.pasts.pop(slot, None)
+        if self.pasts:
+            for slot in slots.tolist():
+                self.pasts.pop(slot, None)
         self._free.extend(slots.tolist())
 
     def note(self, record: int, slots: Slots, levels: Column) -> None:
