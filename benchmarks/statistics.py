@@ -212,7 +212,7 @@ def tables(series: int, days: int, seed: int, starts: int, trials: int) -> Itera
             print(rows[-1], flush=True)
         if name == "failures":
             first = {factor: pooled(bench, factor, trials) for factor in (1.5, 2.5, 4.0)}
-    yield f"## False pages in calm, dirty weeks, for a promise of one a week for each line\n"
+    yield "## False pages in calm, dirty weeks, for a promise of one a week for each line\n"
     yield "| signal | streams | H | single series, by week | pools, by week | a week | time |"
     yield "|---|---|---|---|---|---|---|"
     yield from false
