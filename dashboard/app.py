@@ -17,6 +17,7 @@ st.logo(_ICON, size="large")
 st.navigation(
     [
         st.Page("views/now.py", title="Now", icon=":material/monitoring:", default=True),
+        st.Page("views/incident.py", title="Incident", icon=":material/emergency_home:", url_path="incident"),
         st.Page("views/trace.py", title="Trace", icon=":material/account_tree:", url_path="trace"),
     ],
     position="top",

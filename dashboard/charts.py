@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from datetime import timedelta
 from typing import Final
 
 import altair as alt
 import pandas as pd
 
+from dashboard.incidents import Timeline
 from dashboard.queries import CLASSES
 
 COLOURS: Final = {
@@ -25,8 +27,12 @@ KIND_COLOURS: Final = {
     "workflow": "#a9b4c0",
     "chain": "#a9b4c0",
 }
+_MARKS: Final = {"began": "#cf4f5f", "opened": "#b0566e", "resolved": "#5f9e7f", "change": "#6c8fd6"}
 _OTHER_KIND: Final = "#c3b6d6"
 _TALL: Final = 190
+_LINE_TALL: Final = 280
+_HEADROOM: Final = 1.12
+"""Room for the names of marks above a line."""
 _ROW: Final = 24
 _NAMES: Final = 260
 _INDENT: Final = 14
@@ -162,3 +168,77 @@ def _title(text: str) -> alt.TitleParams:
 def _class_colour(classes: list[str]) -> alt.Color:
     scale = alt.Scale(domain=classes, range=[COLOURS[name] for name in classes])
     return alt.Color("class:N", scale=scale, legend=alt.Legend(title=None, orient="top", direction="horizontal"))
+
+
+def timeline(told: Timeline, marks: pd.DataFrame) -> alt.LayerChart:
+    """A signal over time with what was usual before, and marks on the same axis.
+
+    `marks` has time, kind (a key of `_MARKS`), label and detail.
+    """
+    x = alt.X("time:T", title=None, scale=alt.Scale(domain=[told.since.isoformat(), told.until.isoformat()]))
+    form = ".0%" if told.shown.form == "hits" else "~s"
+    highest = max(told.data["value"].max(), told.high if math.isfinite(told.high) else 0.0) or 1.0
+    y = alt.Y(
+        "value:Q",
+        title=None,
+        axis=alt.Axis(format=form, tickCount=5),
+        scale=alt.Scale(domain=[0.0, _HEADROOM * highest]),
+    )
+    layers: list[alt.Chart] = []
+    if math.isfinite(told.low) and math.isfinite(told.high):
+        band = pd.DataFrame([{"time": told.since, "end": told.until, "value": told.low, "high": told.high}])
+        layers.append(
+            alt.Chart(band).mark_rect(color=COLOURS["fine"], opacity=0.25).encode(x=x, x2="end:T", y=y, y2="high:Q")
+        )
+    if math.isfinite(told.usual):
+        usual = pd.DataFrame([{"value": told.usual}])
+        layers.append(alt.Chart(usual).mark_rule(color=COLOURS["fine"], strokeDash=[6, 4], size=1.5).encode(y=y))
+    layers.append(
+        alt.Chart(_with_gaps(told.data)).mark_line(color=COLOURS["green but failed"], strokeWidth=2).encode(x=x, y=y)
+    )
+    layers.append(
+        alt.Chart(told.data)
+        .mark_point(color=COLOURS["green but failed"], filled=True, size=22, opacity=1)
+        .encode(
+            x=x,
+            y=y,
+            tooltip=[
+                alt.Tooltip("time:T", format="%d %b %H:%M"),
+                alt.Tooltip("value:Q", title=told.shown.label, format=".1%" if told.shown.form == "hits" else ",.4~g"),
+                alt.Tooltip("trials:Q", title="of", format=",.0f"),
+            ],
+        )
+    )
+    return alt.LayerChart(layer=[*layers, *_marks(marks, x)]).properties(height=_LINE_TALL)
+
+
+def _marks(marks: pd.DataFrame, x: alt.X) -> list[alt.Chart]:
+    """Vertical lines, named at the top; changes have a triangle at the bottom and tell in a tooltip."""
+    colour = alt.Color("kind:N", scale=alt.Scale(domain=list(_MARKS), range=list(_MARKS.values())), legend=None)
+    tooltip = [
+        alt.Tooltip("time:T", format="%d %b %H:%M"),
+        alt.Tooltip("label:N", title="what"),
+        alt.Tooltip("detail:N", title="agents"),
+    ]
+    base = alt.Chart(marks).encode(x=x, color=colour, tooltip=tooltip)
+    # The onset is named on its left: the opening is close to it on the right.
+    began = base.transform_filter("datum.kind === 'began'").mark_text(align="right", dx=-5, y=8, fontWeight="bold")
+    others = base.transform_filter("datum.kind === 'opened' || datum.kind === 'resolved'").mark_text(
+        align="left", dx=5, y=8, fontWeight="bold"
+    )
+    triangles = base.transform_filter("datum.kind === 'change'").mark_point(
+        shape="triangle-up", filled=True, size=110, opacity=1, y=alt.expr("height - 7")
+    )
+    return [
+        base.mark_rule(size=1.5, strokeDash=[3, 2]),
+        began.encode(text="label:N"),
+        others.encode(text="label:N"),
+        triangles,
+    ]
+
+
+def _with_gaps(data: pd.DataFrame) -> pd.DataFrame:
+    """The same with an empty row after each step that no other follows: a line breaks there."""
+    last = data["end"] != data["begin"].shift(-1)
+    gaps = pd.DataFrame({"time": data.loc[last, "end"], "value": math.nan})
+    return pd.concat([data[["time", "value"]], gaps.iloc[:-1]], ignore_index=True).sort_values("time")

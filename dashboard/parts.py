@@ -19,7 +19,7 @@ from dimwatch.errors import DimwatchError, RetryableError
 REFRESH_S: Final = 10
 SLOW_REFRESH_S: Final = 60
 """For what changes slowly and reads much."""
-SEVERITIES: Final = {"critical": "⬤ critical", "warning": "◉ warning", "info": "○ info"}
+SEVERITIES: Final = {"critical": "⬤ critical", "warning": "◉ warning", "ticket": "○ ticket", "info": "○ info"}
 
 _STYLE: Final = """<style>
 [data-testid="stMainBlockContainer"] {max-width: 1760px; padding-left: 2rem; padding-right: 2rem;}
@@ -79,14 +79,21 @@ def no_telemetry() -> None:
 
 
 def table(
-    frame: pd.DataFrame, columns: dict[str, object], *, empty: str, height: int | None = None, key: str | None = None
+    frame: pd.DataFrame,
+    columns: dict[str, object],
+    *,
+    empty: str,
+    height: int | None = None,
+    key: str | None = None,
+    looks: pd.DataFrame | None = None,
 ) -> None:
-    """A dense table of these columns, or a line that says why there is none."""
+    """A dense table of these columns, or a line that says why there is none. `looks`: CSS by cell, of all columns."""
     if frame.empty:
         st.caption(empty)
         return
+    shown = frame[list(columns)]
     st.dataframe(
-        frame[list(columns)],
+        shown if looks is None else shown.style.apply(lambda _: looks, axis=None),
         hide_index=True,
         row_height=28,
         height=height or min(28 * (len(frame) + 1) + 10, 390),
@@ -133,3 +140,27 @@ def trace_link(label: str = "trace") -> object:
 def trace_url(trace_id: str) -> str:
     """The address of a trace on the trace page."""
     return f"/trace?trace_id={trace_id}"
+
+
+def incident_url(incident_id: str) -> str:
+    """The address of an incident on the incident page."""
+    return f"/incident?id={incident_id}"
+
+
+def incident_link(label: str = "incident") -> object:
+    """A column of links to the incident page."""
+    return st.column_config.LinkColumn(label, display_text="open", width=64)
+
+
+def clock(time: pd.Timestamp) -> str:
+    """A time in the time zone of the person's browser, in words."""
+    return f"{local(pd.Series([time])).iloc[0]:%-d %b %H:%M}"
+
+
+def lasting(length: pd.Timedelta) -> str:
+    """A length of time in words, as `35 min` or `3 h 05`."""
+    minutes = max(int(length / pd.Timedelta(minutes=1)), 0)
+    if minutes < 60:
+        return f"{minutes} min"
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes:02}" if hours < 48 else f"{hours // 24} days {hours % 24} h"

@@ -150,3 +150,10 @@ def span(trace_id: str, span_id: str) -> pd.Series | None:
     """One span with its content."""
     found = source().frame("span", {"trace_id": trace_id, "span_id": span_id})
     return None if found.empty else found.iloc[0]
+
+
+def weather(view: View) -> pd.DataFrame:
+    """Providers' models in the range and in the one just before it, from windows."""
+    length = view.until - view.since
+    width_s = 60 if length <= timedelta(hours=24) else 3600
+    return source().frame("weather", view.values(before=view.since - length, width_s=width_s))

@@ -1,4 +1,4 @@
-"""Now: what is failing, how much of it looks green, and where."""
+"""Now: which incidents are open, what is failing, how much of it looks green, and where."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import pandas as pd
 import streamlit as st
 
 from dashboard import charts, parts, queries
+from dashboard.panels import incidents, weather
 from dashboard.queries import RANGES, View
 from dimwatch.clock import SystemClock
 
@@ -298,9 +299,11 @@ def _draw() -> None:
         parts.no_telemetry()
         return
     view = View.of(_range, _CLOCK.now_ns(), _agent)
+    incidents.draw(view)
     counts = queries.over_time(view)
     _figures(view, counts)
     _trends(view, counts)
+    weather.draw(view)
     _findings(view)
     _agents_table(view)
     _models_and_tools(view)

@@ -13,12 +13,14 @@ import time
 import urllib.request
 from collections.abc import Iterator
 
+import pandas as pd
 import pytest
 
 from dashboard import source
-from dimwatch.clock import SystemClock
+from dimwatch.clock import NS_PER_SECOND, SystemClock
 from dimwatch.settings import Settings, Store
 from dimwatch.store.client import StoreClient
+from tests.unit.dashboard.fleet_rows import fill_fleet
 from tests.unit.dashboard.rows import fill
 
 PATIENCE_S = 60.0
@@ -51,15 +53,19 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
         process.wait(30)
 
 
+def _clear(settings: Settings) -> None:
+    client = StoreClient(settings, writer=True)
+    for name in ("span", "trace", "observation", "drop", "window", "change", "incident"):
+        client.command(f"TRUNCATE TABLE {name}_versions")
+    client.close()
+
+
 @pytest.fixture
 def empty(running: Settings) -> Iterator[Settings]:
     """The settings of a store without a row, which the dashboard shows."""
     source.configure(running)
     yield running
-    client = StoreClient(running, writer=True)
-    for name in ("span", "trace", "observation", "drop"):
-        client.command(f"TRUNCATE TABLE {name}_versions")
-    client.close()
+    _clear(running)
 
 
 @pytest.fixture
@@ -75,3 +81,16 @@ def filled(empty: Settings, now_ns: int) -> Settings:
     fill(client, now_ns)
     client.close()
     return empty
+
+
+@pytest.fixture(scope="module")
+def fleet(running: Settings) -> Iterator[pd.Timestamp]:
+    """A store that holds the same with windows, incidents and a change: now. For a module that only reads them."""
+    source.configure(running)
+    now_s = SystemClock().now_ns() // NS_PER_SECOND
+    client = StoreClient(running, writer=True)
+    fill(client, now_s * NS_PER_SECOND)
+    fill_fleet(client, now_s * NS_PER_SECOND)
+    client.close()
+    yield pd.Timestamp(now_s, unit="s", tz="UTC")
+    _clear(running)

@@ -20,6 +20,8 @@ _NEUTRAL = {
     pa.float64(): 0.0,
     pa.bool_(): False,
     pa.list_(pa.string()): [],
+    pa.list_(pa.int16()): [],
+    pa.list_(pa.uint32()): [],
     pa.map_(pa.string(), pa.string()): [],
 }
 

@@ -45,6 +45,12 @@ def test_now_shows_what_looks_green_and_is_not(filled: Settings) -> None:
     assert len(frames) == 7
 
 
+def test_now_without_windows_says_what_is_missing(filled: Settings) -> None:
+    page = _page("now")
+    assert "Nothing is watched yet" in _prose(page)
+    assert "No window with a model call" in _prose(page)
+
+
 def test_now_narrows_by_the_address(filled: Settings) -> None:
     shown = _metrics(_page("now", agent="coder", range="15m"))
     assert shown["Green but failed"] == "0.0 %"
@@ -57,12 +63,12 @@ def test_now_without_telemetry_says_where_to_send_it(empty: Settings) -> None:
     assert f"http://127.0.0.1:{empty.receiver.http_port}" in page.code[0].value
 
 
-@pytest.mark.parametrize("name", ["now", "trace"])
+@pytest.mark.parametrize("name", ["now", "incident", "trace"])
 def test_store_away_is_said(name: str, tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
     source.configure(Settings(data=tmp_path, store=Store(http_port=port)))
-    page = _page(name, trace_id=TRACE)
+    page = _page(name, trace_id=TRACE, id="a" * 16)
     assert not page.exception
     assert "The store does not answer" in _prose(page)
 

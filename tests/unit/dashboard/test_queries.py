@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from dashboard import queries, source
+from dashboard import incidents, queries, source
 from dashboard.queries import RANGES, View
 from dimwatch.settings import Settings
 from dimwatch.store.client import StoreClient
@@ -112,9 +112,11 @@ def test_hostile_values_stay_values(filled: Settings, now_ns: int) -> None:
 
 
 def test_every_query_is_explained_by_the_engine(filled: Settings, now_ns: int) -> None:
+    since = View.of("1h", now_ns).since
+    texts = ("rule", "severity", "id", "trace_id", "span_id", "tenant", "signal", "kind", "measure")
     values = View.of("1h", now_ns).values(
-        before=View.of("1h", now_ns).since, step=60, rule="", severity="", rows=5, trace_id="a", span_id="b"
-    )
+        before=since, oldest=since, step=60, rows=5, width_s=60, target=1.0, agents=[], outcomes=[]
+    ) | dict.fromkeys((*texts, *incidents.SCOPE), "")
     client = StoreClient(filled)
     for name in source.names():
         assert client.rows(f"EXPLAIN {source.sql(name)}", values), name
