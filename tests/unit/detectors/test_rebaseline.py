@@ -22,7 +22,14 @@ def _minute(number: int, rng: np.random.Generator) -> Minute:
     changed = number >= _CHANGE
     logs = rng.normal(1.5 if changed else 2.0, 0.3, 10)
     errors = float(rng.binomial(10, 0.1 if changed else 0.02))
-    common: dict[str, object] = {"tenant": "", "subject": "model", "agent": "a", "provider": "p", "model": "m", "tool": ""}
+    common: dict[str, object] = {
+        "tenant": "",
+        "subject": "model",
+        "agent": "a",
+        "provider": "p",
+        "model": "m",
+        "tool": "",
+    }
     common |= {"release": "2" if changed else "1", "region": "", "n": 10.0, "bucket": [], "bucket_count": []}
     start = number * MINUTE_NS
     rows = [
