@@ -16,9 +16,12 @@ import pyarrow as pa
 from detectors.changes.change import Change
 from detectors.changes.ledger import Ledger
 from detectors.engine import Engine
+from detectors.incidents.control import Order
 from detectors.incidents.incident import Incident
 from detectors.incidents.incidents import Incidents
+from detectors.incidents.objectives import Objectives
 from detectors.series.pack import pack, unpack
+from detectors.shadow import Shadow, ShadowAlert
 from detectors.windows.minute import Minute
 from detectors.windows.windower import Windower
 from dimwatch.settings import Detection
@@ -32,16 +35,31 @@ class FleetOutput:
     changes: list[Change] = field(default_factory=list)
     incidents: list[Incident] = field(default_factory=list)
     """Incidents that opened or changed, as they were then; the same id comes again."""
+    shadow: list[ShadowAlert] = field(default_factory=list)
+    """What detectors in shadow would have paged, when it would have opened and when it would have ended."""
 
 
 class Fleet:
     """Not thread-safe. The same points give the same incidents, in whatever portions they come."""
 
     def __init__(self, settings: Detection) -> None:
+        """Raises InvalidError for an objective that can not be evaluated."""
         self.windower = Windower(settings)
         self.engine = Engine(settings)
         self.ledger = Ledger()
         self.incidents = Incidents()
+        self.objectives = Objectives(settings)
+        self.shadow = Shadow(settings)
+
+    @property
+    def open(self) -> int:
+        """How many incidents are open."""
+        return self.incidents.open + self.objectives.open
+
+    def tell(self, order: Order) -> None:
+        """Somebody said something of an incident: it counts from the next minute on."""
+        self.incidents.tell(order)
+        self.objectives.tell(order)
 
     def add(
         self, points: pa.Table | None, sightings: pa.Table | None, *, source: str, watermark_ns: int
@@ -58,13 +76,17 @@ class Fleet:
             output.minutes.append(minute)
             output.changes += self.ledger.step(minute, self.engine)
             alerts = self.engine.step(minute)
+            output.shadow += self.shadow.step(minute, self.engine)
             output.incidents += self.incidents.step(minute, alerts, self.engine, self.ledger)
+            output.incidents += self.objectives.step(minute)
         return output
 
     def finish(self) -> FleetOutput:
         """The input has ended: close what is open, and say how every incident stands."""
         output = self.step(self.windower.rest())
         output.incidents += self.incidents.finish()
+        output.incidents += self.objectives.finish()
+        output.shadow += self.shadow.finish()
         return output
 
     def snapshot(self) -> bytes:
@@ -72,10 +94,22 @@ class Fleet:
         return pack({name: np.frombuffer(part.snapshot(), dtype=np.uint8) for name, part in self._parts.items()})
 
     def restore(self, state: bytes) -> None:
-        """Go on from a snapshot as if nothing had happened. Raises InvalidError for one of another version."""
+        """Go on from a snapshot as if nothing had happened; a part that was not in it yet begins anew.
+
+        Raises InvalidError for one of another version.
+        """
         saved = unpack(state)
         for name, part in self._parts.items():
-            part.restore(saved[name].tobytes())
+            if name in saved:
+                part.restore(saved[name].tobytes())
+
+    def begin(self, state: bytes) -> None:
+        """Begin with the snapshot of a fleet that learned from recorded traffic: its sources are gone, and of the time
+        since then nothing is known. Raises InvalidError for anything else."""
+        self.restore(state)
+        self.step(self.windower.rest())
+        self.windower.resume()
+        self.engine.resume()
 
     @property
     def _parts(self) -> dict[str, _Part]:
@@ -84,6 +118,8 @@ class Fleet:
             "engine": self.engine,
             "ledger": self.ledger,
             "incidents": self.incidents,
+            "objectives": self.objectives,
+            "shadow": self.shadow,
         }
 
 

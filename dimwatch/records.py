@@ -31,6 +31,7 @@ WINDOW_SIGHTINGS: Final = "window_sightings"
 """The same of closed windows, whole: what ends in the tables."""
 INCIDENTS: Final = "incidents"
 CHANGES: Final = "changes"
+SHADOW_ALERTS: Final = "shadow_alerts"
 CHECKPOINTS: Final = "checkpoints"
 """Assembler state, newest record wins; see `detectors.traces.checkpoint`."""
 FLEET_CHECKPOINTS: Final = "fleet_checkpoints"
@@ -279,6 +280,21 @@ INCIDENT: Final = _schema(
     ("version", _I64, False),
 )
 
+SHADOW_ALERT: Final = _schema(
+    # What a detector in shadow would have paged.
+    ("id", _S, False),
+    ("plugin", _S, False),
+    *((name, _S, False) for name in ("tenant", "agent", "provider", "model", "tool", "release", "region")),
+    ("signal", _S, False),  # or all signals that a detector takes together, with commas between
+    ("since", _TIME, False),  # estimated onset
+    ("opened_at", _TIME, False),
+    ("until", _TIME, True),
+    ("p_value", _F64, False),  # the lowest
+    ("evidence", _F64, False),  # nats, the most so far
+    ("threshold", _F64, False),
+    ("version", _I64, False),
+)
+
 SCHEMAS: Final = {
     SPANS: SPAN,
     TRACES: TRACE,
@@ -288,6 +304,7 @@ SCHEMAS: Final = {
     WINDOW_SIGHTINGS: SIGHTING,
     CHANGES: CHANGE,
     INCIDENTS: INCIDENT,
+    SHADOW_ALERTS: SHADOW_ALERT,
 }
 """The topics that end in a table, and what their records hold."""
 

@@ -6,10 +6,13 @@ Every process reads the same tree; `dimwatch doctor` prints it with secrets mask
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ByteSize, Field, SecretStr
+import orjson
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ByteSize, ConfigDict, Field, SecretStr
 from pydantic_settings import (
     BaseSettings,
+    NoDecode,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
     TomlConfigSettingsSource,
@@ -83,6 +86,49 @@ class Assembly(BaseModel):
     max_trace_spans: int = Field(20_000, description="Most spans of one trace; the rest is dropped and counted.")
 
 
+class Objective(BaseModel):
+    """A declared service level objective: of the trials of a signal so large a share goes well, over a time."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    name: str = Field(min_length=1, max_length=100, description="What incidents call it.")
+    signal: str = Field(description="A signal of form hits: what is a trial, and which went badly.")
+    scope: dict[Literal["agent", "provider", "model", "tool"], str] = Field(
+        default_factory=dict, description="Which part of the fleet; without it, all."
+    )
+    objective: float = Field(gt=0, lt=1, description="Share that goes well, as 0.99.")
+    window_d: float = Field(30.0, ge=7, le=90, description="Days over which it holds.")
+
+
+def _names(value: Any) -> Any:
+    """From a flag or the environment: a JSON list, or names with commas between."""
+    if not isinstance(value, str):
+        return value
+    if value.lstrip().startswith("["):
+        return _document(value)
+    return [name.strip() for name in value.split(",") if name.strip()]
+
+
+def _document(value: Any) -> Any:
+    if not isinstance(value, str):
+        return value
+    try:
+        return orjson.loads(value or "[]")
+    except orjson.JSONDecodeError as error:
+        raise ValueError(f"not a JSON list: {error}") from error
+
+
+def _told_apart(objectives: list[Objective]) -> list[Objective]:
+    names = [objective.name for objective in objectives]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise ValueError(f"two objectives are called {twice[0]!r}: names tell them apart")
+    return objectives
+
+
+ShadowName = Literal["adwin", "half_space_trees", "isolation_forest", "page_hinkley"]
+
+
 class Detection(BaseModel):
     """The fleet's statistics, and the promise about false pages."""
 
@@ -93,7 +139,24 @@ class Detection(BaseModel):
     margin: float = Field(0.25, ge=0, description="A failure rate up to this much above normal never pages.")
     group_margin: float = Field(0.4, ge=0, description="The same, for series that are watched together.")
     tolerance: float = Field(0.1, ge=0, description="A latency, speed or size up to this much off never pages.")
+    state: Path | None = Field(
+        None,
+        description="What is normal, as `dimwatch replay --state` has learned it: begun with where there is no state yet.",
+    )
     max_series: int = Field(50_000, gt=0, description="Most series; what comes beyond is counted under `other`.")
+    slos: Annotated[list[Objective], NoDecode, BeforeValidator(_document), AfterValidator(_told_apart)] = Field(
+        default_factory=list,
+        max_length=100,
+        description="Declared objectives, a JSON list: `name`, `signal`, `scope`, `objective`, `window_d`.",
+    )
+    shadow: Annotated[list[ShadowName], NoDecode, BeforeValidator(_names)] = Field(
+        default_factory=list,
+        description="Detectors that run in shadow and page nobody: "
+        "`adwin`, `half_space_trees`, `isolation_forest`, `page_hinkley`.",
+    )
+    shadow_nodes: int = Field(
+        12, ge=1, le=100, description="Of model calls, tools and runs each, so many of the busiest nodes do they watch."
+    )
 
 
 class Dashboard(BaseModel):

@@ -40,6 +40,8 @@ class Kind(StrEnum):
     """An agent does what it was not made for."""
     LEAK = "leak"
     """Secrets or personal data come out."""
+    SLO_BURN = "slo_burn"
+    """A declared objective is missed: its error budget burns too fast."""
 
 
 class Severity(StrEnum):
@@ -191,10 +193,11 @@ class Incident:
         }
 
 
-def identity(tenant: str, kind: Kind, scope: Node, started_ns: int) -> str:
-    """The id of what began then and there: the same on every replay."""
+def identity(tenant: str, kind: Kind, scope: Node, started_ns: int, name: str = "") -> str:
+    """The id of what began then and there: the same on every replay. `name` tells apart what may share all else."""
     minute = started_ns // (60 * NS_PER_SECOND)
-    parts: Iterable[str] = (tenant, kind.value, *(f"{name}={value}" for name, value in scope.of), str(minute))
+    parts: Iterable[str] = (tenant, kind.value, *(f"{of}={value}" for of, value in scope.of), str(minute))
+    parts = (*parts, name) if name else parts
     return xxhash.xxh3_64_hexdigest("\x1f".join(parts).encode())
 
 

@@ -57,7 +57,7 @@ def sentence(incident: Incident, agents: int, change: str = "") -> str:
     """The summary. `agents`: how many it concerns. `change`: what changed, where that is the incident."""
     measures = [m for m in incident.measures.values() if m.direct] or list(incident.measures.values())
     where = place(incident.scope)
-    since = f"since {_clock(incident.started_ns)} UTC"
+    since = f"since {clock(incident.started_ns)} UTC"
     on = f" on {agents} agents" if agents > 1 and not incident.scope.value("agent") else ""
     if incident.kind is Kind.MODEL_CHANGE and change:
         return f"{where}: {change} {since}{on}{_others(measures)}."
@@ -85,7 +85,7 @@ def _told(measure: Measure) -> str:
     signal = BY_NAME[measure.signal]
     phrase = PHRASES[measure.signal]
     if signal.form is Form.HITS:
-        return f"{phrase} rose from {_percent(measure.expected)} to {_percent(measure.observed)}"
+        return f"{phrase} rose from {percent(measure.expected)} to {percent(measure.observed)}"
     if signal.form is Form.EVENTS:
         if measure.observed == 0:
             return f"no {phrase} (expected {_number(measure.expected)} a minute)"
@@ -104,7 +104,7 @@ def _short(measure: Measure) -> str:
     signal = BY_NAME[measure.signal]
     phrase = PHRASES[measure.signal]
     if signal.form is Form.HITS:
-        return f"{phrase} {_percent(measure.expected)} → {_percent(measure.observed)}"
+        return f"{phrase} {percent(measure.expected)} → {percent(measure.observed)}"
     if measure.expected <= 0:
         return f"{phrase} {_number(measure.observed)} {signal.unit}"
     factor = measure.observed / measure.expected
@@ -114,7 +114,8 @@ def _short(measure: Measure) -> str:
     return f"{phrase} −{1 - factor:.0%}"
 
 
-def _percent(rate: float) -> str:
+def percent(rate: float) -> str:
+    """A rate as people read it."""
     return f"{rate:.1%}" if rate < 0.1 else f"{rate:.0%}"
 
 
@@ -124,6 +125,7 @@ def _number(value: float) -> str:
     return f"{value:.3g}"
 
 
-def _clock(ns: int) -> str:
+def clock(ns: int) -> str:
+    """The time of day, UTC."""
     minutes = ns // NS_PER_SECOND // 60 % (24 * 60)
     return f"{minutes // 60:02}:{minutes % 60:02}"

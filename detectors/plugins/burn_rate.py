@@ -61,12 +61,19 @@ class BurnRate:
                     total -= self._minutes[(self._seen - length) % len(self._minutes)]
         self._minutes[self._seen % len(self._minutes)] = minute
         self._seen += 1
-        return np.clip(self.by_tier().min(axis=0) * len(self._tiers), np.finfo(float).tiny, 1.0)
+        return np.asarray(np.clip(self.by_tier().min(axis=0) * len(self._tiers), np.finfo(float).tiny, 1.0))
 
     def rates(self) -> FloatArray:
-        """How many times too fast the budget burns, shape (tiers, 2, series), of the long and the short windows."""
+        """How many times too fast the budget burns, shape (tiers, 2, series), of the long and the short windows. As long
+        as a window is not full, what came before counts as the same traffic without failures."""
+        lengths = np.array([(tier.long, tier.short) for tier in self._tiers], dtype=np.float64)
+        full = np.minimum(self._seen, lengths) / lengths
         failures, trials = self._sums[..., 0], self._sums[..., 1]
-        return np.asarray(failures / np.maximum(trials, 1.0) / self._allowed)
+        return np.asarray(failures * full[..., None] / np.maximum(trials, 1.0) / self._allowed)
+
+    def trials(self) -> FloatArray:
+        """In the long windows, shape (tiers, series)."""
+        return np.asarray(self._sums[:, 0, :, 1])
 
     def by_tier(self) -> FloatArray:
         """The probability of so many failures in the long window if the objective were just met, shape (tiers, series);
@@ -79,10 +86,10 @@ class BurnRate:
 
     def firing(self) -> Mask:
         """Whether both windows burn too fast, shape (tiers, series)."""
-        limits = np.array([min(tier.factor * self._allowed, 1.0) for tier in self._tiers])[:, None, None]
-        failures, trials = self._sums[..., 0], self._sums[..., 1]
-        both: Mask = ((failures >= limits * trials) & (failures > 0)).all(axis=1)
-        return both
+        limits = np.array([min(tier.factor, 1.0 / self._allowed) for tier in self._tiers])[:, None, None]
+        # What makes the whole budget burn in every trial may be a hair less than that in floating point.
+        fast: Mask = (self.rates() >= limits * (1 - 1e-9)) & (self._sums[..., 0] > 0)
+        return np.asarray(fast.all(axis=1))
 
     def snapshot(self) -> bytes:
         """The minutes of the longest window."""

@@ -84,8 +84,8 @@ class Hits(Bank):
         return np.asarray(gain / self.node["dispersion"][node])
 
     def deviations(self) -> FloatArray:
-        """(K - E) / sqrt(D E + 1) of the last minute by node, D the over-dispersion, NaN without trials: its mean is zero
-        however few hits are expected, its variance at most one."""
+        """(K - E) / sqrt(D E + 1) of the last minute by node, D the over-dispersion, NaN without trials: its mean is
+        zero however few hits are expected, its variance at most one."""
         judged = self._judged
         off = (judged.observed - judged.expected) / np.sqrt(self.node["dispersion"] * judged.expected + 1.0)
         return np.where(judged.n > 0, off, np.nan)

@@ -13,7 +13,8 @@ import orjson
 from pydantic import BaseModel, SecretStr, ValidationError
 from pydantic_settings import EnvSettingsSource
 
-from dimwatch.errors import PermanentError
+from detectors.declared import check
+from dimwatch.errors import InvalidError, PermanentError
 from dimwatch.settings import Settings
 
 CONFIG_NAME: Final = "dimwatch.toml"
@@ -56,6 +57,10 @@ def resolve(flags: Mapping[str, object] | None = None, config: Path | None = Non
         settings = Settings.model_validate(_nested(merged))
     except ValidationError as error:
         raise PermanentError(_explain(error, origins)) from None  # the cause repeats values, and they may be secret
+    try:
+        check(settings.detection.slos)
+    except InvalidError as error:
+        raise PermanentError(f"setting detection.slos ({origins['detection.slos']}): {error}") from error
     settings.data = settings.data.expanduser().absolute()
     return Resolved(settings, origins)
 
@@ -106,8 +111,12 @@ def _text(value: object) -> str:
     if isinstance(value, SecretStr):
         return value.get_secret_value()
     if isinstance(value, (list, tuple, dict)):
-        return orjson.dumps(value, default=str).decode()
+        return orjson.dumps(value, default=_plain).decode()
     return str(value)
+
+
+def _plain(value: object) -> object:
+    return value.model_dump() if isinstance(value, BaseModel) else str(value)
 
 
 def _config_path(config: Path | None, data: Path) -> Path | None:
@@ -156,6 +165,9 @@ def _unknown(name: str, origin: str, known: set[str]) -> str:
 def _explain(error: ValidationError, origins: Mapping[str, str]) -> str:
     lines = []
     for detail in error.errors(include_input=False, include_url=False, include_context=False):
-        name = ".".join(str(part) for part in detail["loc"])
-        lines.append(f"setting {name} ({origins.get(name, 'unknown origin')}): {detail['msg']}")
+        parts = [str(part) for part in detail["loc"]]
+        name = ".".join(parts)
+        outer = (".".join(parts[:length]) for length in range(len(parts), 0, -1))
+        origin = next((origins[setting] for setting in outer if setting in origins), "unknown origin")
+        lines.append(f"setting {name} ({origin}): {detail['msg']}")
     return "\n".join(lines)

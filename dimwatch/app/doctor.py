@@ -12,6 +12,7 @@ from importlib import metadata, util
 from pathlib import Path
 from typing import Final
 
+import orjson
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
@@ -249,4 +250,6 @@ def _is_open(path: Path) -> bool:
 def _shown(value: object) -> str:
     if isinstance(value, SecretStr):
         return MASK if value.get_secret_value() else ""
+    if isinstance(value, list):
+        return orjson.dumps(value, default=lambda of: of.model_dump()).decode()
     return "" if value is None else str(value)

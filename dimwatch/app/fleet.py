@@ -10,7 +10,7 @@ from __future__ import annotations
 import signal
 import threading
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Final
 
 import pyarrow as pa
@@ -23,9 +23,10 @@ from detectors.windows.hours import Hours
 from detectors.windows.minute import Minute
 from detectors.windows.points import split
 from dimwatch import records, telemetry
+from dimwatch.app.demo import learned
 from dimwatch.app.health import Heart
 from dimwatch.clock import NS_PER_SECOND, Clock, SystemClock
-from dimwatch.errors import InvalidError
+from dimwatch.errors import InvalidError, PermanentError
 from dimwatch.eventlog import open_eventlog
 from dimwatch.eventlog.base import EventLog, NewRecord, Record, TopicPartition
 from dimwatch.eventlog.newest import newest
@@ -50,7 +51,13 @@ _log = structlog.get_logger()
 class FleetStage:
     """The fleet stage over one eventlog."""
 
-    def __init__(self, settings: Settings, log: EventLog, clock: Clock) -> None:
+    def __init__(
+        self, settings: Settings, log: EventLog, clock: Clock, beginning: Callable[[], bytes | None] = lambda: None
+    ) -> None:
+        """`beginning` gives a snapshot of a `Fleet` to begin with where there is no state yet.
+
+        Raises PermanentError when it can not be used.
+        """
         self._log = log
         self._clock = clock
         self._settings = settings.detection
@@ -65,7 +72,9 @@ class FleetStage:
         self._told: dict[tuple[str, str], int] = {}
         """Of what is counted in the state, how much was told before."""
         self._due_ns = 0
-        self._restore()
+        if not self._restore() and (state := beginning()) is not None:
+            self._begin(state)
+        self._told = self._totals()
 
     def step(self, timeout_s: float = _POLL_S) -> int:
         """Read and process one batch; return how many records it had."""
@@ -115,7 +124,7 @@ class FleetStage:
             self._next[TopicPartition(record.topic, record.partition)] = record.offset + 1
             try:
                 if record.topic == control.TOPIC:
-                    self._fleet.incidents.tell(control.read(record.value))
+                    self._fleet.tell(control.read(record.value))
                     continue
                 table = records.decode(record.value)
             except InvalidError as error:
@@ -133,6 +142,7 @@ class FleetStage:
         self._pending.minutes += output.minutes
         self._pending.changes += output.changes
         self._pending.incidents += output.incidents
+        self._pending.shadow += output.shadow
         telemetry.CLOSED_WINDOWS.inc(len(output.minutes))
         for incident in output.incidents:
             if incident.version == 1:
@@ -148,6 +158,7 @@ class FleetStage:
             records.INCIDENTS: [
                 records.table_from_rows(records.INCIDENT, (incident.row() for incident in pending.incidents))
             ],
+            records.SHADOW_ALERTS: [records.table_from_rows(records.SHADOW_ALERT, (of.row() for of in pending.shadow))],
             records.DROPS: [self._drop_rows(now_ns)],
         }
         return {
@@ -187,7 +198,7 @@ class FleetStage:
 
     def _measure(self, now_ns: int) -> None:
         fleet = self._fleet
-        telemetry.OPEN_INCIDENTS.set(fleet.incidents.open)
+        telemetry.OPEN_INCIDENTS.set(fleet.open)
         telemetry.WATCHED_STREAMS.set(fleet.engine.streams)
         telemetry.FLEET_SERIES.set(fleet.engine.series)
         telemetry.PAGE_THRESHOLD.set(fleet.engine.threshold)
@@ -196,7 +207,8 @@ class FleetStage:
         if fleet.windower.watermark_ns is not None:
             telemetry.WATERMARK_LAG_SECONDS.set(max(0, now_ns - fleet.windower.watermark_ns) / NS_PER_SECOND)
 
-    def _restore(self) -> None:
+    def _restore(self) -> bool:
+        """Go on from the last checkpoint; whether there was one that could be used."""
         found = newest(self._log, records.FLEET_CHECKPOINTS, 1, max_bytes=_POLL_BYTES)
         if found:
             try:
@@ -213,8 +225,19 @@ class FleetStage:
                 self._drops[records.FLEET_CHECKPOINTS, "unreadable"] += 1
                 self._fleet, self._hours = Fleet(self._settings), Hours()
             else:
-                _log.info("fleet restored", series=self._fleet.engine.series, incidents=self._fleet.incidents.open)
-        self._told = self._totals()
+                _log.info("fleet restored", series=self._fleet.engine.series, incidents=self._fleet.open)
+                return True
+        return False
+
+    def _begin(self, state: bytes) -> None:
+        try:
+            self._fleet.begin(state)
+        except (InvalidError, LookupError, TypeError, ValueError) as error:
+            raise PermanentError(
+                f"the state to begin with (detection.state) is not one that this version wrote: {error}; write it anew "
+                "with `dimwatch replay PATH... --state FILE`, or leave it out"
+            ) from error
+        _log.info("fleet begins with what was learned before", series=self._fleet.engine.series)
 
 
 def _windows(minute: Minute, hour: pa.Table | None) -> Iterator[pa.Table]:
@@ -234,14 +257,17 @@ def _decode(state: bytes) -> tuple[bytes, bytes]:
     return state[8:end], state[end:]
 
 
-def run(settings: Settings) -> None:
-    """Work until SIGTERM or SIGINT, then write the state."""
+def run(settings: Settings, *, demo: bool = False) -> None:
+    """Work until SIGTERM or SIGINT, then write the state. `demo`: begin with what is normal in the simulated fleet."""
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda _number, _frame: stop.set())
-    log = open_eventlog(settings)
-    stage = FleetStage(settings, log, SystemClock())
-    heart = Heart(settings.data, "fleet")
+    log, clock, heart = open_eventlog(settings), SystemClock(), Heart(settings.data, "fleet")
+
+    def beginning() -> bytes | None:
+        return learned(settings, clock.now_ns(), heart.beat, stop.is_set) if demo else _recorded(settings)
+
+    stage = FleetStage(settings, log, clock, beginning)
     try:
         while not stop.is_set():
             stage.step()
@@ -249,3 +275,11 @@ def run(settings: Settings) -> None:
         stage.close()
     finally:
         log.close()
+
+
+def _recorded(settings: Settings) -> bytes | None:
+    path = settings.detection.state
+    try:
+        return None if path is None else path.read_bytes()
+    except OSError as error:
+        raise PermanentError(f"detection.state: {path} can not be read: {error.strerror}") from error

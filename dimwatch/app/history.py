@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from importlib.resources import files
+from itertools import chain
 from typing import Final
 
 import pyarrow as pa
 
-from detectors.fleet import Fleet
-from detectors.incidents.incident import Incident
+from detectors.fleet import Fleet, FleetOutput
 from detectors.windows.minute import MINUTE_NS
 from detectors.windows.stored import stored_minutes
 from dimwatch import records
-from dimwatch.app.replay import FORMAT, Progress, in_order, incident_lines, rfc3339
+from dimwatch.app.replay import FORMAT, Progress, in_order, incident_lines, rfc3339, shadow_lines
 from dimwatch.errors import InvalidError
 from dimwatch.settings import Detection
 from dimwatch.store.client import StoreClient
@@ -34,6 +34,7 @@ class HistoryTally:
     minutes: int = 0
     points: int = 0
     incidents: Counter[str] = field(default_factory=Counter)
+    shadow: Counter[str] = field(default_factory=Counter)
 
 
 class History:
@@ -61,10 +62,10 @@ class History:
             if minute.start_ns >= self._since_ns:
                 self.tally.minutes += 1
                 self.tally.points += minute.points.num_rows
-            yield from self._lines(self._fleet.step([minute]).incidents)
+            yield from self._lines(self._fleet.step([minute]))
             if progress is not None:
                 progress((minute.end_ns - self._start_ns) // MINUTE_NS, total)
-        yield from self._lines(self._fleet.finish().incidents)
+        yield from self._lines(self._fleet.finish())
         yield {
             "type": "summary",
             "format": FORMAT,
@@ -73,12 +74,13 @@ class History:
             "minutes": self.tally.minutes,
             "points": self.tally.points,
             "incidents": dict(sorted(self.tally.incidents.items())),
+            "shadow": dict(sorted(self.tally.shadow.items())),
         }
 
-    def _lines(self, incidents: Sequence[Incident]) -> Iterator[dict[str, object]]:
-        return in_order(
-            incident_lines((one for one in incidents if one.opened_ns >= self._since_ns), self.tally.incidents)
-        )
+    def _lines(self, output: FleetOutput) -> Iterator[dict[str, object]]:
+        incidents = (one for one in output.incidents if one.opened_ns >= self._since_ns)
+        shadow = (one for one in output.shadow if one.opened_ns >= self._since_ns)
+        return in_order(chain(incident_lines(incidents, self.tally.incidents), shadow_lines(shadow, self.tally.shadow)))
 
     def _read(self, start_ns: int, end_ns: int) -> tuple[pa.Table, pa.Table]:
         times = {"start": start_ns, "end": end_ns}

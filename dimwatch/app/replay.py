@@ -16,6 +16,7 @@ import pyarrow.compute as pc
 
 from detectors.fleet import Fleet
 from detectors.incidents.incident import Incident
+from detectors.shadow import ShadowAlert
 from detectors.windows.points import merged, merged_sightings
 from dimwatch.app.pipeline import Output, Pipeline
 from dimwatch.clock import NS_PER_SECOND
@@ -49,6 +50,7 @@ class Tally:
     dropped: Counter[str] = field(default_factory=Counter)
     observations: Counter[str] = field(default_factory=Counter)
     incidents: Counter[str] = field(default_factory=Counter)
+    shadow: Counter[str] = field(default_factory=Counter)
     problems: list[Problem] = field(default_factory=list)
 
     def line(self) -> dict[str, object]:
@@ -64,6 +66,7 @@ class Tally:
             "dropped": dict(sorted(self.dropped.items())),
             "observations": dict(sorted(self.observations.items())),
             "incidents": dict(sorted(self.incidents.items())),
+            "shadow": dict(sorted(self.shadow.items())),
         }
 
 
@@ -140,10 +143,18 @@ class Replay:
             )
             yield from in_order(
                 chain(
-                    *map(observation_lines, output.observations), incident_lines(fleet.incidents, self.tally.incidents)
+                    *map(observation_lines, output.observations),
+                    incident_lines(fleet.incidents, self.tally.incidents),
+                    shadow_lines(fleet.shadow, self.tally.shadow),
                 )
             )
-        yield from in_order(incident_lines(self._fleet.finish().incidents, self.tally.incidents))
+        last = self._fleet.finish()
+        yield from in_order(
+            chain(
+                incident_lines(last.incidents, self.tally.incidents),
+                shadow_lines(last.shadow, self.tally.shadow),
+            )
+        )
 
 
 _COPIED: Final = (
@@ -181,6 +192,14 @@ def incident_lines(incidents: Iterable[Incident], kinds: Counter[str]) -> Iterat
             yield incident.resolved_ns or incident.opened_ns, incident.line()
         elif incident.version == 1:
             yield incident.opened_ns, incident.line()
+
+
+def shadow_lines(alerts: Iterable[ShadowAlert], plugins: Counter[str]) -> Iterator[Line]:
+    """What detectors in shadow would have paged as the output's lines, once it is over; counted in `plugins`."""
+    for alert in alerts:
+        if alert.final:
+            plugins[alert.plugin] += 1
+            yield alert.ended_ns or alert.opened_ns, alert.line()
 
 
 def rfc3339(time_ns: int) -> str:

@@ -71,6 +71,8 @@ def replay(
       dimwatch replay --since 24h
       dimwatch replay --since 7d --until 1d --set detection.margin=0.4 --set detection.tolerance=0.2
       dimwatch replay captures/ --set detection.false_pages_per_week=5
+      dimwatch replay captures/ --set detection.shadow=half_space_trees,adwin
+      dimwatch replay captures/ --set 'detection.slos=[{"name":"runs","signal":"run_failed","objective":0.99}]'
     """
     quiet_logs()
     if bool(paths) == (since is not None):

@@ -38,6 +38,7 @@ KEPT_TIMES: Final = {
     "sighting_versions": 3,
     "change_versions": 13,
     "incident_versions": 13,
+    "shadow_alert_versions": 3,
 }
 """How many times `keep_days` each table is kept."""
 KEPT_FINE_DAYS: Final = 2

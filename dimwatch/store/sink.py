@@ -38,6 +38,7 @@ TABLES: Final = {
     records.WINDOW_SIGHTINGS: "sighting_versions",
     records.CHANGES: "change_versions",
     records.INCIDENTS: "incident_versions",
+    records.SHADOW_ALERTS: "shadow_alert_versions",
 }
 VIEWS: Final = {topic: f"{table.removesuffix('_versions')}s" for topic, table in TABLES.items()}
 """What people read: each row once."""

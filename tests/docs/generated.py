@@ -59,7 +59,7 @@ def _model(group: str) -> type[BaseModel]:
 
 
 def _default(field: FieldInfo) -> str:
-    value = field.default
+    value = field.get_default(call_default_factory=True)
     if value is None:
         return "none"
     if isinstance(value, SecretStr):

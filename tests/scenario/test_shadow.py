@@ -1,0 +1,118 @@
+"""A fault that only a detector in shadow sees is a row, and nobody is paged; what it costs is what was promised."""
+
+from __future__ import annotations
+
+from functools import cache
+
+import numpy as np
+
+from detectors.fleet import Fleet, FleetOutput
+from detectors.shadow import COLUMNS, WIDTH, Shadow, e_value
+from detectors.windows.minute import Minute
+from detectors.windows.signals import BY_NAME, Form
+from dimwatch import records
+from dimwatch.settings import Detection
+from tests.fleet_points import Row, measured, minute
+
+FAULT = range(720, 770)
+MINUTES = 840
+SETTINGS = Detection(shadow=["adwin", "half_space_trees"], shadow_nodes=2, tolerance=1.0)
+
+
+@cache
+def minutes() -> tuple[Minute, ...]:
+    """One agent. In the fault three of its signals move together, each less than is tolerated."""
+    rng, made = np.random.default_rng(5), []
+    for number in range(MINUTES):
+        off = 0.45 if number in FAULT else 0.0
+        where = {"agent": "shop", "provider": "acme", "model": "large"}
+        calls, runs = int(rng.poisson(40)) + 1, int(rng.poisson(12)) + 1
+        rows = [
+            Row("model_error", calls, float(rng.binomial(calls, 0.02)), agent="shop", provider="acme", model="large"),
+            measured("model_output_tokens", rng.normal(off, 0.4, calls), **where),
+            measured("model_first_token", rng.normal(off, 0.4, calls), **where),
+            measured("model_speed", rng.normal(-off, 0.4, calls), **where),
+            Row("run_failed", runs, float(rng.binomial(runs, 0.02)), agent="shop"),
+            Row("run_traffic", runs, agent="shop"),
+        ]
+        made.append(minute(number, rows))
+    return tuple(made)
+
+
+def watch(settings: Detection, cut: int = 0) -> tuple[Fleet, FleetOutput]:
+    """All minutes; at the cut another fleet goes on from the snapshot."""
+    fleet, output = Fleet(settings), FleetOutput()
+    for number, one in enumerate(minutes()):
+        if cut and number == cut:
+            saved, fleet = fleet.snapshot(), Fleet(settings)
+            fleet.restore(saved)
+        part = fleet.step([one])
+        output.shadow += part.shadow
+        output.incidents += part.incidents
+    return fleet, output
+
+
+@cache
+def watched() -> tuple[Fleet, FleetOutput]:
+    return watch(SETTINGS)
+
+
+def test_what_only_a_detector_in_shadow_sees_is_a_row_and_no_incident() -> None:
+    _, output = watched()
+    assert output.incidents == []
+    opened = [alert for alert in output.shadow if alert.ended_ns is None]
+    assert {alert.plugin for alert in opened} >= {"half_space_trees"}
+    start_ns = minutes()[FAULT[0]].start_ns
+    for alert in opened:
+        assert abs(alert.since_ns - start_ns) <= 5 * 60 * 10**9, "dated"
+        assert alert.evidence >= alert.threshold
+        assert alert.p_value < 0.01
+        assert alert.node.value("model") in ("large", "")
+    ended = {alert.id for alert in output.shadow if alert.final}
+    assert ended == {alert.id for alert in opened}, "each ends"
+    table = records.table_from_rows(records.SHADOW_ALERT, (alert.row() for alert in output.shadow))
+    assert table.num_rows == len(opened) + len(ended)
+
+
+def test_a_snapshot_goes_on_as_if_nothing_had_happened() -> None:
+    fleet, output = watched()
+    again, told = watch(SETTINGS, FAULT[0] + 12)
+    assert told.shadow == output.shadow
+    assert again.shadow.snapshot() == fleet.shadow.snapshot()
+
+
+def test_another_list_of_detectors_keeps_what_the_others_know() -> None:
+    fleet, _ = watched()
+    other = Shadow(SETTINGS.model_copy(update={"shadow": ["half_space_trees", "page_hinkley"]}))
+    other.restore(fleet.shadow.snapshot())
+    same = Shadow(SETTINGS)
+    same.restore(other.snapshot())
+    assert same.snapshot() != fleet.shadow.snapshot()
+    for now, before in zip(same._places, fleet.shadow._places, strict=True):
+        trees = before.watches["half_space_trees"].model.snapshot()
+        assert now.watches["half_space_trees"].model.snapshot() == trees
+        assert now.watches["adwin"].model.snapshot() != before.watches["adwin"].model.snapshot()
+
+
+def test_without_any_it_costs_nothing() -> None:
+    fleet = Fleet(Detection())
+    for one in minutes()[:300]:
+        assert fleet.step([one]).shadow == []
+    assert fleet.shadow._places == []
+
+
+def test_e_values_keep_the_promise() -> None:
+    grid = np.geomspace(1e-12, 1.0, 200_001)
+    middle = np.sqrt(grid[1:] * grid[:-1])
+    assert float((e_value(middle) * np.diff(grid)).sum()) <= 1.001
+    values = e_value(np.array([1.0, 0.5, 0.01, 1e-9, 1e-320]))
+    assert (np.diff(values) > 0).all()
+    assert np.isfinite(values).all()
+
+
+def test_columns_are_signals_with_residuals() -> None:
+    for lead, signals in COLUMNS.items():
+        assert len(signals) == WIDTH
+        assert signals[0] == lead
+        assert {BY_NAME[signal].subject for signal in signals} == {BY_NAME[lead].subject}
+        assert {BY_NAME[signal].form for signal in signals} <= {Form.HITS, Form.LEVEL}
