@@ -29,7 +29,7 @@ from ingest.otlp.signals import LOGS, METRICS, SIGNALS, TRACES, Signal
 from ingest.redaction import Redactor
 
 _KNOWN: Final = re.compile(r"\.(pb|json|otlpjson|jsonl)(\.gz)?\Z")
-_OUTLINE: Final = ("traceId", "spanId", "parentSpanId", "startTimeUnixNano", "endTimeUnixNano")
+_IDS: Final = re.compile(r"(?!0{32})[0-9a-fA-F]{32}:(?!0{16})[0-9a-fA-F]{16}:(?:[0-9a-fA-F]{16})?\Z")
 _LOGS_OR_METRICS: Final = re.compile(r"(?:\A|[._-])(logs|metrics)(?:\.\d+)?(?:\.grpc)?\.pb(?:\.gz)?\Z")
 _OPEN_FILES: Final = 16
 
@@ -122,7 +122,7 @@ class Recordings:
                 index.skipped.append(path)
                 return
             content = self._content(path)
-            body = self._unpacked(path, content if _is_protobuf(path) else _outline(content, signal), signal)
+            body = self._unpacked(path, content, signal)
             index.entries.append(self._entry(path, 0, 0, signal, body))
         except (DimwatchError, OSError, EOFError, zlib.error) as error:
             index.problems.append(Problem(path, 0, _message(error)))
@@ -140,10 +140,15 @@ class Recordings:
                         break
                     if not line.strip():
                         continue
+                    times = _span_times(line, self._limits)
+                    if times is not None:
+                        found += 1
+                        index.entries.append(Entry(path, offset, number, TRACES, *times))
+                        continue
                     signal = _signal_of_json(line)
                     if signal is not None:
                         found += 1
-                        entry = self._entry(path, offset, number, signal, to_protobuf(_outline(line, signal), signal))
+                        entry = self._entry(path, offset, number, signal, to_protobuf(line, signal))
                         index.entries.append(entry)
                 except InvalidError as error:
                     found += 1
@@ -233,24 +238,22 @@ def _signal_of_json(content: bytes) -> Signal | None:
     return next((signal for signal in wanted if signal.json_key in tree), None)
 
 
-def _outline(content: bytes, signal: Signal) -> bytes:
-    """Of a JSON request of spans what the first pass asks for, ids and times; anything else as it is."""
-    if signal is not TRACES:
-        return content
+def _span_times(content: bytes, limits: Limits) -> tuple[int, int] | None:
+    """The first and the last time of a JSON request of spans that are as they should be, the same that admission
+    finds. None for anything that needs a closer look."""
+    first, last, items = limits.latest_ns, 0, 0
     try:
-        resources = orjson.loads(content)["resourceSpans"]
-        outlined = [
-            {
-                "scopeSpans": [
-                    {"spans": [{key: span[key] for key in _OUTLINE if key in span} for span in scope["spans"]]}
-                    for scope in resource["scopeSpans"]
-                ]
-            }
-            for resource in resources
-        ]
-    except (orjson.JSONDecodeError, KeyError, TypeError):
-        return content
-    return orjson.dumps({"resourceSpans": outlined})
+        for resource in orjson.loads(content)["resourceSpans"]:
+            for scope in resource["scopeSpans"]:
+                for span in scope["spans"]:
+                    start, end = int(span["startTimeUnixNano"]), int(span["endTimeUnixNano"])
+                    ids = _IDS.match(f"{span['traceId']}:{span['spanId']}:{span.get('parentSpanId', '')}")
+                    if ids is None or not limits.earliest_ns <= start <= end <= limits.latest_ns:
+                        return None
+                    first, last, items = min(first, start), max(last, end), items + 1
+    except (orjson.JSONDecodeError, KeyError, TypeError, ValueError, AttributeError):
+        return None
+    return (first, last) if 0 < items <= limits.max_items else None
 
 
 def _unframed(content: bytes, limit: int) -> bytes:

@@ -11,15 +11,17 @@ import base64
 import binascii
 import re
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
+from struct import Struct
 from typing import Any, Final
 
 import orjson
 from google.protobuf.descriptor import Descriptor, EnumDescriptor, FieldDescriptor
 from google.protobuf.message import Message
+from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
 
 from dimwatch.errors import InvalidError
-from ingest.otlp.framing import MAX_DEPTH
+from ingest.otlp.framing import MAX_DEPTH, encode_varint
 from ingest.otlp.refusals import TooLargeError
 from ingest.otlp.signals import Signal
 
@@ -31,34 +33,55 @@ _STRINGS: Final = re.compile(rb'"(?:[^"\\]|\\.)*"', re.S)
 _INTEGER: Final = re.compile(r"\A-?[0-9]{1,40}(?:\.0+)?\Z")
 _NOT_AN_ID: Final = b"\x00"
 _NOT_A_TIME: Final = (1 << 64) - 1
-_INT_TYPES: Final = frozenset({
-    FieldDescriptor.TYPE_INT64, FieldDescriptor.TYPE_UINT64, FieldDescriptor.TYPE_SINT64, FieldDescriptor.TYPE_SFIXED64,
-    FieldDescriptor.TYPE_INT32, FieldDescriptor.TYPE_UINT32, FieldDescriptor.TYPE_SINT32, FieldDescriptor.TYPE_FIXED32,
-})  # fmt: skip
+_TOO_DEEP: Final = "nested too deeply"
+_VARINT: Final = 0
+_DELIMITED: Final = 2
+_WIRE_TYPES: Final = {
+    FieldDescriptor.TYPE_FIXED64: 1, FieldDescriptor.TYPE_SFIXED64: 1, FieldDescriptor.TYPE_DOUBLE: 1,
+    FieldDescriptor.TYPE_FIXED32: 5,
+    FieldDescriptor.TYPE_STRING: _DELIMITED, FieldDescriptor.TYPE_BYTES: _DELIMITED,
+ FieldDescriptor.TYPE_MESSAGE: _DELIMITED,
+}  # fmt: skip
+"""Of those that are not written as varints."""
+_RANGES: Final = {
+    FieldDescriptor.TYPE_INT64: (-(1 << 63), (1 << 63) - 1), FieldDescriptor.TYPE_UINT64: (0, (1 << 64) - 1),
+    FieldDescriptor.TYPE_INT32: (-(1 << 31), (1 << 31) - 1), FieldDescriptor.TYPE_UINT32: (0, (1 << 32) - 1),
+    FieldDescriptor.TYPE_SINT32: (-(1 << 31), (1 << 31) - 1), FieldDescriptor.TYPE_FIXED32: (0, (1 << 32) - 1),
+    FieldDescriptor.TYPE_SFIXED64: (-(1 << 63), (1 << 63) - 1), FieldDescriptor.TYPE_ENUM: (-(1 << 31), (1 << 31) - 1),
+}  # fmt: skip
+_VALUE: Final = encode_varint(KeyValue.VALUE_FIELD_NUMBER << 3 | _DELIMITED)
+_TEXT: Final = encode_varint(AnyValue.STRING_VALUE_FIELD_NUMBER << 3 | _DELIMITED)
+_INT: Final = encode_varint(AnyValue.INT_VALUE_FIELD_NUMBER << 3 | _VARINT)
+_SIZES: Final = [bytes([size]) for size in range(128)]
+_DOUBLE: Final = Struct("<d")
 
 
 @dataclass(frozen=True, slots=True)
 class _Member:
     """How one JSON key becomes one protobuf field."""
 
-    name: str
+    tag: bytes
     type: int
     repeated: bool
     message: Descriptor | None
     enum: EnumDescriptor | None
     is_hex: bool
+    is_pair: bool
+    """An attribute, or another pair of key and value: most of every request."""
 
 
 @cache
 def _members(descriptor: Descriptor) -> dict[str, _Member]:
+    """What becomes of each JSON key of a message."""
     return {
         field.json_name: _Member(
-            field.name,
+            encode_varint(field.number << 3 | _WIRE_TYPES.get(field.type, _VARINT)),
             field.type,
             field.is_repeated,
             field.message_type,
             field.enum_type,
             field.name in _HEX_FIELDS,
+            field.is_repeated and field.message_type is KeyValue.DESCRIPTOR,
         )
         for field in descriptor.fields
     }
@@ -75,12 +98,10 @@ def to_protobuf(body: bytes, signal: Signal) -> bytes:
         ) from error
     if not isinstance(tree, dict):
         raise InvalidError(f"malformed OTLP/JSON: an object with {signal.json_key!r} is expected")
-    request = signal.request()
     try:
-        _fill(request, tree, (), 0)
+        return _encoded(_members(signal.request.DESCRIPTOR), tree, 0)
     except _BadValueError as error:
         raise InvalidError(f"malformed OTLP/JSON at {error.path}: {error.problem}") from error
-    return request.SerializeToString()
 
 
 def from_protobuf(message: Message) -> bytes:
@@ -103,79 +124,136 @@ def _check_size(body: bytes) -> None:
 
 
 class _BadValueError(Exception):
-    def __init__(self, path: tuple[str | int, ...], problem: str) -> None:
+    """A value that does not fit; each level that it passes on its way up adds where it was."""
+
+    def __init__(self, problem: str) -> None:
         super().__init__(problem)
-        text = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in path)
-        self.path = text.lstrip(".")[:400] or "the top"
         self.problem = problem
+        self._way: list[str | int] = []
+
+    def under(self, part: str | int) -> _BadValueError:
+        self._way.append(part)
+        return self
+
+    @property
+    def path(self) -> str:
+        if self.problem == _TOO_DEEP:
+            return "the top"
+        text = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in reversed(self._way))
+        return text.lstrip(".")[:400] or "the top"
 
 
-def _fill(message: Any, tree: dict[str, Any], path: tuple[str | int, ...], depth: int) -> None:
+def _encoded(members: dict[str, _Member], tree: dict[str, Any], depth: int) -> bytes:
+    """An object as a protobuf message without its length, fields in the order in which they are written."""
     if depth > MAX_DEPTH:
-        raise _BadValueError((), "nested too deeply")
-    members = _members(message.DESCRIPTOR)
+        raise _BadValueError(_TOO_DEEP)
+    parts: list[bytes] = []
     for key, value in tree.items():
         member = members.get(key)
         if member is None or value is None:
             continue
-        here = (*path, key)
-        if member.repeated:
-            if not isinstance(value, list):
-                raise _BadValueError(here, f"a list is expected, not {_kind(value)}")
-            target = getattr(message, member.name)
-            for index, element in enumerate(value):
-                if member.message is None:
-                    target.append(_scalar(member, element, (*here, index)))
-                    continue
-                if not isinstance(element, dict):
-                    raise _BadValueError((*here, index), f"an object is expected, not {_kind(element)}")
-                _fill(target.add(), element, (*here, index), depth + 1)
-        elif member.message is not None:
-            if not isinstance(value, dict):
-                raise _BadValueError(here, f"an object is expected, not {_kind(value)}")
-            child = getattr(message, member.name)
-            child.SetInParent()
-            _fill(child, value, here, depth + 1)
-        else:
-            try:
-                setattr(message, member.name, _scalar(member, value, here))
-            except ValueError as error:
-                raise _BadValueError(here, f"out of range or not valid text: {error}"[:200]) from error
+        try:
+            if member.is_pair and isinstance(value, list):
+                for index, element in enumerate(value):
+                    parts.append(_pair(member, element, index, depth + 1))
+            elif not member.repeated:
+                parts.append(_field(member, value, depth + 1))
+            elif isinstance(value, list):
+                for index, element in enumerate(value):
+                    parts.append(_element(member, element, index, depth + 1))
+            else:
+                raise _BadValueError(f"a list is expected, not {_kind(value)}")
+        except _BadValueError as error:
+            raise error.under(key) from None
+    return b"".join(parts)
 
 
-def _scalar(member: _Member, value: Any, path: tuple[str | int, ...]) -> Any:
+def _pair(member: _Member, pair: Any, index: int, depth: int) -> bytes:
+    """An attribute. Those with one text or one integer, nearly all, take the short way."""
+    try:
+        key, value = pair["key"], pair["value"]
+        if len(pair) == 2 and len(value) == 1 and type(key) is str:
+            ((kind, inner),) = value.items()
+            if type(inner) is str:
+                if kind == "stringValue":
+                    text = inner.encode()
+                    head = _TEXT + (_SIZES[len(text)] if len(text) < 128 else encode_varint(len(text)))
+                    return member.tag + _sized(_key(key) + _sized(head + text))
+                if kind == "intValue" and inner.isdecimal() and len(inner) < 18 and inner.isascii():
+                    return member.tag + _sized(_key(key) + _sized(_INT + encode_varint(int(inner))))
+    except (KeyError, TypeError, AttributeError):
+        pass
+    return _element(member, pair, index, depth)
+
+
+@lru_cache(maxsize=4096)
+def _key(key: str) -> bytes:
+    """An attribute's key, and the tag of its value."""
+    return KeyValue(key=key).SerializeToString() + _VALUE
+
+
+def _element(member: _Member, value: Any, index: int, depth: int) -> bytes:
+    try:
+        return _field(member, value, depth)
+    except _BadValueError as error:
+        raise error.under(index) from None
+
+
+def _field(member: _Member, value: Any, depth: int) -> bytes:
+    """One value with its tag."""
+    if member.message is None:
+        return member.tag + _scalar(member, value)
+    if not isinstance(value, dict):
+        raise _BadValueError(f"an object is expected, not {_kind(value)}")
+    return member.tag + _sized(_encoded(_members(member.message), value, depth))
+
+
+def _scalar(member: _Member, value: Any) -> bytes:
     kind = member.type
     if kind == FieldDescriptor.TYPE_STRING:
         if isinstance(value, str):
-            return value
-        raise _BadValueError(path, f"a string is expected, not {_kind(value)}")
+            return _sized(value.encode())
+        raise _BadValueError(f"a string is expected, not {_kind(value)}")
+    if kind == FieldDescriptor.TYPE_BYTES:
+        return _sized(_bytes(member, value))
     if kind == FieldDescriptor.TYPE_FIXED64:
-        number = -1 if isinstance(value, float) and abs(value) >= 1e20 else _integer(value, path)
-        return number if 0 <= number <= _NOT_A_TIME else _NOT_A_TIME
-    if kind in _INT_TYPES:
-        return _integer(value, path)
-    if kind in (FieldDescriptor.TYPE_DOUBLE, FieldDescriptor.TYPE_FLOAT):
-        return _float(value, path)
+        number = -1 if isinstance(value, float) and abs(value) >= 1e20 else _integer(value)
+        return (number if 0 <= number <= _NOT_A_TIME else _NOT_A_TIME).to_bytes(8, "little")
+    if kind == FieldDescriptor.TYPE_DOUBLE:
+        return _DOUBLE.pack(_float(value))
     if kind == FieldDescriptor.TYPE_BOOL:
         if isinstance(value, bool):
-            return value
-        raise _BadValueError(path, f"true or false is expected, not {_kind(value)}")
-    if kind == FieldDescriptor.TYPE_ENUM:
-        return _enum(member, value, path)
-    return _bytes(member, value, path)
+            return b"\1" if value else b"\0"
+        raise _BadValueError(f"true or false is expected, not {_kind(value)}")
+    number = _enum(member, value) if kind == FieldDescriptor.TYPE_ENUM else _integer(value)
+    low, high = _RANGES[kind]
+    if not low <= number <= high:
+        raise _BadValueError(f"out of range: {str(number)[:40]}")
+    if kind == FieldDescriptor.TYPE_FIXED32:
+        return number.to_bytes(4, "little")
+    if kind == FieldDescriptor.TYPE_SFIXED64:
+        return number.to_bytes(8, "little", signed=True)
+    if kind == FieldDescriptor.TYPE_SINT32:
+        return encode_varint(number << 1 if number >= 0 else ~(number << 1))
+    return encode_varint(number & _NOT_A_TIME)
 
 
-def _integer(value: Any, path: tuple[str | int, ...]) -> int:
+def _sized(body: bytes) -> bytes:
+    size = len(body)
+    return (_SIZES[size] if size < 128 else encode_varint(size)) + body
+
+
+def _integer(value: Any) -> int:
     if isinstance(value, int) and not isinstance(value, bool):
         return value
     if isinstance(value, float) and value.is_integer() and abs(value) < 1e20:
         return int(value)
     if isinstance(value, str) and _INTEGER.match(value):
         return int(value.partition(".")[0])
-    raise _BadValueError(path, f"an integer is expected, not {_kind(value)}")
+    raise _BadValueError(f"an integer is expected, not {_kind(value)}")
 
 
-def _float(value: Any, path: tuple[str | int, ...]) -> float:
+def _float(value: Any) -> float:
     if isinstance(value, (int, float)) and not isinstance(value, bool):
         return float(value)
     if isinstance(value, str):
@@ -183,19 +261,19 @@ def _float(value: Any, path: tuple[str | int, ...]) -> float:
             return float(value.replace("Infinity", "inf"))
         except ValueError:
             pass
-    raise _BadValueError(path, f"a number is expected, not {_kind(value)}")
+    raise _BadValueError(f"a number is expected, not {_kind(value)}")
 
 
-def _enum(member: _Member, value: Any, path: tuple[str | int, ...]) -> int:
+def _enum(member: _Member, value: Any) -> int:
     if isinstance(value, str) and member.enum is not None and value in member.enum.values_by_name:
         number: int = member.enum.values_by_name[value].number
         return number
-    return _integer(value, path)
+    return _integer(value)
 
 
-def _bytes(member: _Member, value: Any, path: tuple[str | int, ...]) -> bytes:
+def _bytes(member: _Member, value: Any) -> bytes:
     if not isinstance(value, str):
-        raise _BadValueError(path, f"a string is expected, not {_kind(value)}")
+        raise _BadValueError(f"a string is expected, not {_kind(value)}")
     if member.is_hex:
         try:
             return bytes.fromhex(value)
@@ -204,7 +282,7 @@ def _bytes(member: _Member, value: Any, path: tuple[str | int, ...]) -> bytes:
     try:
         return base64.b64decode(value.replace("-", "+").replace("_", "/") + "=" * (-len(value) % 4), validate=True)
     except (binascii.Error, ValueError) as error:
-        raise _BadValueError(path, "base64 is expected") from error
+        raise _BadValueError("base64 is expected") from error
 
 
 def _kind(value: Any) -> str:

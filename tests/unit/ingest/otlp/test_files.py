@@ -138,3 +138,17 @@ def test_recordings_are_checked_and_masked_like_live_requests(tmp_path: Path) ->
         (tmp_path / "a.pb").unlink()
         with pytest.raises(InvalidError, match="any more"):
             recordings.read(entry)
+
+
+def test_times_of_lines_are_those_of_the_spans_that_are_let_in(tmp_path: Path) -> None:
+    good, bad = json.loads(as_json(50)), json.loads(as_json(10))
+    bad["resourceSpans"][0]["scopeSpans"][0]["spans"][0]["traceId"] = "0" * 32
+    mixed = {"resourceSpans": bad["resourceSpans"] + good["resourceSpans"]}
+    (tmp_path / "a.jsonl").write_text("\n".join(map(json.dumps, (good, mixed, bad))))
+    entries = index(tmp_path / "a.jsonl").entries
+    assert [(entry.line, entry.last_ns) for entry in entries] == [
+        (3, 0),
+        (1, START + 50 * SECOND),
+        (2, START + 50 * SECOND),
+    ]
+    assert entries[1].first_ns == entries[2].first_ns
