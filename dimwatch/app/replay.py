@@ -31,9 +31,9 @@ from ingest.redaction import Redactor
 FORMAT: Final = 1
 """Version of the output; docs/replay.md describes it. A change that breaks a reader raises it."""
 
-_BATCH_REQUESTS: Final = 256
+_BATCH_REQUESTS: Final = 1024
 _BATCH_BYTES: Final = 16 * MIB
-_BATCH_NS: Final = 600 * NS_PER_SECOND
+_BATCH_NS: Final = 1800 * NS_PER_SECOND
 
 Progress = Callable[[int, int], None]
 """Called with what is done, requests or minutes, and how much there is in all."""
@@ -73,7 +73,10 @@ class Tally:
 class Replay:
     """One run over recorded files."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, *, keep_state: bool = False) -> None:
+        """`keep_state`: put into `state` what the fleet stage knows at the end of the input."""
+        self._keep_state = keep_state
+        self.state: bytes | None = None
         limits = Limits.of(settings.receiver)
         redactor = Redactor() if settings.redaction.enabled else None
         self._pipeline = Pipeline(settings)
@@ -112,6 +115,9 @@ class Replay:
         yield self._pipeline.add(traces, logs, now_ns=now_ns, record=number), now_ns
         if progress is not None and index.entries:
             progress(len(index.entries), len(index.entries))
+        if self._keep_state:
+            # Before anything is closed because the input ends: for who begins with it, it does not.
+            self.state = self._fleet.snapshot()
         yield self._pipeline.flush(), now_ns
 
     def _bodies(self, entry: Entry) -> Iterator[bytes]:
