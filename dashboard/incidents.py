@@ -41,8 +41,10 @@ _BEFORE: Final = pd.Timedelta(hours=3)
 _AFTER: Final = pd.Timedelta(minutes=30)
 _GAP: Final = pd.Timedelta(minutes=10)
 """Onsets are estimates: what is so short before one may be part of it."""
-_SEARCHED: Final = pd.Timedelta(hours=2)
-"""Examples come from so long after the onset, and before it."""
+_LONGEST: Final = pd.Timedelta(hours=2)
+_SHORTEST: Final = pd.Timedelta(minutes=10)
+_SEARCHED: Final = 5_000
+"""Examples are looked for among about so many calls or runs, from a time between these two."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,9 +152,8 @@ def incidents(view: View) -> list[Incident]:
 
 
 def watched(view: View) -> tuple[int, pd.Timestamp | None]:
-    """How many series were seen in the last day, and since when there are windows at all (at most 30 days)."""
-    day, month = view.until - pd.Timedelta(days=1), view.until - pd.Timedelta(days=30)
-    row = source().frame("watched", {"since": day, "oldest": month, "until": view.until}).iloc[0]
+    """How many series were seen in the last day, and since when there are windows at all."""
+    row = source().frame("watched", {"since": view.until - pd.Timedelta(days=1), "until": view.until}).iloc[0]
     return int(row["series"]), _time(row["first_seen"]) if row["series"] else None
 
 
@@ -175,12 +176,11 @@ def timeline(about: Incident, measure: Measure, names: list[str], now: pd.Timest
     how = shown(drawn) if drawn else measure.shown
     since, until = extent(about, now)
     width_s = _width(about, now)
-    minutes = max((about.until(now) - measure.since) / pd.Timedelta(minutes=1), 1.0)
-    step_s = _step(until - since, width_s, measure.n / minutes)
+    step_s = _step(until - since, width_s, _per_minute(about, measure, now))
     since = since.floor(f"{step_s}s")
     values = {
         "tenant": about.tenant,
-        **{name: about.scope[name] if name in _COLUMNS[how.subject] else "" for name in SCOPE},
+        **_scope(about, how),
         "agents": names,
         "signal": drawn or measure.signal,
         "since": since,
@@ -206,15 +206,15 @@ def changes(about: Incident, names: list[str], now: pd.Timestamp) -> pd.DataFram
 def bad_examples(about: Incident, measure: Measure, names: list[str], now: pd.Timestamp) -> pd.DataFrame:
     """Traces that show the signal at its worst, early in the incident: trace_id, at, who, and value or said."""
     how, since = measure.shown, about.started
-    values = _searched(about, how, since, min(about.until(now), since + _SEARCHED))
+    values = _searched(about, how, since, min(about.until(now), since + _length(about, measure, now)))
     if how.rule:
         return source().frame("example_findings", {**values, "rule": how.rule})
-    if measure.signal == "run_traffic":
+    if not how.measure:
         return pd.DataFrame()
     down = how.worse < 0 or (how.worse == 0 and measure.observed < measure.expected)
     target = 1e-9 if down else 1e15
     if how.subject != "run":
-        return source().frame("example_calls", {**values, "measure": how.measure, "target": target})
+        return _calls({**values, "measure": how.measure, "target": target})
     outcomes = {"failed": ["failed"], "degraded": ["degraded", "failed"], "rescued": ["rescued"]}.get(how.measure)
     every = ["ok", "rescued", "degraded", "failed", "incomplete"]
     return source().frame(
@@ -223,21 +223,47 @@ def bad_examples(about: Incident, measure: Measure, names: list[str], now: pd.Ti
     )
 
 
-def good_examples(about: Incident, measure: Measure, names: list[str]) -> pd.DataFrame:
+def good_examples(about: Incident, measure: Measure, names: list[str], now: pd.Timestamp) -> pd.DataFrame:
     """Traces as they were before: those nearest to what is expected, or the last ones."""
     how, until = measure.shown, about.started - _GAP
-    values = _searched(about, how, until - _SEARCHED, until)
+    values = _searched(about, how, until - _length(about, measure, now), until)
     level = how.form == "level" and measure.expected > 0
     more = {"measure": how.measure if level else "", "target": measure.expected if level else 1.0}
     if how.subject == "run":
         return source().frame("example_runs", {**values, "agents": names, "outcomes": ["ok"], **more})
-    return source().frame("example_calls", {**values, **more})
+    return _calls({**values, **more})
+
+
+def _calls(values: Mapping[str, object]) -> pd.DataFrame:
+    """Calls with the agents of their traces: their own spans need not name one."""
+    found = source().frame("example_calls", values)
+    if found.empty:
+        return found
+    known = source().frame("trace_agents", {"trace_ids": list(found["trace_id"])})
+    names = {} if known.empty else dict(zip(known["trace_id"], known["who"], strict=True))
+    return found.assign(who=found["trace_id"].map(names).fillna(""))
 
 
 def _searched(about: Incident, how: Shown, since: pd.Timestamp, until: pd.Timestamp) -> dict[str, object]:
-    scope = {name: about.scope[name] if name in _COLUMNS[how.subject] else "" for name in SCOPE}
     kind = {"model": "llm", "tool": "tool"}.get(how.subject, "")
-    return {"since": since, "until": until, "tenant": about.tenant, **scope, "kind": kind, "rows": EXAMPLES}
+    values = {"since": since, "until": until, "tenant": about.tenant, "kind": kind, "rows": EXAMPLES}
+    return values | _scope(about, how)
+
+
+def _scope(about: Incident, how: Shown) -> dict[str, str]:
+    """Its scope, as far as series of that subject have it."""
+    return {name: about.scope[name] if name in _COLUMNS[how.subject] else "" for name in SCOPE}
+
+
+def _per_minute(about: Incident, measure: Measure, now: pd.Timestamp) -> float:
+    """Calls, runs or measurements a minute within the incident's scope."""
+    return measure.n / max((about.until(now) - measure.since) / pd.Timedelta(minutes=1), 1.0)
+
+
+def _length(about: Incident, measure: Measure, now: pd.Timestamp) -> pd.Timedelta:
+    """How much time holds enough examples."""
+    wanted = pd.Timedelta(minutes=_SEARCHED / max(_per_minute(about, measure, now), 1.0))
+    return min(max(wanted, _SHORTEST), _LONGEST)
 
 
 def _read(

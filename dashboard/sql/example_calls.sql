@@ -1,12 +1,11 @@
 -- Calls of a kind within a scope that did not fail, those first whose measure is nearest to `target` (in ratios), each
 -- trace once. An agent may be named by its trace alone.
-SELECT trace_id, at, who, value
+SELECT trace_id, at, value
 FROM
 (
     SELECT
         trace_id,
         start_time AS at,
-        if(agent = '', service, agent) AS who,
         multiIf(
             {measure:String} = 'duration', duration_ns / 1e9,
             {measure:String} = 'first_token', time_to_first_token_ns / 1e9,

@@ -211,7 +211,7 @@ def _examples(about: Incident, measure: Measure, names: list[str], now: pd.Times
         _traces(incidents.bad_examples(about, measure, names, now), measure, none)
     with right:
         st.markdown("#### Traces as they were before")
-        _traces(incidents.good_examples(about, measure, names), measure, "None is kept from that time.")
+        _traces(incidents.good_examples(about, measure, names, now), measure, "None is kept from that time.")
 
 
 def _traces(found: pd.DataFrame, measure: Measure, none: str) -> None:

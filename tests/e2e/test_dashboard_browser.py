@@ -19,6 +19,7 @@ from playwright.sync_api import Browser, sync_playwright
 from dimwatch.clock import SystemClock
 from dimwatch.settings import Settings, Store
 from dimwatch.store.client import StoreClient
+from tests.unit.dashboard.fleet_rows import OPEN, fill_fleet
 from tests.unit.dashboard.rows import HOSTILE, TRACE, fill
 
 pytestmark = [pytest.mark.browser, pytest.mark.e2e]
@@ -64,7 +65,9 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     try:
         _until(lambda: _answers(f"http://127.0.0.1:{store_port}/ping"), "the store")
         client = StoreClient(Settings(data=data, store=Store(http_port=store_port)), writer=True)
-        fill(client, SystemClock().now_ns())
+        now_ns = SystemClock().now_ns()
+        fill(client, now_ns)
+        fill_fleet(client, now_ns)
         client.close()
         _until(lambda: _answers(f"http://127.0.0.1:{dashboard_port}/_stcore/health"), "the dashboard")
         yield f"http://127.0.0.1:{dashboard_port}"
@@ -109,6 +112,16 @@ def test_a_person_sees_what_is_wrong_and_follows_it(
     page.locator("[data-testid=stVegaLiteChart] canvas, [data-testid=stVegaLiteChart] svg").first.wait_for()
     page.get_by_text("24h", exact=True).click()
     page.wait_for_url("**/?range=24h")
+
+    # From the page Now to the incident, and what it says there.
+    look = page.get_by_role("link", name="Look into it")
+    assert look.get_attribute("href") == f"/incident?id={OPEN}"
+    page.get_by_text(HOSTILE).first.wait_for()
+    page.goto(f"{address}/incident?id={OPEN}")
+    page.get_by_text("Still open", exact=True).wait_for()
+    page.get_by_text(HOSTILE).first.wait_for()
+    page.locator("[data-testid=stVegaLiteChart] canvas, [data-testid=stVegaLiteChart] svg").first.wait_for()
+    page.get_by_text("Traces as they were before").wait_for()
 
     # Straight to a trace, as a link in a finding or in a chat leads there.
     page.goto(f"{address}/trace?trace_id={TRACE}")

@@ -145,7 +145,7 @@ def test_examples_are_bad_ones_during_and_good_ones_before(fleet: pd.Timestamp) 
     about = _incident(OPEN)
     assert about.lead is not None
     assert list(incidents.bad_examples(about, about.lead, ["triage"], fleet)["trace_id"]) == [TRACE]
-    assert list(incidents.good_examples(about, about.lead, ["triage"])["trace_id"]) == [GOOD]
+    assert list(incidents.good_examples(about, about.lead, ["triage"], fleet)["trace_id"]) == [GOOD]
     failed = next(m for m in about.measures if m.signal == "run_failed")
     assert len(incidents.bad_examples(about, failed, ["triage"], fleet)) == 2
     assert incidents.bad_examples(about, failed, ["coder"], fleet).empty
@@ -153,7 +153,7 @@ def test_examples_are_bad_ones_during_and_good_ones_before(fleet: pd.Timestamp) 
     slow = _incident(OVER)
     speed = next(m for m in slow.measures if m.signal == "model_speed")
     assert incidents.bad_examples(slow, speed, [], fleet)["value"].tolist() == [20]
-    assert incidents.good_examples(slow, speed, [])["value"].tolist() == [50]
+    assert incidents.good_examples(slow, speed, [], fleet)["value"].tolist() == [50]
 
 
 def _page(name: str, **query: str) -> AppTest:

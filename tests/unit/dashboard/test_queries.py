@@ -115,7 +115,7 @@ def test_every_query_is_explained_by_the_engine(filled: Settings, now_ns: int) -
     since = View.of("1h", now_ns).since
     texts = ("rule", "severity", "id", "trace_id", "span_id", "tenant", "signal", "kind", "measure")
     values = View.of("1h", now_ns).values(
-        before=since, oldest=since, step=60, rows=5, width_s=60, target=1.0, agents=[], outcomes=[]
+        before=since, step=60, rows=5, width_s=60, target=1.0, agents=[], outcomes=[], trace_ids=[]
     ) | dict.fromkeys((*texts, *incidents.SCOPE), "")
     client = StoreClient(filled)
     for name in source.names():
