@@ -241,7 +241,7 @@ def _calls(values: Mapping[str, object]) -> pd.DataFrame:
         return found
     known = source().frame("trace_agents", {"trace_ids": list(found["trace_id"])})
     names = {} if known.empty else dict(zip(known["trace_id"], known["who"], strict=True))
-    return found.assign(who=found["trace_id"].map(names).fillna(""))
+    return found.assign(who=[names.get(trace_id, "") for trace_id in found["trace_id"]])
 
 
 def _searched(about: Incident, how: Shown, since: pd.Timestamp, until: pd.Timestamp) -> dict[str, object]:

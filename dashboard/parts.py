@@ -152,9 +152,11 @@ def incident_link(label: str = "incident") -> object:
     return st.column_config.LinkColumn(label, display_text="open", width=64)
 
 
-def clock(time: pd.Timestamp) -> str:
-    """A time in the time zone of the person's browser, in words."""
-    return f"{local(pd.Series([time])).iloc[0]:%-d %b %H:%M}"
+def clock(time: pd.Timestamp, near: pd.Timestamp | None = None) -> str:
+    """A time in the time zone of the person's browser, in words; without the day if that is the one of `near`."""
+    shown, other = local(pd.Series([time, near or time]))
+    same = near is not None and shown.date() == other.date()
+    return f"{shown:%H:%M}" if same else f"{shown:%-d %b %H:%M}"
 
 
 def lasting(length: pd.Timedelta) -> str:

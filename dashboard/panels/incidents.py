@@ -53,7 +53,7 @@ def _card(one: Incident, now: pd.Timestamp) -> None:
             st.text(one.summary)
             facts = [
                 one.place,
-                f"since {parts.clock(one.started)} ({parts.lasting(one.until(now) - one.started)})",
+                f"since {parts.clock(one.started, now)} ({parts.lasting(one.until(now) - one.started)})",
                 f"{one.runs:,.0f} runs hit",
                 f"evidence {lead.evidence:,.0f}" if lead else "",
             ]

@@ -41,13 +41,15 @@ def _head(about: Incident, now: pd.Timestamp) -> None:
     st.text(about.summary)
     length = parts.lasting(about.until(now) - about.started)
     cards = st.columns(5)
-    cards[0].metric("Began", parts.clock(about.started), border=True, help="Estimated from the signals.")
+    cards[0].metric("Began", parts.clock(about.started, now), border=True, help="Estimated from the signals.")
     found = about.opened - about.started
-    cards[1].metric("Opened", parts.clock(about.opened), border=True, help=f"{parts.lasting(found)} after it began.")
+    cards[1].metric(
+        "Opened", parts.clock(about.opened, now), border=True, help=f"{parts.lasting(found)} after it began."
+    )
     if about.resolved is None:
         cards[2].metric("Still open", length, border=True, help="Since it began.")
     else:
-        cards[2].metric("Over", parts.clock(about.resolved), border=True, help=f"It lasted {length}.")
+        cards[2].metric("Over", parts.clock(about.resolved, now), border=True, help=f"It lasted {length}.")
     cards[3].metric("Runs hit", f"{about.runs:,.0f}", border=True, help="Runs that had to do with it so far.")
     cards[4].metric("Cost", f"$ {about.cost_usd:,.2f}", border=True, help="What those runs cost.")
 
