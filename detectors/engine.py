@@ -140,6 +140,10 @@ class Engine:
         self.streams = max(self.streams, self._count())
         return self._alerts(now)
 
+    def resume(self) -> None:
+        """The next minute may be any later one: nobody tells of those in between."""
+        self._idle = DAY
+
     def evidence(self, signal: str, since_ns: int, *, worse: bool = True) -> Evidence:
         """Each cell's sums since then, at most the guard back; older minutes to the nearest ten.
 
@@ -305,7 +309,7 @@ class Engine:
         return Alert(
             node=self._node(key),
             signal=signal.name,
-            evidence=float(np.log(max(float(table["wealth"][stream].mean()), 1e-300))),
+            evidence=float(np.log(max(float(table["wealth"][stream] @ bank.shares), 1e-300))),
             threshold=threshold,
             since_ns=int(table["onset"][stream]) * MINUTE_NS,
             observed=ratio,

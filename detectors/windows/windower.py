@@ -113,6 +113,12 @@ class Windower:
         """The minutes that are open: the input has ended, and with it the last minute that something happened in."""
         yield from self._close(_EVER, trailing=False)
 
+    def resume(self) -> None:
+        """Others tell from here on, maybe much later: no source is waited for until it says something, and the time in
+        between makes no empty minutes."""
+        self._marks.clear()
+        self._empty = MOST_EMPTY
+
     def _in_time(self, rows: pa.Table) -> pa.Table:
         if self._next is None:
             return rows

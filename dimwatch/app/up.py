@@ -10,25 +10,29 @@ import webbrowser
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from importlib import metadata
-from typing import Final
+from typing import Any, Final
 from urllib.parse import urlencode
 
+import orjson
 import structlog
 
 from dimwatch import telemetry
-from dimwatch.app import endpoint, health
+from dimwatch.app import demo, endpoint, health
 from dimwatch.app.configuration import as_environment
 from dimwatch.app.instance import locked, note, run_folder
 from dimwatch.app.metrics import VARIABLE, Flow, MergedMetrics
 from dimwatch.app.ports import ports_of, problem, reachable_host
 from dimwatch.app.processes import Usage, usage
 from dimwatch.app.supervisor import Process, Role, Supervisor
+from dimwatch.clock import SystemClock
 from dimwatch.errors import PermanentError
 from dimwatch.settings import Settings
 
 SIMULATE: Final = "simulate"
-FLEET: Final = ("--rate", "4", "--since", "15m")
-"""The fleet of the demo: a quarter of an hour of history at once, for something to see, then live."""
+_INCIDENTS: Final = """\
+SELECT id, argMin(kind, version), argMin(summary, version) FROM incidents
+WHERE opened_at >= fromUnixTimestamp64Nano(toInt64({since})) GROUP BY id ORDER BY min(opened_at), id
+"""
 _SAMPLE_S: Final = 5.0
 _PORT_PATIENCE_S: Final = 3.0
 Say = Callable[[str], None]
@@ -42,8 +46,9 @@ class Options:
     open_browser: bool = False
 
 
-def roles(settings: Settings, *, demo: bool) -> list[Role]:
-    """The processes, in the order of the flow, which is the order in which they are drained."""
+def roles(settings: Settings, *, demo_ns: int | None = None) -> list[Role]:
+    """The processes, in the order of the flow, which is the order in which they are drained. `demo_ns`: when a demo
+    starts."""
     receiver, store, dashboard = settings.receiver, settings.store, settings.dashboard
     flow = [
         Role(
@@ -52,7 +57,11 @@ def roles(settings: Settings, *, demo: bool) -> list[Role]:
             health.tcp(receiver.host, receiver.grpc_port, receiver.http_port),
         ),
         Role("worker", _role_command("worker"), health.heartbeat(settings.data, "worker")),
-        Role("fleet", _role_command("fleet"), health.heartbeat(settings.data, "fleet")),
+        Role(
+            "fleet",
+            _role_command("fleet", *([] if demo_ns is None else ["--demo"])),
+            health.heartbeat(settings.data, "fleet"),
+        ),
         Role("store", _role_command("store"), health.http(store.host, store.http_port, "/ping"), grace_s=20.0),
         Role(
             "dashboard",
@@ -62,14 +71,13 @@ def roles(settings: Settings, *, demo: bool) -> list[Role]:
             grace_s=3.0,
         ),
     ]
-    if demo:
+    if demo_ns is not None:
         target = f"http://{reachable_host(receiver.host)}:{receiver.http_port}"
-        fleet = _command(SIMULATE, "--endpoint", target, *FLEET)
         flow.insert(
             0,
             Role(
                 SIMULATE,
-                fleet,
+                _command(SIMULATE, "--endpoint", target, *demo.words(demo_ns)),
                 health.always,
                 after="collector",
                 grace_s=3.0,
@@ -100,7 +108,8 @@ async def _run(settings: Settings, options: Options, metrics: MergedMetrics, say
         health.forget_heartbeat(settings.data, role.name)
         metrics.fold_the_dead()
 
-    wanted = roles(settings, demo=options.demo)
+    start_ns = SystemClock().now_ns() if options.demo else None
+    wanted = roles(settings, demo_ns=start_ns)
     for role in wanted:
         health.forget_heartbeat(settings.data, role.name)
     environment = as_environment(settings, os.environ) | {VARIABLE: str(metrics.folder)}
@@ -109,7 +118,7 @@ async def _run(settings: Settings, options: Options, metrics: MergedMetrics, say
     with endpoint.served(settings.telemetry.metrics_port, metrics.exposition, overview.states, overview.status):
         side = [
             asyncio.create_task(_logged(overview.keep_measuring())),
-            asyncio.create_task(_logged(_announce(supervisor, settings, options, say))),
+            asyncio.create_task(_logged(_announce(supervisor, settings, options, start_ns, say))),
         ]
         try:
             return await supervisor.run()
@@ -171,9 +180,9 @@ def _command(*words: str) -> tuple[str, ...]:
     return (sys.executable, "-P", "-m", "dimwatch", *words)
 
 
-def _role_command(role: str) -> tuple[str, ...]:
+def _role_command(role: str, *more: str) -> tuple[str, ...]:
     # All settings are in the environment by now; a settings file could only contradict them.
-    return _command(role, "--config", os.devnull)
+    return _command(role, "--config", os.devnull, *more)
 
 
 def _require_ports(settings: Settings) -> None:
@@ -188,8 +197,10 @@ def _require_ports(settings: Settings) -> None:
         time.sleep(0.1)
 
 
-async def _announce(supervisor: Supervisor, settings: Settings, options: Options, say: Say) -> None:
-    """Tell where everything is as soon as it answers, and in a demo when there is something to see."""
+async def _announce(
+    supervisor: Supervisor, settings: Settings, options: Options, demo_ns: int | None, say: Say
+) -> None:
+    """Tell where everything is as soon as it answers, and in a demo what there is to see."""
     started = time.monotonic()
     for process in supervisor.processes:
         await process.ready.wait()
@@ -197,21 +208,33 @@ async def _announce(supervisor: Supervisor, settings: Settings, options: Options
     page = dashboard_url(settings)
     if options.open_browser:
         await asyncio.to_thread(webbrowser.open, page)
-    if options.demo:
-        say("A simulated fleet of agents is sending traces; some of them fail while everything stays green.")
-        found = 0
-        while not found:
-            await asyncio.sleep(1.0)
-            found = await _findings(settings)
-        say(f"The first {found} findings are visible after {time.monotonic() - started:.0f} s: {page}")
+    if demo_ns is None:
+        return
+    say("A simulated fleet of agents is sending traces; some of them fail while everything stays green.")
+    found = 0
+    while not found:
+        await asyncio.sleep(1.0)
+        found = sum(count for (count,) in await _rows(settings, "SELECT count() FROM observations"))
+    say(f"The first {found} findings are visible after {time.monotonic() - started:.0f} s: {page}\n")
+    say(f"Faults of the fleet will follow, and incidents about three minutes after each:\n{demo.programme(demo_ns)}\n")
+    told: set[str] = set()
+    while True:
+        await asyncio.sleep(2.0)
+        for name, kind, summary in await _rows(settings, _INCIDENTS.format(since=demo_ns)):
+            if name not in told:
+                told.add(name)
+                after = time.monotonic() - started
+                say(f"Incident after {after / 60:.1f} minutes, {kind}: {summary}\n  {page}/incident?id={name}")
 
 
-async def _findings(settings: Settings) -> int:
+async def _rows(settings: Settings, sql: str) -> list[list[Any]]:
+    """The rows of a query, none while the store does not answer."""
     store = settings.store
-    query = urlencode({"database": store.database, "query": "SELECT count() FROM observations"})
+    form = {"default_format": "JSONCompactEachRow", "output_format_json_quote_64bit_integers": "0"}
+    query = urlencode({"database": store.database, "query": sql, **form})
     headers = {"X-ClickHouse-User": store.user, "X-ClickHouse-Key": store.password.get_secret_value()}
     body = await health.get(store.host, store.http_port, f"/?{query}", headers)
-    return int(body) if body and body.strip().isdigit() else 0
+    return [orjson.loads(line) for line in (body or b"").splitlines()]
 
 
 async def _logged(work: Awaitable[None]) -> None:

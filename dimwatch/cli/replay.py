@@ -43,6 +43,7 @@ def _pairs(ctx: click.Context, option: click.Parameter, values: tuple[str, ...])
 @click.option("--until", metavar="WHEN", help="End of that, written likewise. Default: now.")
 @click.option("--set", "changes", multiple=True, metavar="NAME=VALUE", callback=_pairs, help="Change a setting.")
 @click.option("--out", type=click.Path(path_type=Path, dir_okay=False), help="Write here instead of standard output.")
+@click.option("--state", type=click.Path(path_type=Path, dir_okay=False), help="Write what is normal, for a fleet.")
 @settings_options
 @errors_as_messages
 def replay(
@@ -51,6 +52,7 @@ def replay(
     until: str | None,
     changes: dict[str, str],
     out: Path | None,
+    state: Path | None,
     data: Path | None,
     config: Path | None,
 ) -> None:
@@ -63,6 +65,9 @@ def replay(
     With --since, no files are read but the windows that the store of a running Dimwatch keeps (--data names it): which
     incidents would have opened since then? With --set detection.…, which would with other settings?
 
+    With --state, what is normal at the end of PATHS is written to a file, which the fleet process begins with where it
+    has no state yet (setting `detection.state`): it need not learn for hours before it pages.
+
     \b
     Examples:
       dimwatch replay captures/
@@ -71,6 +76,7 @@ def replay(
       dimwatch replay --since 24h
       dimwatch replay --since 7d --until 1d --set detection.margin=0.4 --set detection.tolerance=0.2
       dimwatch replay captures/ --set detection.false_pages_per_week=5
+      dimwatch replay lastweek/ --state normal.state --out findings.jsonl
       dimwatch replay captures/ --set detection.shadow=half_space_trees,adwin
       dimwatch replay captures/ --set 'detection.slos=[{"name":"runs","signal":"run_failed","objective":0.99}]'
     """
@@ -79,11 +85,13 @@ def replay(
         raise click.UsageError("name PATHS of recorded OTLP, or --since for what the store keeps")
     if until is not None and since is None:
         raise click.UsageError("--until goes with --since")
+    if state is not None and since is not None:
+        raise click.UsageError("--state goes with PATHS")
     settings = resolve({"data": data, **changes}, config).settings
     with ExitStack() as stack:
         problems: list[Problem] = []
+        run = Replay(settings, keep_state=state is not None)
         if since is None:
-            run = Replay(settings)
             lines, problems = run.run(paths, _progress("requests")), run.tally.problems
         else:
             lines = _history(settings, since, until, changes, stack).run(_progress("minutes"))
@@ -91,6 +99,8 @@ def replay(
         for line in lines:
             stream.write(orjson.dumps(line) + b"\n")
             stream.flush()
+    if state is not None and run.state is not None:
+        state.write_bytes(run.state)
     for problem in problems:
         click.echo(f"unreadable: {problem}", err=True)
     if problems:

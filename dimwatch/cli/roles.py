@@ -15,12 +15,12 @@ from dimwatch.telemetry import configure_logging
 from dimwatch.tracing import configure_tracing
 
 
-def _run(role: str, data: Path | None, config: Path | None) -> None:
+def _run(role: str, data: Path | None, config: Path | None, **more: bool) -> None:
     try:
         settings = read_settings(data, config).settings
         configure_logging(settings.telemetry.log_level, settings.telemetry.log_format, role)
         configure_tracing(settings, role)
-        import_module(f"dimwatch.app.{role}").run(settings)
+        import_module(f"dimwatch.app.{role}").run(settings, **more)
     except DimwatchError as error:
         click.echo(f"Error: {role}: {error}", err=True)
         leave(EXIT_PERMANENT if isinstance(error, PermanentError) else 1)
@@ -57,7 +57,8 @@ def worker(data: Path | None, config: Path | None) -> None:
 
 @click.command()
 @settings_options
-def fleet(data: Path | None, config: Path | None) -> None:
+@click.option("--demo", is_flag=True, hidden=True, help="Begin with what is normal in the simulated fleet.")
+def fleet(data: Path | None, config: Path | None, demo: bool) -> None:
     """Run the fleet's statistics alone: points of the workers in, windows, changes and incidents out.
 
     \b
@@ -65,7 +66,7 @@ def fleet(data: Path | None, config: Path | None) -> None:
       dimwatch fleet --data data
       DIMWATCH_DETECTION__FALSE_PAGES_PER_WEEK=0.2 dimwatch fleet
     """
-    _run("fleet", data, config)
+    _run("fleet", data, config, demo=demo)
 
 
 @click.command()

@@ -6,26 +6,31 @@ import random
 from functools import cache
 from typing import Any
 
-from detectors.fleet import Fleet
+import pytest
+
+from detectors.fleet import Fleet, FleetOutput
 from detectors.incidents import control
 from detectors.windows.minute import MINUTE_NS
 from dimwatch import records
 from dimwatch.app.fleet import FleetStage
 from dimwatch.clock import ManualClock
+from dimwatch.errors import PermanentError
 from dimwatch.eventlog.base import NewRecord
 from dimwatch.eventlog.memory import MemoryEventLog
-from dimwatch.settings import Settings
-from tests.told_outage import DETECTION, START_NS, Told, told
+from dimwatch.settings import Objective, Settings
+from tests.told_outage import DETECTION, OUTAGE, START_NS, Told, told
 
 SETTINGS = Settings(detection=DETECTION)
 TOPICS = (records.WINDOWS, records.WINDOW_SIGHTINGS, records.CHANGES, records.INCIDENTS)
+DAY_NS = 24 * 60 * MINUTE_NS
 Rows = dict[str, list[dict[str, Any]]]
 
 
 class Site:
     """An eventlog, a clock, and one fleet process after the other."""
 
-    def __init__(self) -> None:
+    def __init__(self, settings: Settings = SETTINGS) -> None:
+        self.settings = settings
         self.log = MemoryEventLog()
         self.clock = ManualClock(START_NS)
         self.kill()
@@ -39,7 +44,7 @@ class Site:
         )
 
     def kill(self) -> None:
-        self.stage = FleetStage(SETTINGS, self.log, self.clock)
+        self.stage = FleetStage(self.settings, self.log, self.clock)
 
     def rows(self, *topics: str) -> Rows:
         found: Rows = {topic: [] for topic in topics}
@@ -88,6 +93,33 @@ def test_live_is_as_in_process_and_finds_the_outage() -> None:
     live = undisturbed()[records.INCIDENTS]
     assert records.table_from_rows(records.INCIDENT, found).to_pylist() == live
     assert {(row["kind"], row["provider"]) for row in live} == {("outage", "openai")}
+
+
+def test_objectives_and_shadow_alerts_come_once_whatever_is_killed() -> None:
+    more = {
+        "slos": [Objective(name="calls", signal="model_error", objective=0.97, window_d=7)],
+        "shadow": ["adwin"],
+        "false_pages_per_week": 1_000.0,
+    }
+    detection = DETECTION.model_copy(update=more)
+    fleet, found = Fleet(detection), FleetOutput()
+    site, chance = Site(Settings(detection=detection)), random.Random(5)
+    for what in told():
+        output = fleet.add(what.points, what.sightings, source="any", watermark_ns=what.watermark_ns)
+        found.incidents += output.incidents
+        found.shadow += output.shadow
+        site.hear(what)
+        if chance.random() < 0.02:
+            site.kill()
+        site.stage.step(0.0)
+    site.stage.close()
+    rows = site.rows(records.INCIDENTS, records.SHADOW_ALERTS)
+    incidents = [incident.row() for incident in found.incidents]
+    assert records.table_from_rows(records.INCIDENT, incidents).to_pylist() == rows[records.INCIDENTS]
+    assert "slo_burn" in {row["kind"] for row in rows[records.INCIDENTS]}
+    alerts = [alert.row() for alert in found.shadow]
+    assert records.table_from_rows(records.SHADOW_ALERT, alerts).to_pylist() == rows[records.SHADOW_ALERTS]
+    assert {row["plugin"] for row in rows[records.SHADOW_ALERTS]} == {"adwin"}
 
 
 def test_windows_of_every_width_hold_all_points() -> None:
@@ -142,3 +174,30 @@ def test_after_days_of_silence_it_goes_on() -> None:
     runs = [row["n"] for row in site.rows(records.WINDOWS)[records.WINDOWS] if row["signal"] == "run_traffic"]
     assert sum(runs) > 0
     assert len(runs) == 2 * 2 * 3 + 3, "each width of both minutes of three agents, but the hour that is open"
+
+
+def test_it_begins_with_what_was_learned_from_recorded_traffic_days_before() -> None:
+    past = Fleet(DETECTION)
+    for what in told(minutes=OUTAGE.start - 5):
+        past.add(what.points, what.sightings, source="replay", watermark_ns=what.watermark_ns)
+    state = past.snapshot()
+    days_later = START_NS + 3 * DAY_NS
+    site = Site()
+    site.stage = FleetStage(SETTINGS, site.log, site.clock, lambda: state)
+    for what in list(told(days_later))[OUTAGE.start - 5 : OUTAGE.stop]:
+        site.hear(what)
+        site.stage.step(0.0)
+    site.stage.close()
+    found = site.rows(records.INCIDENTS)[records.INCIDENTS]
+    assert {(row["kind"], row["provider"]) for row in found} == {("outage", "openai")}, "and the gap is no silence"
+    assert min(row["opened_at"].value for row in found) < days_later + (OUTAGE.start + 5) * MINUTE_NS
+
+    def never() -> bytes:
+        raise AssertionError("there is a checkpoint")
+
+    FleetStage(SETTINGS, site.log, site.clock, never)
+
+
+def test_a_state_that_is_none_is_told() -> None:
+    with pytest.raises(PermanentError, match=r"detection\.state.*replay"):
+        FleetStage(SETTINGS, MemoryEventLog(), ManualClock(START_NS), lambda: b"garbage")

@@ -9,7 +9,9 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
+from detectors.fleet import Fleet
 from dimwatch.cli.replay import replay
+from dimwatch.settings import Detection
 from tests.telemetry import agent, chat, logs_request, spans_request, tool
 
 FIELDS = {
@@ -63,6 +65,17 @@ def test_output_to_a_file(recordings: Path, tmp_path: Path) -> None:
     result, lines = run(recordings, "--out", out)
     assert (result.exit_code, lines) == (0, [])
     assert out.read_text() == run(recordings)[0].stdout
+
+
+def test_what_is_normal_to_a_file_that_a_fleet_begins_with(recordings: Path, tmp_path: Path) -> None:
+    state = tmp_path / "normal.state"
+    result, lines = run(recordings, "--state", state)
+    assert result.exit_code == 0
+    assert lines == run(recordings)[1]
+    fleet = Fleet(Detection())
+    fleet.begin(state.read_bytes())
+    assert fleet.engine.series > 0
+    assert run("--since", "1h", "--state", state)[0].exit_code == 2
 
 
 def test_an_unreadable_file_is_told_and_passed_over(recordings: Path) -> None:
