@@ -250,6 +250,8 @@ def _draw(incident_id: str) -> None:
     measure = _chosen(about)
     if measure is not None:
         _timeline(about, measure, names, changed, now)
+    else:
+        st.caption("No signal moved with it: what changed is below.")
     left, right = st.columns(2)
     with left:
         _causes(about)

@@ -17,6 +17,8 @@ OVER: Final = "fedcba9876543210"
 """The one that is over: a slow provider, from 100 to 40 minutes ago."""
 GOOD: Final = "b" * 32
 """The trace of a call as it was before."""
+QUIET: Final = "00000000000000aa"
+"""One without a signal: another model answers, hours ago; somebody called it false."""
 MINUTES: Final = 300
 
 
@@ -62,7 +64,7 @@ def _signal(name: str, observed: float, expected: float, since: datetime, direct
 
 
 def incidents(now: datetime) -> list[dict[str, object]]:
-    """Two, and an earlier version of one of them."""
+    """Three, and an earlier version of one of them."""
     began, begun = _ago(now, 20), _ago(now, 100)
     signals = [
         _signal("tool_silent_failure", 0.8, 0.05, began),
@@ -82,6 +84,9 @@ def incidents(now: datetime) -> list[dict[str, object]]:
         row(records.INCIDENT, id=OVER, kind="brownout", severity="ticket", status="resolved", provider="openai",
             opened_at=_ago(now, 95), started_at=begun, resolved_at=_ago(now, 40), signals=json.dumps(slow),
             causes="[]", runs=300.0, cost_usd=3.0, summary="openai: output speed fell", version=7),
+        row(records.INCIDENT, id=QUIET, kind="model_change", severity="warning", status="false", agent="triage",
+            opened_at=_ago(now, 240), started_at=_ago(now, 250), resolved_at=_ago(now, 230), signals="[]",
+            causes="[]", runs=3.0, cost_usd=0.0, summary="another model answers", version=2),
     ]  # fmt: skip
 
 

@@ -15,7 +15,7 @@ from dashboard.queries import View
 from dashboard.signals import SIGNALS, shown
 from detectors.incidents.kinds import READINGS
 from detectors.windows.signals import BY_NAME, DERIVED
-from tests.unit.dashboard.fleet_rows import GOOD, OPEN, OVER
+from tests.unit.dashboard.fleet_rows import GOOD, OPEN, OVER, QUIET
 from tests.unit.dashboard.rows import HOSTILE, TRACE
 
 pytestmark = pytest.mark.e2e
@@ -212,6 +212,13 @@ def test_incident_that_is_over(fleet: pd.Timestamp) -> None:
     page.selectbox[0].select("model_slow").run()
     assert not page.exception
     assert "one of twenty exceeds" in _prose(page)
+
+
+def test_incident_without_a_signal_is_shown_with_what_changed(fleet: pd.Timestamp) -> None:
+    page = _page("incident", id=QUIET)
+    assert "No signal moved with it" in _prose(page)
+    assert "false" in _prose(page)
+    assert not page.selectbox
 
 
 def test_incident_page_says_what_it_does_not_know(fleet: pd.Timestamp) -> None:
