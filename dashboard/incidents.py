@@ -118,12 +118,18 @@ class Incident:
         return " / ".join(names) or "whole fleet"
 
     @property
-    def lead(self) -> Measure | None:
-        """The signal that stands for it: of those measured at the cause the first in order of cause."""
-        order = list(SIGNALS)
-        direct = [m for m in self.measures if m.direct] or list(self.measures)
-        known = [m for m in direct if m.signal in SIGNALS]
-        return min(known, key=lambda m: order.index(m.signal)) if known else (direct[0] if direct else None)
+    def drawable(self) -> tuple[Measure, ...]:
+        """Measures that windows can show, the one that stands for the incident first: of those at the cause the first
+        in order of cause."""
+        order = {signal: place for place, signal in enumerate(SIGNALS)}
+        known = [measure for measure in self.measures if measure.signal in order]
+        lead = min(known, key=lambda m: (not m.direct, order[m.signal]), default=None)
+        return tuple(sorted(known, key=lambda m: m is not lead))
+
+    @property
+    def evidence(self) -> float | None:
+        """Of the measure that stands for it, or else the strongest; None where nothing was measured."""
+        return max((m.evidence for m in self.drawable[:1] or self.measures), default=None)
 
     def until(self, now: pd.Timestamp) -> pd.Timestamp:
         """When it ended, or now."""

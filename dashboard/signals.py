@@ -39,7 +39,7 @@ class Shown:
         if self.form == "hits":
             return f"{100 * value:.1f} %"
         number = f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
-        return f"{number} {self.unit}" + (" a minute" if self.form in ("events", "amount") else "")
+        return f"{number} {self.unit}".strip() + (" a minute" if self.form in ("events", "amount") else "")
 
 
 def _model(label: str, form: str = "hits", unit: str = "", **more: object) -> Shown:
@@ -96,5 +96,5 @@ SIGNALS: Final = {
 
 
 def shown(signal: str) -> Shown:
-    """How a signal is shown; one that this dashboard does not know is shown as a ratio under its own name."""
-    return SIGNALS.get(signal) or Shown(signal, signal.partition("_")[0], "hits", "")
+    """How a signal is shown; one that has no windows is a plain number under its own name."""
+    return SIGNALS.get(signal) or Shown(signal.replace("_", " "), "run", "level", "")

@@ -44,7 +44,6 @@ def badges(one: Incident) -> None:
 
 
 def _card(one: Incident, now: pd.Timestamp) -> None:
-    lead = one.lead
     with st.container(border=True):
         left, middle, right = st.columns([2, 10, 2], vertical_alignment="center")
         with left:
@@ -55,7 +54,7 @@ def _card(one: Incident, now: pd.Timestamp) -> None:
                 one.place,
                 f"since {parts.clock(one.started, now)} ({parts.lasting(one.until(now) - one.started)})",
                 f"{one.runs:,.0f} runs hit",
-                f"evidence {lead.evidence:,.0f}" if lead else "",
+                "" if one.evidence is None else f"evidence {one.evidence:,.0f}",
             ]
             st.text("  ·  ".join(filter(None, facts)))
         with right:
@@ -69,11 +68,11 @@ def _calm(view: View) -> None:
             st.markdown("**No incident.** Nothing is watched yet: the first window closes a minute or two after a run.")
             return
         guard = timedelta(hours=source().settings.detection.guard_h)
-        learned = since + guard + _BLOCK
+        learned, now = since + guard + _BLOCK, pd.Timestamp(view.until)
         known = (
-            f"normal is being learned until {parts.clock(learned)}."
-            if learned > pd.Timestamp(view.until)
-            else f"what is normal has been learned since {parts.clock(since)}."
+            f"normal is being learned until {parts.clock(learned, now)}, unless recordings have taught it before."
+            if learned > now
+            else f"what is normal has been learned since {parts.clock(since, now)}."
         )
         st.markdown(f"**No incident.** {series:,} series are watched, {known}")
 

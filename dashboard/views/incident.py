@@ -64,18 +64,17 @@ def _scope(about: Incident) -> None:
 
 def _chosen(about: Incident) -> Measure | None:
     """The signal that is drawn: the leading one, unless the person picks another."""
-    lead = about.lead
-    if lead is None:
+    measures = {measure.signal: measure for measure in about.drawable}
+    if not measures:
         return None
-    others = [measure for measure in about.measures if measure.signal != lead.signal]
     picked = st.selectbox(
         "Signal",
-        [measure.signal for measure in (lead, *others)],
-        format_func=lambda signal: next(m.shown.label for m in about.measures if m.signal == signal),
+        list(measures),
+        format_func=lambda signal: measures[signal].shown.label,
         label_visibility="collapsed",
         key=f"signal {about.id}",
     )
-    return next((measure for measure in about.measures if measure.signal == picked), lead)
+    return measures.get(picked or "", about.drawable[0])
 
 
 def _timeline(about: Incident, measure: Measure, names: list[str], changed: pd.DataFrame, now: pd.Timestamp) -> None:
@@ -251,7 +250,7 @@ def _draw(incident_id: str) -> None:
     if measure is not None:
         _timeline(about, measure, names, changed, now)
     else:
-        st.caption("No signal moved with it: what changed is below.")
+        st.caption("Windows have no signal to draw for it: what was measured, and what changed, is below.")
     left, right = st.columns(2)
     with left:
         _causes(about)

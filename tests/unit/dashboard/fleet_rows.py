@@ -18,7 +18,7 @@ OVER: Final = "fedcba9876543210"
 GOOD: Final = "b" * 32
 """The trace of a call as it was before."""
 QUIET: Final = "00000000000000aa"
-"""One without a signal: another model answers, hours ago; somebody called it false."""
+"""One whose measure has no windows, hours ago; somebody called it false."""
 MINUTES: Final = 300
 
 
@@ -84,9 +84,10 @@ def incidents(now: datetime) -> list[dict[str, object]]:
         row(records.INCIDENT, id=OVER, kind="brownout", severity="ticket", status="resolved", provider="openai",
             opened_at=_ago(now, 95), started_at=begun, resolved_at=_ago(now, 40), signals=json.dumps(slow),
             causes="[]", runs=300.0, cost_usd=3.0, summary="openai: output speed fell", version=7),
-        row(records.INCIDENT, id=QUIET, kind="model_change", severity="warning", status="false", agent="triage",
-            opened_at=_ago(now, 240), started_at=_ago(now, 250), resolved_at=_ago(now, 230), signals="[]",
-            causes="[]", runs=3.0, cost_usd=0.0, summary="another model answers", version=2),
+        row(records.INCIDENT, id=QUIET, kind="slo_burn", severity="warning", status="false", agent="triage",
+            opened_at=_ago(now, 240), started_at=_ago(now, 250), resolved_at=_ago(now, 230),
+            signals=json.dumps([_signal("burn_rate_1h", 20.0, 14.4, _ago(now, 250))]), causes="[]", runs=3.0,
+            cost_usd=0.0, summary="an objective burns", version=2),
     ]  # fmt: skip
 
 

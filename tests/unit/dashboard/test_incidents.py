@@ -54,7 +54,7 @@ def test_values_are_said_in_their_units() -> None:
     assert SIGNALS["model_speed"].text(39.21) == "39.2 tokens/s"
     assert SIGNALS["run_traffic"].text(2.5) == "2.5 runs a minute"
     assert SIGNALS["run_tokens"].text(math.nan) == "unknown"
-    assert shown("made_up").label == "made_up"
+    assert shown("burn_rate_1h").text(14.4) == "14.4"
 
 
 def test_open_incidents_come_first_in_their_latest_version(fleet: pd.Timestamp) -> None:
@@ -63,9 +63,8 @@ def test_open_incidents_come_first_in_their_latest_version(fleet: pd.Timestamp) 
     assert [one.id for one in incidents.incidents(View.of("15m", fleet.value))] == [OPEN]
     assert [one.id for one in incidents.incidents(View.of("1h", fleet.value, "coder"))] == [OVER]
     assert found[0].place == "triage / lookup"
-    lead = found[0].lead
-    assert lead is not None
-    assert lead.signal == "tool_silent_failure"
+    assert found[0].drawable[0].signal == "tool_silent_failure"
+    assert found[0].evidence == 42.4
 
 
 def test_weather_compares_with_the_range_before(fleet: pd.Timestamp) -> None:
@@ -143,9 +142,9 @@ def test_agents_and_changes_are_those_of_the_scope(fleet: pd.Timestamp) -> None:
 
 def test_examples_are_bad_ones_during_and_good_ones_before(fleet: pd.Timestamp) -> None:
     about = _incident(OPEN)
-    assert about.lead is not None
-    assert list(incidents.bad_examples(about, about.lead, ["triage"], fleet)["trace_id"]) == [TRACE]
-    assert list(incidents.good_examples(about, about.lead, ["triage"], fleet)["trace_id"]) == [GOOD]
+    lead = about.drawable[0]
+    assert list(incidents.bad_examples(about, lead, ["triage"], fleet)["trace_id"]) == [TRACE]
+    assert list(incidents.good_examples(about, lead, ["triage"], fleet)["trace_id"]) == [GOOD]
     failed = next(m for m in about.measures if m.signal == "run_failed")
     assert len(incidents.bad_examples(about, failed, ["triage"], fleet)) == 2
     assert incidents.bad_examples(about, failed, ["coder"], fleet).empty
@@ -214,10 +213,11 @@ def test_incident_that_is_over(fleet: pd.Timestamp) -> None:
     assert "one of twenty exceeds" in _prose(page)
 
 
-def test_incident_without_a_signal_is_shown_with_what_changed(fleet: pd.Timestamp) -> None:
+def test_incident_without_windows_is_shown_with_what_was_measured(fleet: pd.Timestamp) -> None:
     page = _page("incident", id=QUIET)
-    assert "No signal moved with it" in _prose(page)
+    assert "no signal to draw" in _prose(page)
     assert "false" in _prose(page)
+    assert any("14.4" in frame.value.to_string() for frame in page.dataframe), "measured, but not in windows"
     assert not page.selectbox
 
 
