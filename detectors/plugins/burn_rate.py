@@ -14,7 +14,7 @@ import numpy as np
 from scipy import special
 
 from detectors.plugins.plugin import measured
-from detectors.series.arrays import FloatArray, Mask
+from detectors.series.arrays import FloatArray, IntArray, Mask
 from detectors.series.pack import pack, unpack
 from dimwatch.errors import InvalidError
 
@@ -49,6 +49,11 @@ class BurnRate:
         """By tier and window (long, short)."""
         self._seen = 0
 
+    @property
+    def ranked_among(self) -> IntArray:
+        """Scores are no ranks."""
+        return np.zeros(self.series, dtype=np.int64)
+
     def learn_score(self, values: FloatArray) -> FloatArray:
         """Learn one minute and score it. More failures than trials, or fewer than none, count as nothing measured."""
         minute = measured(values, self.series, 2)
@@ -64,8 +69,10 @@ class BurnRate:
         return np.asarray(np.clip(self.by_tier().min(axis=0) * len(self._tiers), np.finfo(float).tiny, 1.0))
 
     def rates(self) -> FloatArray:
-        """How many times too fast the budget burns, shape (tiers, 2, series), of the long and the short windows. As long
-        as a window is not full, what came before counts as the same traffic without failures."""
+        """How many times too fast the budget burns, shape (tiers, 2, series), of the long and the short windows.
+
+        As long as a window is not full, what came before counts as the same traffic without failures.
+        """
         lengths = np.array([(tier.long, tier.short) for tier in self._tiers], dtype=np.float64)
         full = np.minimum(self._seen, lengths) / lengths
         failures, trials = self._sums[..., 0], self._sums[..., 1]

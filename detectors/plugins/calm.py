@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from detectors.series.arrays import FloatArray
+from detectors.series.arrays import FloatArray, IntArray
 
 
 class CalmHistory:
@@ -23,6 +23,8 @@ class CalmHistory:
         self._guard = guard
         self._least = least
         self._seen = 0
+        self.held: IntArray = np.zeros(series, dtype=np.int64)
+        """How many windows each series was compared with last."""
 
     def p_values(self, raw: FloatArray) -> FloatArray:
         """Learn one window's raw scores (high is odd, NaN is none) and compare them with the past."""
@@ -36,6 +38,7 @@ class CalmHistory:
         self._raw[:, self._seen % width] = raw
         self._seen += 1
         known = np.isfinite(raw) & (held >= self._least)
+        self.held = np.where(known, held, 0)
         return np.where(known, (higher + 1) / (held + 1), 1.0)
 
     def state(self) -> dict[str, Any]:

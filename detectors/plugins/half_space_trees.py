@@ -47,6 +47,11 @@ class HalfSpaceTrees:
         self._learned = np.zeros(series, np.int64)
         self._calm = CalmHistory(series, history, guard)
 
+    @property
+    def ranked_among(self) -> IntArray:
+        """The calm history."""
+        return self._calm.held
+
     def learn_score(self, values: FloatArray) -> FloatArray:
         """Learn one window and score it."""
         window = measured(values, self.series, self.columns)

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from sklearn.ensemble import IsolationForest as SklearnForest
 
 from detectors.plugins.plugin import measured
-from detectors.series.arrays import FloatArray
+from detectors.series.arrays import FloatArray, IntArray
 from detectors.series.pack import pack, unpack
 from dimwatch.errors import InvalidError
 
@@ -100,6 +100,11 @@ class IsolationForest:
         """What the forest of each series has learned, NaN where there is none."""
         self._forests = Forests(series, trees)
         self._calibration: list[FloatArray] = [np.empty(0)] * series
+
+    @property
+    def ranked_among(self) -> IntArray:
+        """The windows that calibrate each forest."""
+        return np.array([len(calm) for calm in self._calibration])
 
     def learn_score(self, values: FloatArray) -> FloatArray:
         """Learn one window and score it."""

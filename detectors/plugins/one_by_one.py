@@ -14,7 +14,7 @@ from typing import Protocol
 import numpy as np
 
 from detectors.plugins.plugin import measured
-from detectors.series.arrays import FloatArray
+from detectors.series.arrays import FloatArray, IntArray
 from detectors.series.pack import pack, unpack
 from dimwatch.errors import InvalidError
 
@@ -40,6 +40,11 @@ class OneByOne:
         """The epoch before this one, then this one."""
         self._held = epoch
         self._models = [make() for _ in range(series)]
+
+    @property
+    def ranked_among(self) -> IntArray:
+        """Scores are no ranks."""
+        return np.zeros(self.series, dtype=np.int64)
 
     def learn_score(self, values: FloatArray) -> FloatArray:
         """Learn one window and score it."""

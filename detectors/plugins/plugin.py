@@ -16,7 +16,7 @@ from typing import Protocol
 
 import numpy as np
 
-from detectors.series.arrays import FloatArray
+from detectors.series.arrays import FloatArray, IntArray
 from dimwatch.errors import InvalidError
 
 
@@ -26,6 +26,11 @@ class Plugin(Protocol):
     series: int
     columns: int
     """Measurements of a series in one window."""
+
+    @property
+    def ranked_among(self) -> IntArray:
+        """Of each series, how many windows the latest score is a rank among; 0 where it is none."""
+        ...
 
     def learn_score(self, values: FloatArray) -> FloatArray:
         """Learn one window and score it: values by series and column in, a p-value by series out.
