@@ -213,10 +213,15 @@ def first_of(*columns: pa.Array | None) -> pa.Array | None:
 
 
 def only(column: pa.Array | None, rows: Mask) -> pa.Array | None:
-    """The values of a column at some rows, null elsewhere."""
+    """The values of a column at some rows, null elsewhere; None if there are none."""
     if column is None or not rows.any():
         return None
-    if rows.all() or not (valid(column) & ~rows).any():
+    if rows.all():
+        return column
+    known = valid(column)
+    if not (known & rows).any():
+        return None
+    if not (known & ~rows).any():
         return column  # documents are not copied for nothing
     return pc.if_else(pa.array(rows), column, None)
 

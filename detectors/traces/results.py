@@ -17,7 +17,7 @@ __all__ = ("ResultVerdicts", "State", "Verdict", "judge", "judge_one")
 
 _MAYBE_EMPTY: Final = (
     r"(?i:^[\s\"'\[\](){}<]*(?:null|none|nil|undefined|nan|empty|no output|set|dict|list)?[\s\"'\[\](){}>]*$"
-    r"|^\W{0,4}(?:sorry|there |no |zero|0 |nothing|none|the |your |keine|aucun|sin |没有|未|could ?n|did ?n"
+    r"|^\W*(?:sorry|there |no |zero|0 |nothing|none|the |your |keine|aucun|sin |没有|未|could ?n|did ?n"
     r"|empty data)"
     r"|redact|\*\*\*|masked|hidden|elided|filtered|omitted|removed|scrubbed|not (?:specified|captured|recorded)"
     r"|見つかりません)"
@@ -26,7 +26,7 @@ _EMPTY: Final = r"(?:[nN]ull|None|'null'|'None'|\"\"|''|\"null\"|\"None\"|\"\[\]
 _EMPTY_WRAPPER: Final = (
     r"(?:results?|outputs?|content|response|text|message|value|body|observation|answer|payload|data|items|records|rows"
     r"|documents|matches|hits|entries|list|values|files|events|objects|messages|parts|blocks|json|resources|nodes"
-    rf"|edges|structured_?[cC]ontent)[\"']?\s*[:=]\s*{_EMPTY}|^\s*[\[{{][^:]{{0,80}}:\s*{_EMPTY}|^\s*\[+\s*{_EMPTY}"
+    rf"|edges|structured_?[cC]ontent)[\"']?\s*[:=]\s*{_EMPTY}|^\s*[\[{{][^:]*:\s*{_EMPTY}|^\s*\[+\s*{_EMPTY}"
 )
 _SAID_BELOW: Final = (
     r"Traceback \(most|[\"'](?:error|err|errors|Error|Err|fault|tool_error|exception|traceback|stack_?[tT]race"

@@ -112,8 +112,21 @@ def _parsed(values: Values, rows: Indices) -> npt.NDArray[np.float64]:
     return parsed
 
 
-def _decimals(values: Values, rows: Indices) -> pa.Array:
-    doubles = pa.array(values.doubles(rows))
+def _integers(values: Values, rows: Indices) -> pa.Array:
+    return _by_distinct(pa.array(values.integers(rows)), lambda numbers: pc.cast(numbers, pa.string()))
+
+
+def _doubles(values: Values, rows: Indices) -> pa.Array:
+    return _by_distinct(pa.array(values.doubles(rows)), _decimals)
+
+
+def _by_distinct(numbers: pa.Array, text: Callable[[pa.Array], pa.Array]) -> pa.Array:
+    """Numbers as text, each that occurs written once: they are mostly settings."""
+    encoded = numbers.dictionary_encode()
+    return text(encoded.dictionary).take(encoded.indices)
+
+
+def _decimals(doubles: pa.Array) -> pa.Array:
     whole = pc.equal(doubles, pc.floor(doubles))
     small = pc.and_(whole, pc.less(pc.abs(doubles), 1e15))
     integers = pc.cast(pc.if_else(small, doubles, None), pa.int64())
@@ -165,8 +178,8 @@ def _kvlist_json(raw: bytes) -> str | None:
 
 _AS_TEXT: Final[dict[int, Callable[[Values, Indices], pa.Array]]] = {
     STRING: Values.strings,
-    INT: lambda values, rows: pc.cast(pa.array(values.integers(rows)), pa.string()),
-    DOUBLE: _decimals,
+    INT: _integers,
+    DOUBLE: _doubles,
     BOOL: lambda values, rows: pc.cast(pa.array(values.integers(rows) != 0), pa.string()),
     ARRAY: _decoded(_array_json),
     KVLIST: _decoded(_kvlist_json),
