@@ -29,6 +29,9 @@ CLOSED_TRACES: Final = Counter("dimwatch_closed_traces_total", "Traces judged, b
 OBSERVATIONS_FOUND: Final = Counter("dimwatch_observations_total", "Observations, by rule.", ["rule"])
 CLOSED_WINDOWS: Final = Counter("dimwatch_closed_windows_total", "Minutes of the fleet that were closed.")
 INCIDENTS_FOUND: Final = Counter("dimwatch_incidents_total", "Incidents that opened, by kind.", ["kind"])
+SHADOW_ALERTS: Final = Counter(
+    "dimwatch_shadow_alerts_total", "What detectors in shadow would have paged, by plug-in.", ["plugin"]
+)
 OPEN_INCIDENTS: Final = Gauge("dimwatch_open_incidents", "Incidents that are open.", multiprocess_mode="livesum")
 WATCHED_STREAMS: Final = Gauge(
     "dimwatch_watched_streams", "Streams of the fleet that are watched and may page.", multiprocess_mode="livesum"

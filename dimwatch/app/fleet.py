@@ -147,6 +147,9 @@ class FleetStage:
         for incident in output.incidents:
             if incident.version == 1:
                 telemetry.INCIDENTS_FOUND.labels(incident.kind.value).inc()
+        for alert in output.shadow:
+            if not alert.final:
+                telemetry.SHADOW_ALERTS.labels(alert.plugin).inc()
 
     def _outputs(self, now_ns: int) -> dict[str, list[NewRecord]]:
         """What has come out, by topic."""

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
+from detectors.plugins.table import PLUGINS
 from dimwatch.app.configuration import as_environment, resolve, setting_names, unknown_variables, value_of
 from dimwatch.errors import PermanentError
-from dimwatch.settings import Settings
+from dimwatch.settings import Settings, ShadowName
 
 
 @pytest.fixture(autouse=True)
@@ -75,11 +78,57 @@ def test_a_wrong_secret_is_not_repeated(tmp_path: Path) -> None:
     assert "s3cret" not in str(refused.value)
 
 
+SLO = {"name": "runs", "signal": "run_failed", "scope": {"agent": "shop"}, "objective": 0.99}
+
+
+def test_objectives_and_detectors_in_shadow_come_from_any_source(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = tmp_path / "some.toml"
+    config.write_text(
+        "[detection]\nshadow = ['adwin']\n[[detection.slos]]\nname = 'runs'\nsignal = 'run_failed'\n"
+        "scope = { agent = 'shop' }\nobjective = 0.99\n"
+    )
+    told = resolve({}, config).settings.detection
+    assert [slo.model_dump() for slo in told.slos] == [{**SLO, "window_d": 30.0}]
+    assert told.shadow == ["adwin"]
+    flags = {"detection.slos": json.dumps([SLO]), "detection.shadow": "adwin"}
+    assert resolve(flags).settings.detection == told
+    monkeypatch.setenv("DIMWATCH_DETECTION__SLOS", flags["detection.slos"])
+    monkeypatch.setenv("DIMWATCH_DETECTION__SHADOW", "adwin,page_hinkley")
+    assert resolve().settings.detection.slos == told.slos
+    assert resolve().settings.detection.shadow == ["adwin", "page_hinkley"]
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "told"),
+    [
+        ("detection.slos", [{**SLO, "objective": 1}], r"detection\.slos\.0\.objective \(flag\): .*less than 1"),
+        ("detection.slos", [{**SLO, "objektive": 1}], r"slos\.0\.objektive .*not permitted"),
+        ("detection.slos", [{**SLO, "window_d": 1}], r"slos\.0\.window_d .*greater than or equal to 7"),
+        ("detection.slos", [{**SLO, "scope": {"team": "a"}}], r"slos\.0\.scope\.team.*'agent', 'provider'"),
+        ("detection.slos", [SLO, SLO], "two objectives are called 'runs'"),
+        ("detection.slos", [{**SLO, "signal": "run_latency"}], r"slos \(flag\): objective 'runs': .*choose one of"),
+        ("detection.slos", "[{", r"slos \(flag\): .*not a JSON list"),
+        ("detection.shadow", "adwin,burn_rate", r"shadow\.1 \(flag\): .*'half_space_trees'"),
+    ],
+)
+def test_a_wrong_objective_or_detector_is_refused_and_told(name: str, value: object, told: str) -> None:
+    with pytest.raises(PermanentError, match=told):
+        resolve({name: value if isinstance(value, str) else json.dumps(value)})
+
+
+def test_every_detector_but_that_of_objectives_can_be_in_shadow() -> None:
+    assert {*get_args(ShadowName), "burn_rate"} == set(PLUGINS)
+
+
 def test_processes_get_exactly_the_same_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     config = tmp_path / "some.toml"
     config.write_text(
         "[receiver]\ntoken = 's3cret'\nmax_body = '3MiB'\n[redaction]\nenabled = false\n"
         "[store]\npassword = 'é\"'\n[prices]\nfile = 'prices.json'\n[assembly]\nlinger_s = 1e-3\n"
+        "[detection]\nshadow = ['adwin', 'page_hinkley']\n"
+        "[[detection.slos]]\nname = 'é\"'\nsignal = 'run_failed'\nobjective = 0.99\n"
     )
     settings = resolve({"data": tmp_path}, config).settings
     inherited = {"PATH": "/bin", "DIMWATCH_DASHBOARD__PORT": "1"}

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 from functools import cache
 from typing import Any
 
 import pytest
 
+from detectors.alerts import Node
 from detectors.fleet import Fleet, FleetOutput
 from detectors.incidents import control
+from detectors.shadow import ShadowAlert
 from detectors.windows.minute import MINUTE_NS
 from dimwatch import records
 from dimwatch.app.fleet import FleetStage
@@ -95,31 +98,35 @@ def test_live_is_as_in_process_and_finds_the_outage() -> None:
     assert {(row["kind"], row["provider"]) for row in live} == {("outage", "openai")}
 
 
-def test_objectives_and_shadow_alerts_come_once_whatever_is_killed() -> None:
-    more = {
-        "slos": [Objective(name="calls", signal="model_error", objective=0.97, window_d=7)],
-        "shadow": ["adwin"],
-        "false_pages_per_week": 1_000.0,
-    }
-    detection = DETECTION.model_copy(update=more)
+def test_objectives_come_once_whatever_is_killed() -> None:
+    slo = Objective(name="calls", signal="model_error", objective=0.97, window_d=7)
+    detection = DETECTION.model_copy(update={"slos": [slo]})
     fleet, found = Fleet(detection), FleetOutput()
     site, chance = Site(Settings(detection=detection)), random.Random(5)
     for what in told():
         output = fleet.add(what.points, what.sightings, source="any", watermark_ns=what.watermark_ns)
         found.incidents += output.incidents
-        found.shadow += output.shadow
         site.hear(what)
         if chance.random() < 0.02:
             site.kill()
         site.stage.step(0.0)
     site.stage.close()
-    rows = site.rows(records.INCIDENTS, records.SHADOW_ALERTS)
+    rows = site.rows(records.INCIDENTS)
     incidents = [incident.row() for incident in found.incidents]
     assert records.table_from_rows(records.INCIDENT, incidents).to_pylist() == rows[records.INCIDENTS]
     assert "slo_burn" in {row["kind"] for row in rows[records.INCIDENTS]}
-    alerts = [alert.row() for alert in found.shadow]
-    assert records.table_from_rows(records.SHADOW_ALERT, alerts).to_pylist() == rows[records.SHADOW_ALERTS]
-    assert {row["plugin"] for row in rows[records.SHADOW_ALERTS]} == {"adwin"}
+
+
+def test_what_would_have_paged_is_written() -> None:
+    site = Site()
+    node = Node.make(agent="shop")
+    alert = ShadowAlert("adwin", node, "run_steps", START_NS, START_NS + MINUTE_NS, None, 0.001, 17.0, 16.0)
+    site.stage._keep(FleetOutput(shadow=[alert, replace(alert, ended_ns=START_NS + 9 * MINUTE_NS, final=True)]))
+    site.stage.close()
+    opened, ended = site.rows(records.SHADOW_ALERTS)[records.SHADOW_ALERTS]
+    assert (opened["plugin"], opened["agent"], opened["until"]) == ("adwin", "shop", None)
+    assert (ended["id"], ended["until"].value) == (opened["id"], START_NS + 9 * MINUTE_NS)
+    assert ended["version"] > opened["version"]
 
 
 def test_windows_of_every_width_hold_all_points() -> None:
