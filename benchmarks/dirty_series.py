@@ -71,8 +71,7 @@ class Dirty:
         """Requests of this minute."""
         rng, count = self.rng, len(self.rate)
         day = 1 + self._depth * np.cos((minute / 60 - self._peak) * 2 * np.pi / 24)
-        off = np.interp((minute / 60) % 168, [0, 6, 114, 126, 162, 168], [0.5, 0, 0, 1, 1, 0.5])
-        weekend = 1 + (self._weekend - 1) * off
+        weekend = np.where((minute // 1440) % 7 >= 5, self._weekend, 1.0)
         growth = 1 + self._growth * minute / WEEK
         self._busy = np.where(rng.random(count) < 1 / 2000, rng.integers(5, 40, count), np.maximum(self._busy - 1, 0))
         burst = np.where(self._busy > 0, 2.0, 1.0) * rng.gamma(30, 1 / 30, count)
@@ -98,7 +97,7 @@ class Dirty:
         """Sum and sum of squares of the logarithms: 3% are wide and slow, and each window has a mood of its own."""
         rng, count = self.rng, len(n)
         wave = 0.3 * self._wave * np.cos((minute / 60 - self._peak) * 2 * np.pi / 24)
-        mean = self._mean + wave + self._level_drift.step() + rng.normal(0, 0.02, count)
+        mean = self._mean + wave + self._level_drift.step() + rng.normal(0, 0.03, count)
         if fault is not None:
             mean = np.where(fault.where, mean + fault.shift, mean)
         wide = rng.binomial(n.astype(np.int64), 0.03).astype(np.float64)

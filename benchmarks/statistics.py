@@ -100,7 +100,7 @@ def benches(series: int, seed: int, settings: Detection) -> dict[str, Callable[[
         "failures of 2%": lambda: Bench(Hits(settings, of["model_error"]), Dirty(series, seed + 1, failure_rate=0.02)),
         "slow tail": lambda: Bench(Hits(settings, of["model_error"]), Dirty(series, seed + 2, failure_rate=0.055)),
         "latency": lambda: Bench(Level(settings, of["model_latency"]), Dirty(series, seed + 3)),
-        "speed": lambda: Bench(Level(settings, of["model_speed"]), Dirty(series, seed + 4, sigma=0.3)),
+        "speed": lambda: Bench(Level(settings, of["model_speed"]), Dirty(series, seed + 4, sigma=0.35)),
         "silence": lambda: Bench(Silence(settings, of["run_traffic"], cut=False), Dirty(series, seed + 5)),
     }
 
@@ -226,6 +226,21 @@ def tables(series: int, days: int, seed: int, starts: int, trials: int) -> Itera
     for factor, by in first.items():
         cells = [f"{np.median(by[name]):.0f}, {100 * (by[name] <= 60).mean():.0f}" for name in by]
         yield f"| {factor:g} | {' | '.join(cells)} |"
+    yield _TRUST
+
+
+_TRUST: Final = """
+## How far to trust this
+
+- The engine's constants were chosen on seeds 1 to 6 of a milder fleet, and on 101 to 106 of this one; any other seed is
+  held out. Nothing is fitted to a run: thresholds are what the promise asks for.
+- The fleet is made up: a minute's own mood of 3% in latency and speed, a spread of 0.6 (speed: 0.35) in the logarithm
+  with 3% of calls three times as wide, drift of 3% (failures 8%), failure rates with a day of their own and
+  over-dispersion, traffic with a day, a step at midnight into a weekend that leaves 30% to 100%, growth and bursts.
+- H is ln(streams x minutes a week): 400 series have 15.3, 1,000 have 16.3, which makes delays longer by some 6%.
+- No false page in four weeks is less than the promise, not within a factor of two of it.
+- The cause that is right at first is measured by `python -m benchmarks.causes`.
+"""
 
 
 def main() -> None:

@@ -22,7 +22,7 @@ _MIN_AGE: Final = 240
 """Minutes before a series may be armed: a fault that was there from the start is not told from normal by less."""
 _BACK: Final = float(np.log(1e4))
 """Evidence that it is back to normal at which an alert ends."""
-_MIXED: Final = 2.0
+_MIXED: Final = 2.5
 """What mixing over effects costs at most, about, in nats."""
 _CALM: Final = 10
 """Minutes that it must have pointed that way without a break."""
@@ -45,8 +45,13 @@ class Bank(ABC):
 
     form: ClassVar[Form]
     effects: ClassVar[FloatArray]
+    shares: ClassVar[FloatArray]
+    """Of the evidence, what is staked on each effect; they add up to one."""
     leaf_columns: ClassVar[dict[str, tuple[Any, int, float]]]
     node_columns: ClassVar[dict[str, tuple[Any, int, float]]] = {}
+    """Of every node, one value for each block of the guard."""
+    usual_columns: ClassVar[dict[str, tuple[Any, int, float]]] = {}
+    """Of every node, one value."""
     windows: ClassVar[int] = 2
     """Windows that an alert takes at least."""
     ring: ClassVar[tuple[str, ...]]
@@ -70,6 +75,7 @@ class Bank(ABC):
             ring_deviation=(np.float32, width, 0.0),
             ring_variance=(np.float32, width, 0.0),
             **dispersion.COLUMNS,
+            **self.usual_columns,
             **{name: (kind, width, fill) for name, (kind, _, fill) in self.node_columns.items()},
         )
         grid = len(self.effects)
@@ -128,6 +134,10 @@ class Bank(ABC):
 
     # alerts
 
+    def evidence(self) -> NDArray[np.float32]:
+        """The e-values of all streams."""
+        return edetector.mixed(self.stream["wealth"], self.shares)
+
     def alerts(self, minute: int) -> IntArray:
         """The streams that fire as of this minute, after those that are over have ended."""
         if not self.leaf.rows:
@@ -135,7 +145,7 @@ class Bank(ABC):
         table = self.stream
         firing = table["firing"].copy()
         ended = self._follow(np.flatnonzero(firing), minute)
-        fresh = ~firing & self.streams_armed() & (edetector.mixed(table["wealth"]) >= np.exp(self.threshold))
+        fresh = ~firing & self.streams_armed() & (self.evidence() >= np.exp(self.threshold))
         for stream in np.flatnonzero(fresh):
             self._open(int(stream), minute)
         if len(ended):
@@ -310,7 +320,7 @@ class Bank(ABC):
 
     def _open(self, stream: int, minute: int) -> None:
         table = self.stream
-        onset = int(table["start"][stream][int(np.argmax(table["wealth"][stream]))])
+        onset = int(table["start"][stream][int(np.argmax(table["wealth"][stream] * self.shares))])
         table["firing"][stream] = True
         table["onset"][stream] = min(onset, minute)
         table["back"][stream], table["calm"][stream] = 0.0, 0

@@ -2,7 +2,7 @@
 
 For each effect of a grid: R <- (1 + R) e^l with l the log-likelihood ratio of "it changed by this effect" against the
 bound of what is normal. While the bound holds, E[e^l | past] <= 1, so R minus the number of its windows is a
-supermartingale, and so is the mean of R over the grid: P(mean R reaches c within T windows) <= T / c.
+supermartingale, and so is any weighted mean of R over the grid: P(mean R reaches c within T windows) <= T / c.
 Shin, Ramdas, Rinaldo: E-detectors, New England Journal of Statistics in Data Science 2 (2), 2024, arXiv:2203.03532.
 Onset: Page's CUSUM C <- max(0, C + l), whose last zero is the likeliest start of the change (Page, Biometrika 41).
 """
@@ -14,7 +14,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from detectors.series.arrays import Mask
+from detectors.series.arrays import FloatArray, Mask
 
 _MOST: Final = 1e30
 """Evidence is kept below this: far above any threshold, far below overflow."""
@@ -46,6 +46,6 @@ def advance(
     np.clip(cusum, 0.0, 1e6, out=cusum)
 
 
-def mixed(wealth: NDArray[np.float32]) -> NDArray[np.float32]:
-    """The e-detector: the mean over the grid, shape (streams,)."""
-    return np.asarray(wealth @ np.full(wealth.shape[1], 1 / wealth.shape[1], dtype=np.float32))
+def mixed(wealth: NDArray[np.float32], shares: FloatArray) -> NDArray[np.float32]:
+    """The e-detector: the mean over the grid by these shares, which add up to one; shape (streams,)."""
+    return np.asarray(wealth @ shares.astype(np.float32))

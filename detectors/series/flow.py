@@ -49,8 +49,8 @@ class Flow(Bank):
         """What is counted, of (n, total, squares)."""
         raise NotImplementedError
 
-    def _bounds(self, minute: int) -> FloatArray:
-        """The bound of what is normal in a minute, for each leaf."""
+    def _bounds(self, minute: int, amount: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """The bound of what is normal in this minute, for each leaf: by itself, and in a pool. `amount`: what came."""
         raise NotImplementedError
 
     def _against(self, streams: IntArray) -> FloatArray:
@@ -80,11 +80,11 @@ class Flow(Bank):
         armed = self.leaf["armed"][leaf]
         minutes = armed.astype(np.float64)
         amount, expected = self._amounts(sums) * armed, self.leaf["rate"][leaf] * armed
-        bound, size = self._bounds(minute)[leaf] * armed, self.leaf["size"][leaf]
+        own, pooled = (of[leaf] * armed for of in self._bounds(minute, add_up(leaf, amount, self.leaf.rows)))
         self.log.add(minute, minutes, [minutes, amount, expected])
-        columns = (minutes, amount, expected, bound, expected * size)
-        minutes, amount, expected, bound, sized = (pools.to_nodes(values) for values in columns)
-        self._judged_amount, self._bound = amount, bound
+        columns = (minutes, amount, expected, own, pooled, expected * self.leaf["size"][leaf])
+        minutes, amount, expected, own, pooled, sized = (pools.to_nodes(values) for values in columns)
+        self._judged_amount, self._bound = amount, np.where(pools.node_pools, pooled, own)
         self._size = np.where(expected > 0, sized / np.maximum(expected, 1e-12), 1.0)
         slot = self.block % self.clockwork.ring
         self.node["ring_deviation"][:, slot] += (amount - expected) / self._size

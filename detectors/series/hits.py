@@ -1,10 +1,11 @@
 """Counts of hits among trials: failures, empty results, loops, calls slower than usual.
 
 Baseline: a rate per leaf, predictable (only what is older than the guard feeds it), remembered exponentially, times a
-factor of the hour of the day, shrunk as by 20 expected hits; before there is much, shrunk as by one hit to the rate of
-the same signal elsewhere. Bound: E = n q (1 + m + 1 / sqrt(S + 1)), S the hits behind the baseline. The log-likelihood
-ratio is the binomial one, K ln r - n ln(1 + E/n (r - 1)), which bounds the logarithm of E[r^K] for any mix of trials of
-mean rate up to E/n (Jensen), so that pools of (K, E, n) are as safe as leaves; it is divided by the over-dispersion.
+factor of the hour of the day, shrunk as by 20 expected hits; before there is much, shrunk as by one hit to the rate
+of the same signal elsewhere. Bound: E = n q (1 + sqrt(m^2 + d^2 / (S + 1))), S the hits behind the baseline. The log-
+likelihood ratio is the binomial one, K ln r - n ln(1 + E/n (r - 1)), which bounds the logarithm of E[r^K] for any mix
+of trials of mean rate up to E/n (Jensen), so that pools of (K, E, n) are as safe as leaves; it is divided by the
+over-dispersion.
 """
 
 from __future__ import annotations
@@ -27,6 +28,9 @@ _RAREST: Final = 1e-3
 """A rate below this is taken for this where nothing is known: one stray hit is no reason to doubt it."""
 _UNSEEN_MARGIN: Final = 0.25
 """More margin while the hour of the day has not been seen."""
+_DOUBT: Final = 1.5
+"""Standard errors of the baseline that are tolerated. They and the margin add up as squares: that the baseline is wrong
+by so much, and the rate off by as much as is tolerated, is rare."""
 _SIGMAS: Final = 3.0
 
 
@@ -35,6 +39,7 @@ class Hits(Bank):
 
     form = Form.HITS
     effects = np.array([1.3, 1.5, 2.0, 3.0, 5.0, 8.0, 15.0])
+    shares = np.full(7, 1 / 7)
     ring = ("ring_n", "ring_hits")
     leaf_columns: ClassVar[dict[str, tuple[Any, int, float]]] = {
         "n": (np.float64, 0, 0.0),
@@ -59,13 +64,13 @@ class Hits(Bank):
         expected = n * self.leaf["rate"][leaf]
         self.log.add(minute, n, [n, hits, expected])
         doubt = (pools.to_pairs(expected) * self.leaf["doubt"][pools.pair_leaf]) ** 2
-        extra = pools.to_nodes(expected * self.leaf["extra"][leaf]) + np.sqrt(pools.pairs_to_nodes(doubt))
         node_n, node_hits, node_expected = (pools.to_nodes(values) for values in (n, hits, expected))
         slot = self.block % self.clockwork.ring
         self.node["ring_deviation"][:, slot] += node_hits - node_expected
         self.node["ring_variance"][:, slot] += node_expected
         margin = np.where(pools.node_pools, self.settings.group_margin, self.settings.margin)
-        bound = node_expected * (1 + margin) + extra
+        tolerated = node_expected * margin + pools.to_nodes(expected * self.leaf["extra"][leaf])
+        bound = node_expected + np.sqrt(tolerated**2 + pools.pairs_to_nodes(doubt))
         return Judged(self._gain(node_n, node_hits, bound), node_n, node_hits, node_expected)
 
     def _gain(self, n: FloatArray, hits: FloatArray, bound: FloatArray) -> NDArray[np.float32]:
@@ -126,7 +131,7 @@ class Hits(Bank):
         leaf = self.leaf
         leaf["base"] = self._base()
         leaf["rate"] = np.minimum(leaf["base"] * between(self._factors(), minute), 0.999)
-        leaf["doubt"] = 1 / np.sqrt(leaf["hits"] + 1)
+        leaf["doubt"] = _DOUBT / np.sqrt(leaf["hits"] + 1)
         leaf["extra"] = _UNSEEN_MARGIN * self._unseen(minute)
         enough = (leaf["hits"] >= _ARMED_HITS) | (leaf["n"] >= _ARMED_TRIALS)
         leaf["armed"] = enough & self._old_enough(minute)

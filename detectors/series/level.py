@@ -1,11 +1,12 @@
 """Means of logarithms: latency, speed, tokens, cost, steps.
 
 Baseline: mean and variance of the log per leaf, predictable, remembered exponentially, plus an offset of the hour of
-the day, shrunk as by 50 measurements, with winsorised updates. Bound: mean + log(1 + tolerance) + doubt. For the sum S
-of what lies beyond the bound, and a shift d, the e-value is that of Delyon (Exponential inequalities for sums of weakly
-dependent variables, EJP 14, 2009): exp(u S - u^2 / 2 (sum X^2 / 3 + 2 sum E[X^2] / 3)), u = d / variance. It holds for
-any distribution with that second moment, so one wild measurement widens its own window and heavy tails do not page.
-Pools share the shift d: the sums are weighted by 1 / variance of their leaf.
+the day, shrunk as by 50 measurements, with winsorised updates. Bound: mean + root of the squares of log(1 +
+tolerance) and doubt. For the sum S of what lies beyond the bound, and a shift d, the e-value is that of Delyon
+(Exponential inequalities for sums of weakly dependent variables, EJP 14, 2009): exp(u S - u^2 / 2 (sum X^2 / 3 + 2
+sum E[X^2] / 3)), u = d / variance. It holds for any distribution with that second moment, so one wild measurement
+widens its own window and heavy tails do not page. Pools share the shift d: the sums are weighted by 1 / variance of
+their leaf.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from numpy.typing import NDArray
 
 from detectors.series.arrays import FloatArray, IntArray, Mask, add_up
 from detectors.series.bank import Bank, Judged
-from detectors.series.clockwork import HOURS, SLOT_MEMORY, between, hour
+from detectors.series.clockwork import BLOCK, HOURS, SLOT_MEMORY, between, hour
 from detectors.windows.signals import Form
 
 _ENOUGH: Final = 200.0
@@ -27,8 +28,10 @@ _LEAST_VARIANCE: Final = 0.01
 """A spread below 10% is taken for 10%: a constant that moves a little is no miracle."""
 _FIRST_VARIANCE: Final = 0.25
 _UNSEEN_TOLERANCE: Final = 0.1
-_DOUBT: Final = 1.5
-"""Standard errors of the baseline that are added to the tolerance."""
+_DOUBT: Final = 2.0
+"""Standard errors of the baseline that are tolerated. They and the tolerance add up as squares: that the baseline is
+wrong by so much, and the level off by as much as is tolerated, both to the same side, is rare."""
+_USUAL: Final = 0.5 ** (1 / 288)
 _SIGMAS: Final = 3.0
 
 
@@ -37,6 +40,8 @@ class Level(Bank):
 
     form = Form.LEVEL
     effects = np.array([0.05, 0.1, 0.2, 0.4, 0.8, 1.6])
+    shares = np.array([0.1, 0.2, 0.3, 0.2, 0.1, 0.1])  # big effects need few minutes, and small ones page nobody soon
+    usual_columns: ClassVar[dict[str, tuple[Any, int, float]]] = {"information": (np.float64, 0, 0.0)}
     ring = ("ring_n", "ring_total", "ring_squares")
     leaf_columns: ClassVar[dict[str, tuple[Any, int, float]]] = {
         "n": (np.float64, 0, 0.0),
@@ -83,16 +88,30 @@ class Level(Bank):
     def _gain(self) -> NDArray[np.float32]:
         _, _, _, deviation, information, slack, scatter, cross, square = self._sums
         node, up = self.stream["node"], self.stream["up"]
-        scale, effects = 1 / self.node["dispersion"], self.effects.astype(np.float32)
+        scale, effects = 1 / self._dispersion(information), self.effects.astype(np.float32)
         sides = []
         for sign in (1.0, -1.0):
             beyond = (sign * deviation - slack) * scale
-            spread = (2 * (information + square) + np.maximum(scatter - 2 * sign * cross + square, 0.0)) / 3 * scale
+            # At the bound, where the mean is highest and the square is least; below it the lower mean makes up for it.
+            spread = (2 * information + np.maximum(scatter - 2 * sign * cross + square, 0.0)) / 3 * scale
             sides.append(np.stack([beyond, spread]).astype(np.float32)[:, node])
         beyond, spread = np.where(up, *sides)
         gain = effects * beyond[:, None]
         gain -= (effects**2 / 2) * spread[:, None]
         return np.asarray(gain)
+
+    def _dispersion(self, information: FloatArray) -> FloatArray:
+        """That of this minute: what the measurements of a minute share weighs the more, the more there are of them
+        (a random effect of the minute: 1 + n tau^2 / sigma^2)."""
+        usual = self.node["information"]
+        share = np.where(usual > 0, information / np.maximum(usual, 1e-12), 1.0)
+        return np.asarray(1 + (self.node["dispersion"] - 1) * np.clip(share, 0.5, 2.0))
+
+    def _scatter(self, slot: int, calm: Mask) -> tuple[FloatArray, FloatArray]:
+        usual, now = self.node["information"], self.node["ring_variance"][:, slot] / BLOCK
+        kept = np.where(usual > 0, usual * _USUAL + now * (1 - _USUAL), now)
+        self.node["information"] = np.where(calm & (now > 0), kept, usual)
+        return super()._scatter(slot, calm)
 
     def _against(self, streams: IntArray) -> FloatArray:
         table, node = self.stream, self.stream["node"][streams]
@@ -148,7 +167,8 @@ class Level(Bank):
         leaf["mean"] = leaf["total"] / np.maximum(leaf["n"], 1e-9) + between(self._offsets(), minute)
         dispersion = self.node["dispersion"][self.pools.leaf_node]
         error = _DOUBT * np.sqrt(leaf["variance"] * dispersion / np.maximum(leaf["n"], 1.0))
-        leaf["slack"] = np.log1p(self.settings.tolerance) + _UNSEEN_TOLERANCE * self._unseen(minute) + error
+        tolerance = np.log1p(self.settings.tolerance) + _UNSEEN_TOLERANCE * self._unseen(minute)
+        leaf["slack"] = np.hypot(tolerance, error)
         leaf["armed"] = (leaf["n"] >= _ARMED) & self._old_enough(minute)
 
     def _forget(self, chosen: Mask) -> None:

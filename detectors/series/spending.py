@@ -22,11 +22,12 @@ class Spending(Flow):
 
     form = Form.AMOUNT
     effects = np.array([1.5, 2.0, 3.0, 5.0, 8.0])
+    shares = np.full(5, 1 / 5)
 
     def _amounts(self, sums: FloatArray) -> FloatArray:
         return np.asarray(sums[1])
 
-    def _bounds(self, minute: int) -> FloatArray:
+    def _bounds(self, minute: int, amount: FloatArray) -> tuple[FloatArray, FloatArray]:
         leaf = self.leaf
         bound: FloatArray = leaf["rate"] * (1 + _MARGIN + 1 / np.sqrt(leaf["events"] + 1))
-        return bound
+        return bound, bound

@@ -30,7 +30,8 @@ def test_e_detector_follows_its_recursion_and_dates_the_change() -> None:
     first = ((1 * np.exp(-0.5) + 1) * np.exp(1.0) + 1) * np.exp(0.5)
     second = ((1 * np.exp(-1.0) + 1) * np.exp(1.5) + 1) * np.exp(-3.0)  # 2.0 is capped
     assert wealth[0] == pytest.approx([first, second], rel=1e-5)
-    assert edetector.mixed(wealth)[0] == pytest.approx((first + second) / 2, rel=1e-5)
+    shares = np.array([0.3, 0.7])
+    assert edetector.mixed(wealth, shares)[0] == pytest.approx(0.3 * first + 0.7 * second, rel=1e-5)
     assert cusum[0].tolist() == pytest.approx([1.5, 0.0])
     assert start[0].tolist() == [101, 103]
 
