@@ -182,20 +182,28 @@ def timeline(about: Incident, measure: Measure, names: list[str], now: pd.Timest
     how = shown(drawn) if drawn else measure.shown
     since, until = extent(about, now)
     width_s = _width(about, now)
-    step_s = _step(until - since, width_s, _per_minute(about, measure, now))
-    since = since.floor(f"{step_s}s")
+    query = "incident_tail" if drawn else "incident_timeline"
     values = {
         "tenant": about.tenant,
         **_scope(about, how),
         "agents": names,
         "signal": drawn or measure.signal,
-        "since": since,
         "until": until,
         "width_s": width_s,
-        "step": step_s,
     }
-    found = source().frame("incident_tail" if drawn else "incident_timeline", values)
-    return _read(found, how, bool(drawn), about.started, since, until, pd.Timedelta(seconds=step_s))
+
+    def ask(step_s: int) -> pd.DataFrame:
+        return source().frame(query, {**values, "since": since.floor(f"{step_s}s"), "step": step_s})
+
+    # How much a step needs to hold is known when the shortest ones have been seen: an incident's own count may be old.
+    shortest_s = step_s = _step(until - since, width_s, math.inf)
+    found = ask(step_s)
+    if not found.empty:
+        step_s = _step(until - since, width_s, found["trials"].sum() / ((until - since) / pd.Timedelta(minutes=1)))
+    if step_s != shortest_s:
+        found = ask(step_s)
+    step = pd.Timedelta(seconds=step_s)
+    return _read(found, how, bool(drawn), about.started, since.floor(step), until, step)
 
 
 def extent(about: Incident, now: pd.Timestamp) -> tuple[pd.Timestamp, pd.Timestamp]:
