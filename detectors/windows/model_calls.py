@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 from functools import cached_property
+from typing import Final
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from detectors.traces.batch import NONE, Mask, Rows, TraceBatch
 from detectors.windows.keys import Column, either
 from detectors.windows.points import Floats
 from detectors.windows.where import Where
+
+_DATE: Final = r"[-@]20\d{2}-?[01]\d-?[0-3]\d$"
+"""At the end of a model's name, as claude-sonnet-4-5-20250929 or gpt-4.1-2025-04-14."""
 
 
 class ModelCalls:
@@ -67,8 +72,9 @@ class ModelCalls:
 
     @cached_property
     def model(self) -> Column:
-        """The model that was asked for, or where nothing was asked the one that answered."""
-        return either(self.column("request_model"), self.column("response_model"))
+        """The model that was asked for, or where that is not said the one that answered, without its date:
+        a call that failed names what it asked for, and belongs to the same series."""
+        return either(self.column("request_model"), _undated(self.column("response_model")))
 
     @cached_property
     def failed(self) -> Mask:
@@ -90,3 +96,8 @@ class ModelCalls:
         others = others[~present[self.row[self.number[others]]]]
         rows[self.number[others]] = others
         return rows
+
+
+def _undated(models: Column) -> Column:
+    values = pc.replace_substring_regex(models.values, pattern=_DATE, replacement="").dictionary_encode()
+    return Column(values.indices.to_numpy(zero_copy_only=False).astype(np.int64)[models.of], values.dictionary)

@@ -42,7 +42,7 @@ class Act:
 
 
 ACTS: Final = (
-    Act("brownout:openai", 90, 600, "the provider openai turns slow, and three calls in ten fail"),
+    Act("brownout:openai", 60, 600, "the provider openai turns slow, and three calls in ten fail"),
     Act("empty_tool:search_flights", 20 * 60, 600, "the tool search_flights finds nothing any more, without an error"),
     Act(
         "model_change:claude-sonnet-4-5=claude-3-5-haiku-20241022",

@@ -90,6 +90,13 @@ def test_nested_spans_are_one_call_with_what_each_of_them_says() -> None:
     assert seen.point("model_speed") == pytest.approx((1, math.log(50)), abs=1e-5), "over what is left of 2.5 s"
 
 
+def test_who_says_only_what_answered_is_one_series_with_its_failures() -> None:
+    unasked = {"gen_ai.request.model": None, "gen_ai.response.model": "claude-sonnet-4-5-20250929"}
+    failed = {"gen_ai.request.model": None, "gen_ai.response.model": "claude-sonnet-4-5"}
+    seen = judged(agent(1, seconds=5), chat(2, 1, unasked), chat(3, 1, failed, start=2, error="overloaded"))
+    assert seen.point("model_error", model="claude-sonnet-4-5") == (2, 1)
+
+
 def test_a_call_that_failed_inside_failed() -> None:
     seen = judged(agent(1), chat(2, 1, {"gen_ai.response.finish_reasons": None}), chat(3, 2, error="boom"))
     assert seen.point("model_error") == (1, 1)
