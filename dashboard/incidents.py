@@ -43,7 +43,7 @@ _GAP: Final = pd.Timedelta(minutes=10)
 """Onsets are estimates: what is so short before one may be part of it."""
 _LONGEST: Final = pd.Timedelta(hours=2)
 _SHORTEST: Final = pd.Timedelta(minutes=10)
-_SEARCHED: Final = 5_000
+_SEARCHED: Final = 2_000
 """Examples are looked for among about so many calls or runs, from a time between these two."""
 
 
