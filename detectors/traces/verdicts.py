@@ -46,6 +46,8 @@ _EMPTY_WORDS: Final = frozenset((
     "null", "None", "none", "nil", "undefined", "[]", "{}", "()", '""', "''", "set()", "NaN", "<empty>",
     "(empty)", "[empty]", "(no output)", "[no output]", "(none)", "[None]", "[null]", "dict()", "list()",
 ))  # fmt: skip
+_BARE: Final = frozenset(("error", "Error", "ERROR", "Error.", "error."))
+"""What says nothing else. Inside of something it may be the level of a record."""
 _NO_ERROR_WORDS: Final = frozenset((
     "", "none", "null", "false", "no", "0", "ok", "success", "n/a", "na", "nil", "no error", "no errors", "-",
 ))  # fmt: skip
@@ -67,7 +69,9 @@ _BOOKKEEPING: Final = frozenset((
     "toolCallId", "tool_use_id", "toolUseId", "tool_name", "toolName", "tool", "name", "role", "artifact", "lc",
     "additional_kwargs", "response_metadata", "metadata", "meta", "_meta", "annotations", "index", "cached", "code",
     "statusCode", "status_code", "http_status", "httpStatus", "httpCode", "count", "total", "total_count", "totalCount",
-    "total_results", "totalResults", "page", "per_page", "pageSize", "page_size", "limit", "offset", "query", "q",
+    "total_results", "totalResults", "row_count", "rowCount", "num_rows", "result_count", "resultCount",
+    "results_count", "num_results", "numResults", "item_count", "hit_count", "size",
+    "page", "per_page", "pageSize", "page_size", "limit", "offset", "query", "q",
     "took", "took_ms", "duration", "duration_ms", "elapsed", "elapsed_ms", "next", "next_page", "nextPageToken",
     "cursor", "next_cursor", "has_more", "hasMore", "request_id", "requestId", "trace_id", "traceId", "timestamp",
     "version", "mime_type", "mimeType", "raw_input", "title", "instance", "path", "exception", "traceback",
@@ -125,6 +129,8 @@ def _text(text: str, level: int, *, cut: bool) -> Verdict:
         return _empty(0.98, stripped)
     if shapes.is_redacted(stripped):
         return _REDACTED
+    if not level and stripped in _BARE:
+        return _verdict("error_text", 0.7, stripped)
     if level < _MAX_LEVELS and (stripped[0] in '{["(' or "=" in stripped[:64]):
         parsed, was_cut = _parse(stripped)
         if parsed is not stripped:
@@ -301,6 +307,8 @@ def _status(node: dict[str, Any], others: list[str]) -> Verdict | None:
     if type(status) is str and status.lower() in _FAILED_STATUS:
         if not others and len(node) > 1:
             return _verdict("error_object", 0.93, _message_of(node))
+        if status.lower() == "error" and len(node) == 1:  # "failed" alone may be the state of what was asked about
+            return _verdict("error_object", 0.7, node)
         if status.lower() == "error" and len(others) <= 1 and ("message" in node or "detail" in node):
             return _verdict("error_object", 0.8, _message_of(node))
     for key in _STATUS_KEYS:

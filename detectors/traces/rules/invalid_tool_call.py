@@ -40,7 +40,8 @@ _UNKNOWN_TOOL: Final = (
     r"|does not have (a |an )?(tool|function)|no (tool|function) (with|named|called)"
 )
 _BAD_ARGUMENTS: Final = (
-    r"(?i)validation[ _-]?error|ValidationException|missing \d* ?required|required (property|argument|parameter|field)"
+    r"(?i)validation[ _-]?error|ValidationException"
+    r"|missing[ _]\d* ?required|required[ _](property|argument|parameter|field)"
     r"|unexpected keyword argument|missing (a )?required|Field required|schema[ _-]?(validation|violation|mismatch)"
     r"|invalid[ _-]?(tool[ _-]?)?(arguments?|args|input|param(eter)?s?)|(malformed|bad|wrong)[ _-](arguments?|args)"
     r"|arguments? (validation|parsing|are not valid|is not valid|must be)|could not parse (the )?(arguments?|tool)"

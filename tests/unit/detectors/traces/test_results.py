@@ -110,3 +110,18 @@ def test_the_table_has_the_columns_that_analysts_expect() -> None:
 def test_nothing_and_odd_columns_are_judged() -> None:
     assert len(judge(pa.array([], pa.string()))) == 0
     assert judge(pa.array(["", "fine"]).dictionary_encode()).state.tolist() == [State.EMPTY, State.OK]
+
+
+@pytest.mark.parametrize("result", ['{"rows": [], "row_count": 0}', '{"results": [], "num_results": 0}'])
+def test_counts_beside_nothing_are_no_data(result: str) -> None:
+    assert judge([result]).state.tolist() == [State.EMPTY]
+
+
+@pytest.mark.parametrize("result", ["ERROR", '{"status": "error"}'])
+def test_an_error_that_says_no_more_is_one(result: str) -> None:
+    assert judge([result]).is_error.tolist() == [True]
+
+
+@pytest.mark.parametrize("result", ['{"status": "failed"}', '{"size": 0}', '{"level": "error", "line": 7}'])
+def test_states_and_sizes_that_were_asked_for_are_answers(result: str) -> None:
+    assert judge([result]).state.tolist() == [State.OK]
