@@ -51,6 +51,10 @@ _FORMS: Final[dict[Form, Callable[[Detection, dict[int, Signal]], Bank]]] = {
 
 _MOST: Final = 1e12
 """No minute of a series has a count or sum beyond this."""
+_IDLE: Final = WEEK
+"""Minutes without anything after which a series makes room for new ones, if there are too many."""
+_ROOM_EVERY: Final = 60
+"""Minutes."""
 _ORDER: Final = {form: number for number, form in enumerate(Form)}
 
 
@@ -92,6 +96,9 @@ class Engine:
         self._idle = 0
         """Empty minutes since the last that was not."""
         self._full = False
+        """Series had to be refused since room was last made."""
+        self._cleared = -1
+        """The minute in which room was last made."""
         self._last: _Route | None = None
         self.streams = 0
         """Streams that are watched and may page; the most that there were."""
@@ -202,6 +209,8 @@ class Engine:
                 "signals": [signal.name for signal in self._signals],
                 "minute": self._minute,
                 "idle": self._idle,
+                "full": self._full,
+                "cleared": self._cleared,
                 "streams": self.streams,
                 "refused": self.refused,
                 "tail": self._tail.marks.state(),
@@ -219,6 +228,7 @@ class Engine:
         self._last = None
         self._minute, self._idle = parts["minute"], parts["idle"]
         self.streams, self.refused = parts["streams"], parts["refused"]
+        self._full, self._cleared = parts["full"], parts["cleared"]
         self._tail.marks.load(parts["tail"])
         for form, bank in self._banks.items():
             bank.load(parts["banks"][form.value])
@@ -240,6 +250,8 @@ class Engine:
 
     def _route(self, points: pa.Table, now: int) -> _Route:
         """Where the rows of a table go; busy fleets send the same rows minute after minute."""
+        if self._full and now - self._cleared >= _ROOM_EVERY:
+            self._make_room(now)
         columns = [points.column(name) for name in (*DIMENSIONS, "signal")]
         last = self._last
         if last is not None and all(new.equals(old) for new, old in zip(columns, last.columns, strict=True)):
@@ -262,6 +274,17 @@ class Engine:
         self._last = _Route(columns, rows, cells, kept, slow_cells, leaf, refused)
         return self._last
 
+    def _make_room(self, now: int) -> None:
+        """Drop the series that have been idle for long."""
+        self._cleared, before = now, self.series
+        self._tail.grow(self._levels)
+        for bank in self._banks.values():
+            leaves = bank.forget(now - _IDLE)
+            if leaves is not None and isinstance(bank, Level):
+                self._tail.marks.take(leaves)
+        if self.series < before:
+            self._full, self._last = False, None
+
     def _places(self, form: Form, rows: IntArray, keys: IntArray, now: int) -> tuple[IntArray, IntArray]:
         """The cells of these rows in the bank of a form, new ones learned, and the rows that have one."""
         bank = self._banks[form]
@@ -272,7 +295,7 @@ class Engine:
             room = max(0, self._settings.max_series - self.series)
             if len(fresh) > room and not self._full:
                 self._full = True
-                log.warning("more than %d series: new ones are not watched (raise max_series)", self.series)
+                log.warning("more than %d series: new ones wait until others are idle (raise max_series)", self.series)
             bank.learn(fresh[:room], now)
             cells = bank.pools.known(own)
         return rows[cells >= 0], cells[cells >= 0]

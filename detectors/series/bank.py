@@ -94,6 +94,8 @@ class Bank(ABC):
             expected=(np.float64, 0, 0.0),
             n=(np.float64, 0, 0.0),
         )
+        self.seen: IntArray = np.empty(0, dtype=np.int64)
+        """The last minute with anything in it, by cell."""
         self.log = Log(round(settings.guard_h * 60))
         self.block = -1
         self._armed: Mask = np.empty(0, dtype=bool)
@@ -108,9 +110,25 @@ class Bank(ABC):
         self.pools.add(keys)
         self.leaf.grow(len(self.pools.leaves))
         self.leaf["born"][leaves:] = minute
+        self.seen = np.append(self.seen, np.full(len(self.pools.cells) - len(self.seen), minute))
         self.node.grow(len(self.pools.nodes))
         self._add_streams(nodes, minute)
         self._refresh_all(minute)
+
+    def forget(self, before: int) -> IntArray | None:
+        """Make room: drop the cells that had nothing since then, and what is of them alone. Returns the old numbers of
+        the leaves that stay, None if there is nothing to drop. Between minutes."""
+        cells = np.flatnonzero(self.seen >= before)
+        if len(cells) == len(self.seen):
+            return None
+        leaves, nodes = self.pools.take(cells)
+        streams = np.flatnonzero(np.isin(self.stream["node"], nodes))
+        self.seen, self._armed = self.seen[cells], self._armed[streams]
+        for table, rows in ((self.leaf, leaves), (self.node, nodes), (self.stream, streams)):
+            table.take(rows)
+        self.stream["node"] = np.searchsorted(nodes, self.stream["node"])
+        self.log.take(cells)
+        return leaves
 
     def step(self, minute: int, cells: IntArray, n: FloatArray, total: FloatArray, squares: FloatArray) -> None:
         """One closed minute; cells that are not named had nothing."""
@@ -118,6 +136,7 @@ class Bank(ABC):
             return
         if minute // BLOCK != self.block:
             self._turn(minute)
+        self.seen[cells[n > 0]] = minute
         count = len(self.pools.cells)
         sums = np.stack([add_up(cells, values, count) for values in (n, total, squares)])
         self._add(sums, self.block % self.clockwork.ring)
@@ -204,6 +223,7 @@ class Bank(ABC):
             "log": self.log.state(),
             "block": np.array([self.block]),
             "armed": self._armed,
+            "seen": self.seen,
         }
 
     def load(self, state: dict[str, Any]) -> None:
@@ -215,6 +235,7 @@ class Bank(ABC):
         self.log.load(state.get("log", {}))
         self.block = int(state["block"][0])
         self._armed = state["armed"].astype(bool)
+        self.seen = state["seen"]
 
     # what a form says
 

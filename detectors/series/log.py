@@ -47,6 +47,15 @@ class Log:
         entries += [entry for entry in self._entries if minute - BLOCK < entry[0] < minute and self._folded(entry[0])]
         return _sum(entries)
 
+    def take(self, cells: IntArray) -> None:
+        """Keep these cells only (ascending), numbered anew in this order."""
+        kept = []
+        for minute, own, values in self._entries:
+            place = np.searchsorted(cells, own)
+            stays = np.isin(own, cells)
+            kept.append((minute, place[stays].astype(np.int32), values[stays]))
+        self._entries = kept
+
     @property
     def nbytes(self) -> int:
         """Memory of all entries."""

@@ -83,6 +83,15 @@ class Pools:
         trimmed: IntArray = keys * self._kept[keys[:, _SIGNAL]]
         return trimmed
 
+    def take(self, cells: IntArray) -> tuple[IntArray, IntArray]:
+        """Keep these cells only (ascending), and the leaves and nodes that have any; returns the latter two's old ids,
+        ascending: all are numbered anew in their old order."""
+        leaves = np.unique(self.cell_leaf[cells])
+        nodes = np.unique(self.pair_node[self._links[0][np.isin(self._links[1], cells)]])
+        rows = {"cells": self.cells.rows[cells], "leaves": self.leaves.rows[leaves], "nodes": self.nodes.rows[nodes]}
+        self.load(rows)
+        return leaves, nodes
+
     def state(self) -> dict[str, Any]:
         """The keys in the order of their ids; everything else follows from them."""
         return {"cells": self.cells.rows, "leaves": self.leaves.rows, "nodes": self.nodes.rows}

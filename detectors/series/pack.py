@@ -9,7 +9,7 @@ import numpy as np
 
 from dimwatch.errors import InvalidError
 
-_MAGIC = b"dimwatch-engine-2\n"
+_MAGIC = b"dimwatch-engine-3\n"
 
 
 def pack(state: dict[str, Any]) -> bytes:

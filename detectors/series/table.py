@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
+from detectors.series.arrays import IntArray
+
 Array = NDArray[Any]
 
 
@@ -32,6 +34,11 @@ class Table:
         for name, column in self._columns.items():
             self._columns[name] = np.concatenate([column, self._new(name, rows - self.rows)])
         self.rows = rows
+
+    def take(self, rows: IntArray) -> None:
+        """Keep these rows only, in this order."""
+        self._columns = {name: column[rows] for name, column in self._columns.items()}
+        self.rows = len(rows)
 
     def state(self) -> dict[str, Array]:
         """The columns, by name."""

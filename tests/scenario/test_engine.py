@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 import numpy as np
 import pytest
@@ -10,10 +10,12 @@ import pytest
 from detectors.alerts import Alert, Node
 from detectors.engine import Engine
 from detectors.windows.minute import MINUTE_NS
+from detectors.windows.signals import BY_NAME
 from dimwatch.settings import Detection
 from tests.fleet_points import START, Row, measured, minute
 
 Traffic = Callable[[int], list[Row]]
+_CALM = 1620
 
 
 def run(engine: Engine, traffic: Traffic, first: int, last: int) -> dict[tuple[str, Node], tuple[int, Alert]]:
@@ -35,8 +37,9 @@ class Shop:
         self.growth = 0.0
 
     def __call__(self, number: int) -> list[Row]:
+        """All points of a minute."""
         rng, rows = self.rng, []
-        wave = np.cos((number / 60 - 14) * np.pi / 12)
+        wave = np.cos((number / 60 - 4) * np.pi / 12)
         for agent, model in (("shop", "large"), ("desk", "small")):
             runs = int(rng.poisson(5 * (1 + 0.5 * wave) * (1 + self.growth * number / 1440)))
             if not runs or agent in self.silent:
@@ -58,10 +61,10 @@ class Shop:
 
 @pytest.fixture(scope="module")
 def calm() -> tuple[bytes, int]:
-    """An engine that has seen a day and a half of the shop, calm, without a single alert."""
+    """An engine that has seen a day and some hours of the shop, calm, without a single alert."""
     engine, shop = Engine(Detection()), Shop()
-    assert run(engine, shop, 0, 2160) == {}
-    return engine.snapshot(), 2160
+    assert run(engine, shop, 0, _CALM) == {}
+    return engine.snapshot(), _CALM
 
 
 def shifted(
@@ -116,15 +119,14 @@ def test_an_alert_ends_when_it_is_over_and_does_not_flap(calm: tuple[bytes, int]
 
 
 def test_what_goes_on_under_an_alert_does_not_become_normal_before_a_day(calm: tuple[bytes, int]) -> None:
-    engine, shop = Engine(Detection()), Shop(4)
-    engine.restore(calm[0])
-    shop.errors = 0.15
+    engine, rng = Engine(Detection(), [BY_NAME["model_error"]]), np.random.default_rng(4)
     firing = [
-        any(alert.node == LARGE for alert in engine.step(minute(number, shop(number))))
-        for number in range(calm[1], calm[1] + 1800)
+        bool(engine.step(minute(number, [Row("model_error", 20, float(rng.binomial(20, rate)))])))
+        for number, rate in enumerate([0.02] * 300 + [0.2] * 1560)
     ]
-    assert all(firing[60:1400])
-    assert not any(firing[1500:])
+    assert not any(firing[:300])
+    assert all(firing[330:1700])
+    assert not any(firing[1780:])
 
 
 def test_a_rebaseline_ends_the_alert_and_the_new_level_is_normal(calm: tuple[bytes, int]) -> None:
@@ -134,7 +136,7 @@ def test_a_rebaseline_ends_the_alert_and_the_new_level_is_normal(calm: tuple[byt
     engine.rebaseline(Node.make(agent="shop"), ["model_output_tokens"], since)
     shop = Shop(5)
     shop.tokens = 1.0
-    assert run(engine, shop, calm[1] + 30, calm[1] + 600) == {}
+    assert run(engine, shop, calm[1] + 30, calm[1] + 270) == {}
 
 
 def test_evidence_names_the_cells(calm: tuple[bytes, int]) -> None:
@@ -151,26 +153,51 @@ def test_what_was_bad_from_the_start_and_what_never_had_a_failure_do_not_page() 
 
     def traffic(number: int) -> list[Row]:
         shop.errors = 0.01 if number < 30 else 0.2
-        stray = [Row("run_looped", 5, float(number in (700, 701, 900)), agent="shop")]
+        stray = [Row("run_looped", 5, float(number in (400, 401, 500)), agent="shop")]
         return shop(number) + stray
 
-    assert run(Engine(Detection()), traffic, 0, 1000) == {}
+    assert run(Engine(Detection()), traffic, 0, 600) == {}
 
 
 def test_growth_and_bursts_are_no_alarm_and_nights_off_are_learned() -> None:
-    shop, rng = Shop(7), np.random.default_rng(7)
-    shop.growth = 0.3
+    rng = np.random.default_rng(7)
 
     def traffic(number: int) -> list[Row]:
-        rows = shop(number)
         hour = number // 60 % 24
         burst = 4 if number % 700 < 20 else 1
-        office = int(rng.poisson(4 * burst * np.clip(min(hour - 7, 19 - hour) / 2, 0, 1)))
-        return rows + ([Row("run_traffic", office, agent="office")] if office else [])
+        growth = 1 + 0.3 * number / 1440
+        runs = {
+            "office": rng.poisson(4 * burst * np.clip(min(hour - 7, 19 - hour) / 2, 0, 1)),
+            "shop": rng.poisson(5 * burst * growth * (1 + 0.5 * np.cos((number / 60 - 14) * np.pi / 12))),
+        }
+        return [Row("run_traffic", int(count), agent=agent) for agent, count in runs.items() if count]
 
-    found = run(Engine(Detection()), traffic, 0, 2 * 1440)
+    found = run(Engine(Detection(), [BY_NAME["run_traffic"]]), traffic, 0, 1440 + 1200)
     assert set(found) <= {("run_traffic", Node.make(agent="office"))}
     assert all(at < 1440 for at, _ in found.values())
+
+
+def test_a_first_weekend_is_no_silence_but_who_stops_in_it_is_and_so_are_all_when_all_do() -> None:
+    rng, agents = np.random.default_rng(9), {f"agent-{number}": 1.0 + number for number in range(6)}
+    weekend = 1440
+
+    def traffic(number: int, silent: Collection[str] = ()) -> list[Row]:
+        day = 1 + 0.5 * np.cos((number / 60 - 14) * np.pi / 12)
+        left = 0.4 if number >= weekend else 1.0
+        runs = {name: rng.poisson(rate * day * left) for name, rate in agents.items() if name not in silent}
+        return [Row("run_traffic", int(count), agent=name) for name, count in runs.items() if count]
+
+    def engine() -> Engine:
+        return Engine(Detection(), [BY_NAME["run_traffic"]])
+
+    calm = engine()
+    assert run(calm, traffic, 0, weekend + 300) == {}
+    for silent, node, within in (({"agent-5"}, Node.make(agent="agent-5"), 20), (agents, Node(), 12)):
+        going = engine()
+        going.restore(calm.snapshot())
+        found = run(going, lambda number, who=silent: traffic(number, who), weekend + 300, weekend + 330)  # type: ignore[misc]
+        assert found["run_traffic", node][0] - weekend - 300 < within
+        assert len(silent) > 1 or set(found) == {("run_traffic", node)}
 
 
 def test_one_wild_run_does_not_page(calm: tuple[bytes, int]) -> None:
