@@ -79,11 +79,14 @@ class Attributes:
 
     def text(self, rows: Indices) -> pa.Array:
         """The values of `rows` (negative: null) as strings: numbers in decimal, nested values as JSON."""
-        kinds = np.where(rows >= 0, self.value.kind[rows], 0) if len(self) else np.zeros(len(rows), dtype=np.uint8)
+        if not len(self):
+            return self.value.strings(rows)
+        kinds, nothing = self.value.kind[rows], rows < 0
+        if ((kinds <= STRING) | nothing).all():
+            return self.value.strings(rows)
+        kinds[nothing] = 0
         counts = np.bincount(kinds, minlength=BYTES + 1)
         counts[0] = 0
-        if counts[STRING] == counts.sum():
-            return self.value.strings(np.where(kinds == STRING, rows, NO_ROW))
         parts, at = [], []
         for kind in np.flatnonzero(counts).tolist():
             at.append(np.flatnonzero(kinds == kind))
