@@ -37,8 +37,8 @@ _HIDDEN_FACTOR: Final = 1.8
 """The same for counts, as a factor."""
 _OF_OTHERS: Final = frozenset({"run_traffic"})
 """Looks for a cause too: where calls fail, the runs may stay away."""
-_HOLD: Final = (1 * MINUTE, 1 * MINUTE, 2 * MINUTE, 5 * MINUTE)
-"""By depth: how long a cause is waited for."""
+_HOLD: Final = (0, 0, 1 * MINUTE, 5 * MINUTE)
+"""By depth: how long a cause is waited for. What is near to one itself waits only until its scope is clear."""
 
 _TIME_MATTERS: Final = 1.25
 """A latency or speed that has moved by a smaller factor opens no incident: the time of day and the weather of
