@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from detectors.traces.batch import Mask
-from detectors.traces.tools import ToolSchema
+from detectors.traces.tool_schema import ToolSchema
 
 _STRING: Final = r'"(?:[^"\\]|\\.)*"'
 _INTEGER: Final = r"-?\d+"

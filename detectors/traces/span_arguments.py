@@ -8,7 +8,7 @@ from typing import Any, Final
 import orjson
 
 from detectors.traces.loose_json import parse_loose
-from detectors.traces.tools import ToolSchema
+from detectors.traces.tool_schema import ToolSchema
 
 _WRAPPERS: Final = frozenset((
     "args", "kwargs", "arguments", "input", "inputs", "input_str", "inputStr", "input_args", "params", "parameters",

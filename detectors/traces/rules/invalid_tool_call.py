@@ -19,7 +19,8 @@ from detectors.traces.lookup import members
 from detectors.traces.loose_json import parse_loose
 from detectors.traces.rules.base import Finding, Rule, Severity
 from detectors.traces.span_arguments import as_written
-from detectors.traces.tools import ToolSchema, check_arguments, read_schema, read_tools
+from detectors.traces.tool_schema import ToolSchema
+from detectors.traces.tools import check_arguments, read_schema, read_tools
 
 SEVERAL: Final = -2
 _BEFORE_A_NAME: Final = re.compile(r"(?:[/.:\-]|__)$")
