@@ -8,7 +8,7 @@ where there is none by tool name and order within the trace.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 
 from detectors.traces.batch import NONE, Mask, Rows, TraceBatch, mask_of
 from detectors.traces.documents import Documents
-from detectors.traces.messages import MessageFacts
+from detectors.traces.histories import Told, results_told
 
 _CALL_MARK: Final = (
     r'"type"\s*:\s*"(?:tool_call|tool_use|function_call|tool-call|function)"|"toolName"\s*:|"(?:functionCall|toolUse)"\s*:'
@@ -27,38 +27,6 @@ _CALL_MARK: Final = (
 _BROKEN_ARGUMENTS: Final = r'"(?:arguments|args|input)"\s*:\s*"\s*\{(?:[^"\\]|\\.)*(?:[^}"\\\s]|\\")\s*"'
 _NAME_WORDS: Final = re.compile(r"[A-Za-z_][\w-]*")
 _UNSPECIFIED_IDS: Final = pa.array(["", "<not specified>", "None", "null"])
-
-
-@dataclass(slots=True)
-class _Rows:
-    """Columns under construction."""
-
-    trace: list[int] = field(default_factory=list)
-    row: list[int] = field(default_factory=list)
-    call_id: list[str | None] = field(default_factory=list)
-    name: list[str | None] = field(default_factory=list)
-    payload: list[str | None] = field(default_factory=list)
-    is_error: list[bool | None] = field(default_factory=list)
-    fresh: list[bool] = field(default_factory=list)
-
-    def add(
-        self,
-        trace: int,
-        row: int,
-        call_id: str | None,
-        name: str | None,
-        payload: str | None,
-        is_error: bool | None,
-        *,
-        fresh: bool = True,
-    ) -> None:
-        self.trace.append(trace)
-        self.row.append(row)
-        self.call_id.append(call_id)
-        self.name.append(name)
-        self.payload.append(payload)
-        self.is_error.append(is_error)
-        self.fresh.append(fresh)
 
 
 @dataclass(slots=True)
@@ -105,7 +73,7 @@ def calls_of(batch: TraceBatch, documents: Documents) -> Calls:
     """All tool calls of the batch."""
     tools = np.flatnonzero(outermost_tools(batch))
     asked = _asked(batch, documents, tools)
-    results = _results(batch, documents, tools, asked)
+    results = results_told(batch, documents, tools, asked)
     names = batch.take("tool", tools)
     called = _called_like_tools(batch, tools, asked)
     if called:
@@ -116,7 +84,7 @@ def calls_of(batch: TraceBatch, documents: Documents) -> Calls:
     return _merge(batch, tools, names, asked, results) if asked.row or results.row else _of_spans(batch, tools, names)
 
 
-def _called_like_tools(batch: TraceBatch, tools: Rows, asked: _Rows) -> dict[int, str]:
+def _called_like_tools(batch: TraceBatch, tools: Rows, asked: Told) -> dict[int, str]:
     """Spans of no known kind that are called like a tool that was asked for before, in traces without tool spans: the
     functions behind the tools, traced as any function is. Row to tool."""
     with_tools = set(batch.trace[tools].tolist())
@@ -153,9 +121,9 @@ def outermost_tools(batch: TraceBatch) -> Mask:
     return tools
 
 
-def _asked(batch: TraceBatch, documents: Documents, tools: Rows) -> _Rows:
+def _asked(batch: TraceBatch, documents: Documents, tools: Rows) -> Told:
     """Calls in the answers of model calls."""
-    found = _Rows()
+    found = Told()
     rows = documents.talks_of_tools("output_messages", batch.model_calls)
     rows = _not_told_by_spans(batch, tools, rows)
     for row, facts in zip(rows.tolist(), documents.read("output_messages", rows), strict=True):
@@ -179,92 +147,6 @@ def _not_told_by_spans(batch: TraceBatch, tools: Rows, rows: Rows) -> Rows:
     complete[batch.trace[rows[pc.fill_null(broken, False).to_numpy(zero_copy_only=False).astype(np.bool_)]]] = False
     left: Rows = rows[~complete[batch.trace[rows]]]
     return left
-
-
-def _results(batch: TraceBatch, documents: Documents, tools: Rows, asked: _Rows) -> _Rows:
-    """Results (and calls of former answers) in what model calls were given, for traces whose tool spans are not
-    there or keep silent."""
-    silent = tools[~batch.present("tool_result")[tools]]
-    needs = np.zeros(batch.traces, dtype=np.bool_)
-    needs[batch.trace[silent]] = True
-    without_tools = np.ones(batch.traces, dtype=np.bool_)
-    without_tools[batch.trace[tools]] = False
-    needs |= without_tools
-    wanted = batch.model_calls & needs[batch.trace]
-    talking = documents.talks_of_tools("input_messages", wanted)
-    rows, first = _latest_histories(batch, talking, wanted)
-    # Frameworks that keep what was said on the agent's span only: read that where no model call tells.
-    told = np.zeros(batch.traces, dtype=np.bool_)
-    told[batch.trace[rows]] = True
-    told[[*asked.trace]] = True
-    spoken = needs & ~told
-    elsewhere = batch.kind("agent", "chain", "workflow", "other") & spoken[batch.trace]
-    found = _Rows()
-    seen = {("call", trace, call_id) for trace, call_id in zip(asked.trace, asked.call_id, strict=True) if call_id}
-    earlier = documents.read("input_messages", first)
-    for row, facts, known in zip(rows.tolist(), documents.read("input_messages", rows), earlier, strict=True):
-        old = sum(result.position < known.fresh_from for result in known.results)
-        _add_history(batch, row, facts, asked, found, seen, old_calls=len(known.calls), old_results=old)
-    for side in ("input_messages", "output_messages"):
-        candidates = documents.talks_of_tools(side, elsewhere)
-        for row, facts in zip(candidates.tolist(), documents.read(side, candidates), strict=True):
-            _add_history(batch, row, facts, asked, found, seen)
-    return found
-
-
-def _add_history(
-    batch: TraceBatch,
-    row: int,
-    facts: MessageFacts,
-    asked: _Rows,
-    found: _Rows,
-    seen: set[tuple[str, int, str]],
-    *,
-    old_calls: int = 0,
-    old_results: int = 0,
-) -> None:
-    """Take in the calls and results of the current turn; the first `old_calls` and `old_results` of the document were
-    there before the trace began."""
-    trace = int(batch.trace[row])
-    names: dict[str | None, str] = {}
-    for number, call in enumerate(facts.calls):
-        names[call.id] = call.name
-        if call.id is None or call.position < facts.turn_start or ("call", trace, call.id) in seen:
-            continue
-        seen.add(("call", trace, call.id))
-        asked.add(trace, row, call.id, call.name, call.arguments, None, fresh=number >= old_calls)
-    for number, result in enumerate(facts.results):
-        key = ("result", trace, result.call_id or f"{row} {result.position}")
-        if result.position < facts.turn_start or key in seen:
-            continue
-        seen.add(key)
-        name = result.name or names.get(result.call_id)
-        found.add(trace, row, result.call_id, name, result.content, result.is_error, fresh=number >= old_results)
-
-
-def _latest_histories(batch: TraceBatch, talking: Rows, models: Mask) -> tuple[Rows, Rows]:
-    """Model calls of `talking` whose input no later one of the same trace repeats from its beginning; and for each the
-    first model call of the trace whose input it goes on from (itself, if there is none)."""
-    counts = np.bincount(batch.trace[models], minlength=batch.traces)
-    alone = counts[batch.trace[talking]] == 1
-    several = np.zeros(batch.traces, dtype=np.bool_)
-    several[batch.trace[talking[~alone]]] = True
-    rows = np.flatnonzero(models & several[batch.trace])
-    texts = batch.texts("input_messages", rows)
-    wanted = set(talking.tolist())
-    kept, first = talking[alone].tolist(), talking[alone].tolist()
-    start = 0
-    for position, row in enumerate(rows.tolist()):
-        text, after = texts[position] or "", position + 1
-        if after < len(rows) and batch.trace[rows[after]] == batch.trace[row]:
-            following = texts[after] or ""
-            if text and following.startswith(text.rstrip("]}")):
-                continue
-        if row in wanted:
-            kept.append(row)
-            first.append(int(rows[start]))
-        start = after
-    return np.array(kept, dtype=np.int64), np.array(first, dtype=np.int64)
 
 
 def _keys(trace: Rows, call_id: pa.Array, name: pa.Array) -> tuple[pa.Array, pa.Array]:
@@ -322,7 +204,7 @@ def _specified(words: pa.Array) -> pa.Array:
     return pc.if_else(pc.is_in(pc.fill_null(words, ""), _UNSPECIFIED_IDS), None, words)
 
 
-def _merge(batch: TraceBatch, tools: Rows, tool_name: pa.Array, asked: _Rows, results: _Rows) -> Calls:
+def _merge(batch: TraceBatch, tools: Rows, tool_name: pa.Array, asked: Told, results: Told) -> Calls:
     tool_id = batch.take("tool_call_id", tools)
     asked_trace, asked_row = np.array(asked.trace, dtype=np.int64), np.array(asked.row, dtype=np.int64)
     result_trace, result_row = np.array(results.trace, dtype=np.int64), np.array(results.row, dtype=np.int64)
