@@ -50,7 +50,9 @@ class ModelChange:
     def words(self) -> str:
         """In words."""
         _, model, before, after = self.key
-        return f"{model} is answered by {after} instead of {before}"
+        # Some conventions name only the model that answered.
+        start = f"{model} is answered by {after}" if model else f"{after} answers"
+        return f"{start} instead of {before}"
 
     def measures(self) -> list[Measure]:
         """What moved with it, of each signal in the agent in which most was measured."""
