@@ -141,9 +141,13 @@ class Detection(BaseModel):
     tolerance: float = Field(0.1, ge=0, description="A latency, speed or size up to this much off never pages.")
     state: Path | None = Field(
         None,
-        description="What is normal, as `dimwatch replay --state` has learned it: begun with where there is no state yet.",
+        description="What `dimwatch replay --state` has learned of the normal: begun with where there is no state yet.",
     )
-    max_series: int = Field(50_000, gt=0, description="Most series; what comes beyond is counted under `other`.")
+    max_series: int = Field(
+        50_000,
+        gt=0,
+        description="Most series; new ones beyond that take the place of idle ones, or are `other`.",
+    )
     slos: Annotated[list[Objective], NoDecode, BeforeValidator(_document), AfterValidator(_told_apart)] = Field(
         default_factory=list,
         max_length=100,
