@@ -132,13 +132,15 @@ ShadowName = Literal["adwin", "half_space_trees", "isolation_forest", "page_hink
 class Detection(BaseModel):
     """The fleet's statistics, and the promise about false pages."""
 
-    false_pages_per_week: float = Field(1.0, gt=0, description="False pages that the whole fleet may cost in a week.")
-    lateness_s: float = Field(60.0, ge=0, description="How long a window waits for runs that end late.")
-    half_life_h: float = Field(6.0, gt=0, description="Memory of what is normal.")
-    guard_h: float = Field(2.0, gt=0, description="The newest data that do not yet count as normal.")
-    margin: float = Field(0.25, ge=0, description="A failure rate up to this much above normal never pages.")
-    group_margin: float = Field(0.4, ge=0, description="The same, for series that are watched together.")
-    tolerance: float = Field(0.1, ge=0, description="A latency, speed or size up to this much off never pages.")
+    false_pages_per_week: float = Field(
+        1.0, gt=0, le=10_000, description="False pages that the whole fleet may cost in a week."
+    )
+    lateness_s: float = Field(60.0, ge=0, le=3_600, description="How long a window waits for runs that end late.")
+    half_life_h: float = Field(6.0, gt=0, le=8_760, description="Memory of what is normal.")
+    guard_h: float = Field(2.0, gt=0, le=168, description="The newest data that do not yet count as normal.")
+    margin: float = Field(0.25, ge=0, le=100, description="A failure rate up to this much above normal never pages.")
+    group_margin: float = Field(0.4, ge=0, le=100, description="The same, for series that are watched together.")
+    tolerance: float = Field(0.1, ge=0, le=100, description="A latency, speed or size up to this much off never pages.")
     state: Path | None = Field(
         None,
         description="What `dimwatch replay --state` has learned of the normal: begun with where there is no state yet.",

@@ -71,6 +71,7 @@ class Ledger:
         changed |= self._look(minute, engine)
         if minute.start_ns % HOUR_NS == 0:
             self._forget(minute.start_ns)
+        changed &= self.entries.keys()  # what has just been forgotten is no news
         for id_ in changed:
             entry = self.entries[id_]
             entry.change = replace(entry.change, version=minute.start_ns)

@@ -137,8 +137,8 @@ class Windower:
         sightings = merged_sightings([in_windows(part, MINUTE_NS) for part in self._sightings])
         begins = np.unique(np.concatenate([_minutes(points), _minutes(sightings)]))
         if self._next is None:
-            if not len(begins):
-                return
+            if not len(begins) or begins[0] >= until_ns:
+                return  # nothing is due, and an older minute may still come
             self._next = int(begins[0])
         due, open_ = begins[begins < until_ns], begins[begins >= until_ns]
         kept = until_ns if trailing or len(open_) else (int(due[-1]) + MINUTE_NS if len(due) else self._next)

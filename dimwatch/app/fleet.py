@@ -40,6 +40,8 @@ _POLL_BYTES: Final = 16 * MIB
 _POLL_S: Final = 0.25
 _PENDING_MINUTES: Final = 240
 """While it catches up, so many closed minutes are written at once."""
+_IDLE_NS: Final = 60 * NS_PER_SECOND
+"""Offsets are committed after that also where no minute has closed."""
 _STATE_BYTES_PER_NS: Final = 8 * MIB / NS_PER_SECOND
 """A state of this many bytes more is written a nanosecond later: large ones must not fill the log."""
 _ROWS: Final = 100_000
@@ -71,7 +73,9 @@ class FleetStage:
         self._drops: Counter[tuple[str, str]] = Counter()
         self._told: dict[tuple[str, str], int] = {}
         """Of what is counted in the state, how much was told before."""
-        self._due_ns = 0
+        self._due_ns = clock.now_ns()
+        self._read = False
+        """Whether anything was read since the last commit."""
         if not self._restore() and (state := beginning()) is not None:
             self._begin(state)
         self._told = self._totals()
@@ -80,12 +84,15 @@ class FleetStage:
         """Read and process one batch; return how many records it had."""
         batch = self._consumer.poll(max_records=_POLL_RECORDS, max_bytes=_POLL_BYTES, timeout_s=timeout_s)
         if batch:
+            self._read = True
             with telemetry.STAGE_SECONDS.labels("fleet").time(), span("fleet.batch"):
                 self._take(batch)
         now_ns = self._clock.now_ns()
         minutes = len(self._pending.minutes)
         if minutes and (now_ns >= self._due_ns or minutes >= _PENDING_MINUTES):
             self.checkpoint()
+        elif self._read and now_ns >= self._due_ns + _IDLE_NS:
+            self.checkpoint()  # no minute closes while nobody sends, and the log must not fill with heartbeats
         self._measure(now_ns)
         return len(batch)
 
@@ -96,6 +103,7 @@ class FleetStage:
         outputs = self._outputs(now_ns)
         outputs[records.FLEET_CHECKPOINTS] = [NewRecord(state, now_ns)]
         self._consumer.commit(self._next, outputs)
+        self._read = False
         self._pending = FleetOutput()
         self._windows.clear()
         self._drops.clear()
