@@ -71,6 +71,16 @@ def test_a_minute_is_closed_when_everything_up_to_its_end_and_the_lateness_is_ju
     assert starts(list(windower.rest())) == [1]
 
 
+def test_the_first_minute_is_not_closed_before_it_is_due() -> None:
+    windower = Windower(DETECTION)
+    windower.add(points(point(70)), sightings(), "w", START + 75_000_000_000)
+    assert list(windower.closed()) == []
+    windower.add(points(point(10)), sightings(), "w", START + 80_000_000_000)
+    windower.add(points(), sightings(), "w", START + 2 * MINUTE_NS + LATENESS)
+    assert starts(list(windower.closed())) == [0, 1]
+    assert windower.counts.late == 0
+
+
 def test_empty_minutes_are_closed_too() -> None:
     windower = Windower(DETECTION)
     windower.add(points(point(0)), NO_SIGHTINGS, "w", START + 5 * MINUTE_NS + LATENESS)
