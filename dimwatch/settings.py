@@ -138,9 +138,9 @@ class Detection(BaseModel):
     lateness_s: float = Field(60.0, ge=0, le=3_600, description="How long a window waits for runs that end late.")
     half_life_h: float = Field(6.0, gt=0, le=8_760, description="Memory of what is normal.")
     guard_h: float = Field(2.0, gt=0, le=168, description="The newest data that do not yet count as normal.")
-    margin: float = Field(0.25, ge=0, le=100, description="A failure rate up to this much above normal never pages.")
-    group_margin: float = Field(0.4, ge=0, le=100, description="The same, for series that are watched together.")
-    tolerance: float = Field(0.1, ge=0, le=100, description="A latency, speed or size up to this much off never pages.")
+    margin: float = Field(0.25, ge=0, le=1e6, description="A failure rate up to this much above normal never pages.")
+    group_margin: float = Field(0.4, ge=0, le=1e6, description="The same, for series that are watched together.")
+    tolerance: float = Field(0.1, ge=0, le=1e6, description="A latency, speed or size up to this much off never pages.")
     state: Path | None = Field(
         None,
         description="What `dimwatch replay --state` has learned of the normal: begun with where there is no state yet.",
