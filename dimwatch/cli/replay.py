@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Final
+from typing import BinaryIO, Final
 
 import click
 import orjson
@@ -87,6 +87,8 @@ def replay(
         raise click.UsageError("--until goes with --since")
     if state is not None and since is not None:
         raise click.UsageError("--state goes with PATHS")
+    if state is not None and out is not None and state.resolve() == out.resolve():
+        raise click.UsageError("--state and --out name the same file")
     settings = resolve({"data": data, **changes}, config).settings
     with ExitStack() as stack:
         problems: list[Problem] = []
@@ -95,16 +97,28 @@ def replay(
             lines, problems = run.run(paths, _progress("requests")), run.tally.problems
         else:
             lines = _history(settings, since, until, changes, stack).run(_progress("minutes"))
-        stream = stack.enter_context(out.open("wb")) if out is not None else sys.stdout.buffer
+        stream = _opened(out, stack) if out is not None else sys.stdout.buffer
+        # Opened before the work begins, so that hours of it are not lost to a folder that is not there.
+        part = state.with_name(f"{state.name}.part") if state is not None else None
+        learned = _opened(part, stack) if part is not None else None
         for line in lines:
             stream.write(orjson.dumps(line) + b"\n")
             stream.flush()
-    if state is not None and run.state is not None:
-        state.write_bytes(run.state)
+        if learned is not None and run.state is not None:
+            learned.write(run.state)
+    if state is not None and part is not None:
+        part.replace(state)
     for problem in problems:
         click.echo(f"unreadable: {problem}", err=True)
     if problems:
         leave(3)
+
+
+def _opened(path: Path, stack: ExitStack) -> BinaryIO:
+    try:
+        return stack.enter_context(path.open("wb"))
+    except OSError as error:
+        raise click.FileError(str(path), f"{error.strerror}: name a file in a folder that can be written to") from error
 
 
 def _history(settings: Settings, since: str, until: str | None, changes: dict[str, str], stack: ExitStack) -> History:
@@ -115,14 +129,14 @@ def _history(settings: Settings, since: str, until: str | None, changes: dict[st
                 "be changed, with PATHS all of them"
             )
     now_ns = SystemClock().now_ns()
-    followed = follow(settings)
-    require_store(followed)
-    client = StoreClient(followed)
-    stack.callback(client.close)
     try:
         begin_ns, end_ns = start_ns(since, now_ns), start_ns(until, now_ns)
     except InvalidError as error:
         raise click.UsageError(f"{error}, or a date and time as 2026-01-31T12:00") from error
+    followed = follow(settings)
+    require_store(followed)
+    client = StoreClient(followed)
+    stack.callback(client.close)
     return History(settings.detection, client, begin_ns, end_ns)
 
 
