@@ -4,18 +4,20 @@ Counts of failures by cell are drawn minute by minute (traffic of cells differs 
 1.3 times as much as Poisson's), until the part that is at fault has the evidence of an alert (the likeliest rate
 against the engine's bound for groups). Then the search has one try, after the minutes that an unclear answer is
 waited with. Only an exact answer counts: the same cells, none more, none less. The goal for one dimension at 2.5
-times is 95%.
+times is 95%. `--out FILE` writes Markdown with machine, commit and date.
 """
 
 from __future__ import annotations
 
+import argparse
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.figures import Figure
+from benchmarks.figures import Figure, heading
 from detectors.alerts import Node
 from detectors.incidents.causes import Cells, Layer
 from detectors.incidents.grouping import CLEAR_MARGIN, HOLD_UNCLEAR, MINUTE
@@ -29,6 +31,7 @@ MARGIN = 0.4
 RATE = 0.02
 DISPERSION = 1.3
 MOST_MINUTES = 240
+FACTORS = (2.5, 4.0)
 
 
 @dataclass(frozen=True)
@@ -60,6 +63,16 @@ def tool_fleet(rng: np.random.Generator, agents: int, tools: int) -> Fleet:
     return Fleet(f"{agents} agents, {tools} tools", "tool_error", tuple(nodes), _traffic(rng, len(nodes)))
 
 
+_INTRODUCTION = f"""\
+Is the part of the fleet that a fault is in the first that the search names, when the alert comes, after at most three
+minutes in which an unclear answer is waited with? Only exactly the same cells count. Failures at 2% of calls usually,
+1.3 times as variable as Poisson's, cells of very different traffic; {TRIALS} trials each, without those that no alert
+came of. The goal is 95% for one dimension at 2.5 times.
+
+| fleet | the fault is in one | {" | ".join(f"{factor:g} times" for factor in FACTORS)} |
+|---|---|---|---|
+"""
+
 Maker = Callable[[np.random.Generator, int, int], Fleet]
 
 
@@ -87,8 +100,8 @@ def first_answer(rng: np.random.Generator, fleet: Fleet, bad: NDArray[np.bool_],
     return None
 
 
-def run() -> Iterator[Figure]:
-    """By fleet, dimension and strength."""
+def run() -> Iterator[tuple[str, str, list[float]]]:
+    """By fleet and dimension: how often right at first, in percent, by strength."""
     rng = np.random.default_rng(20260101)
     plan: tuple[tuple[Maker, tuple[tuple[int, int], ...], tuple[tuple[str, ...], ...]], ...] = (
         (model_fleet, ((6, 3), (40, 5)), (("provider",), ("model",), ("agent",), ("agent", "model"))),
@@ -97,11 +110,11 @@ def run() -> Iterator[Figure]:
     for make, sizes, dimensions in plan:
         for size in sizes:
             for names in dimensions:
-                for factor in (2.5, 4.0):
+                shares = []
+                for factor in FACTORS:
                     answers = list(_trials(rng, make, size, names, factor))
-                    share = sum(answers) / len(answers)
-                    what = f"{make(rng, *size).name}, {' x '.join(names)}, {factor} times: right at first"
-                    yield Figure(f"causes: {what}", 100 * share, "%")
+                    shares.append(100 * sum(answers) / len(answers))
+                yield make(rng, *size).name, " x ".join(names), shares
 
 
 def _trials(
@@ -123,8 +136,17 @@ def _traffic(rng: np.random.Generator, cells: int) -> FloatArray:
 
 def main() -> None:
     """Print every figure."""
-    for figure in run():
-        print(figure.json(), flush=True)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=Path, help="write the Markdown there")
+    given = parser.parse_args()
+    head, rows = heading("The cause search: right at first"), []
+    for fleet, where, shares in run():
+        for factor, share in zip(FACTORS, shares, strict=True):
+            name = f"causes: {fleet}, {where}, {factor} times: right at first"
+            print(Figure(name, share, "%").json(), flush=True)
+        rows.append(f"| {fleet} | {where} | {' | '.join(f'{share:.1f}%' for share in shares)} |")
+    if given.out:
+        given.out.write_text(head + _INTRODUCTION + "\n".join(rows) + "\n")
 
 
 if __name__ == "__main__":

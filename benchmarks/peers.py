@@ -4,16 +4,14 @@ The same dirty but calm weeks for all (`benchmarks.dirty_series`, failures of 2%
 to warm up, a peer gets a threshold for each class of traffic, as low as calm weeks allow without one false page; as
 many weeks again say what that threshold costs (more than the budget: a highest value seen is soon exceeded, which
 favours the peers). The engine is calibrated on nothing: its threshold follows from the promise, one false page per
-1,000 series a week. `--out FILE` writes Markdown with machine and date.
+1,000 series a week. `--out FILE` writes Markdown with machine, commit and date.
 """
 
 from __future__ import annotations
 
 import argparse
 import copy
-import platform
 from collections.abc import Iterator
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
@@ -21,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.dirty_series import RATES, WEEK, Dirty, Fault
+from benchmarks.figures import heading
 from benchmarks.peer_methods import PEERS, Adwin, Peer
 from benchmarks.statistics import FAULTS, Bench, calm, delays
 from detectors.series.hits import Hits
@@ -35,6 +34,12 @@ APART: Final = 60
 """Minutes without firing after which it would page again."""
 BUDGET: Final = 1 / 1000
 """False pages for a series in a week."""
+_INTRODUCTION: Final = """\
+Failures of 2%. Cells: median delay until the series' own alert, then % found within 60 and 240 minutes.
+Peers: the lowest threshold for each class of traffic without a false page in the weeks to calibrate on.
+Dimwatch: the promise of one false page per 1,000 series a week, calibrated on nothing.
+
+"""
 
 
 class Watched:
@@ -142,22 +147,12 @@ def main() -> None:
     parser.add_argument("--starts", type=int, default=4, help="hours of the day at which faults begin")
     parser.add_argument("--out", type=Path, help="write the Markdown there")
     given = parser.parse_args()
-    lines = []
+    lines, head = [], heading("Peers at the same budget")
     for line in table(given.series, given.seed, given.weeks, given.starts):
         lines.append(line)
         print(line, flush=True)
     if given.out:
-        given.out.write_text(
-            f"# Peers at the same budget\n\n{datetime.now(UTC):%Y-%m-%d}, {platform.machine()}, "  # noqa: TID251
-            f"{platform.system()}, Python {platform.python_version()}, one process.\n"
-            f"`python -m benchmarks.peers --series {given.series} --weeks {given.weeks} --seed {given.seed} "
-            f"--starts {given.starts}`\n\n"
-            "Failures of 2%. Cells: median delay until the series' own alert, then % found within 60 and 240 minutes.\n"
-            "Peers: the lowest threshold for each class of traffic without a false page in the weeks to calibrate on.\n"
-            "Dimwatch: the promise of one false page per 1,000 series a week, calibrated on nothing.\n\n"
-            + "\n".join(lines)
-            + "\n"
-        )
+        given.out.write_text(head + _INTRODUCTION + "\n".join(lines) + "\n")
 
 
 if __name__ == "__main__":

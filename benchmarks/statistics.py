@@ -2,17 +2,16 @@
 
 Dirty but calm weeks count false pages against the promise; then, from the state that they leave, faults are put into
 every series at several hours of the day, and the delay until the alert of that series is taken. `--series`, `--days`
-and `--seed` make it smaller or different; `--out FILE` writes the tables as Markdown with machine and date.
+and `--seed` make it smaller or different; `--out FILE` writes the tables as Markdown with machine, commit and
+date.
 """
 
 from __future__ import annotations
 
 import argparse
-import platform
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
@@ -20,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.dirty_series import RATES, WEEK, Dirty, Fault
+from benchmarks.figures import heading
 from detectors.alerts import DIMENSIONS
 from detectors.series.bank import Bank
 from detectors.series.hits import Hits
@@ -253,16 +253,11 @@ def main() -> None:
     parser.add_argument("--trials", type=int, default=30, help="faults of one value of one dimension")
     parser.add_argument("--out", type=Path, help="write the Markdown there")
     options = parser.parse_args()
+    head = heading("Detection statistics")
     text = "\n".join(tables(options.series, options.days, options.seed, options.starts, options.trials))
     print(text)
     if options.out:
-        header = (
-            f"# Detection statistics\n\n{datetime.now(UTC):%Y-%m-%d}, {platform.machine()}, "  # noqa: TID251
-            f"{platform.system()}, Python {platform.python_version()}, one process.\n"
-            f"`python -m benchmarks.statistics --series {options.series} --days {options.days} "
-            f"--seed {options.seed} --starts {options.starts} --trials {options.trials}`\n\n"
-        )
-        options.out.write_text(header + text + "\n")
+        options.out.write_text(head + text + "\n")
 
 
 if __name__ == "__main__":

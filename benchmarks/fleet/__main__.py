@@ -17,6 +17,7 @@ from typing import Final
 
 import click
 
+from benchmarks.figures import heading
 from benchmarks.fleet.direct import run
 from benchmarks.fleet.draw import DAY_S
 from benchmarks.fleet.faults import KINDS, Timetable, timetable
@@ -36,7 +37,7 @@ _WIDTHS: Final = (4, 16, 28, 10, 6, 60, 6)
 @click.option("--child-errors", is_flag=True, help="Swallowed errors are spans below the tool.")
 @click.option("--direct", is_flag=True, help="Points instead of OTLP.")
 @click.option("--keep", type=click.Path(path_type=Path, file_okay=False), help="Keep requests and output here.")
-@click.option("--out", type=click.Path(path_type=Path, dir_okay=False), help="Write Markdown with machine and date.")
+@click.option("--out", type=click.Path(path_type=Path, dir_okay=False), help="Write Markdown with commit and date.")
 def main(
     days: float,
     seeds: Sequence[int],
@@ -49,11 +50,17 @@ def main(
     out: Path | None,
 ) -> None:
     """Measure what is found, how soon, and how much is made up."""
+    try:
+        truths = [
+            Timetable() if quiet else timetable(seed, days, kinds.split(",") if kinds else KINDS) for seed in seeds
+        ]
+    except ValueError as error:
+        raise click.UsageError(str(error)) from error
+    head = heading(f"Fleet: {days:g} days, {'quiet' if quiet else 'faults'}, {'points' if direct else 'OTLP'}")
     outcomes: list[Outcome] = []
     made_up: list[Incident] = []
     table: list[tuple[str, ...]] = []
-    for seed in seeds:
-        truth = Timetable() if quiet else timetable(seed, days, kinds.split(",") if kinds else KINDS)
+    for seed, truth in zip(seeds, truths, strict=True):
         style = Style(content=not no_content, swallowed_below=child_errors)
         lines = list(run(seed, days * DAY_S, truth)) if direct else _replay(seed, days, truth, style, keep)
         came, false = score(truth.faults, incidents(lines))
@@ -66,8 +73,7 @@ def main(
     for figure in measured:
         print(figure.json())
     if out is not None:
-        title = f"Fleet: {days:g} days, {'quiet' if quiet else 'faults'}, {'points' if direct else 'OTLP'}"
-        out.write_text(markdown(title, table, measured))
+        out.write_text(markdown(head, table, measured))
 
 
 def _replay(seed: int, days: float, truth: Timetable, style: Style, keep: Path | None) -> list[dict[str, object]]:

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import os
-import platform
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from statistics import median
 
 from benchmarks.figures import Figure
@@ -57,12 +54,10 @@ def figures(outcomes: Sequence[Outcome], made_up: Sequence[Incident], days: floa
     return measured
 
 
-def markdown(title: str, table: Sequence[tuple[str, ...]], measured: Sequence[Figure]) -> str:
-    """The page that is kept: machine and date, figures, every fault."""
-    machine = f"{platform.machine()}, {os.cpu_count()} CPUs, Python {platform.python_version()}"
-    lines = [f"# {title}", "", f"{datetime.now(UTC):%Y-%m-%d}, {machine}", ""]  # noqa: TID251
-    lines += ["| figure | value | unit |", "|---|---|---|"]
+def markdown(heading: str, table: Sequence[tuple[str, ...]], measured: Sequence[Figure]) -> str:
+    """The page that is kept: figures, every fault."""
+    lines = ["| figure | value | unit |", "|---|---|---|"]
     lines += [f"| {figure.name} | {figure.value:.2f} | {figure.unit} |" for figure in measured]
     lines += ["", f"| {' | '.join(HEADER)} |", "|" + "---|" * len(HEADER)]
     lines += [f"| {' | '.join(row)} |" for row in table]
-    return "\n".join(lines) + "\n"
+    return heading + "\n".join(lines) + "\n"

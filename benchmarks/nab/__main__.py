@@ -2,18 +2,16 @@
 
 Prints a table by profile beside the published figures of others, a line for each series, and JSON lines. The data
 are a checkout of NAB (data/ and labels/); `--data`, or `nab` below the folder that DIMWATCH_DATA names. `--out FILE`
-writes Markdown with machine and date.
+writes Markdown with machine, commit and date.
 """
 
 from __future__ import annotations
 
 import argparse
 import os
-import platform
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
@@ -21,7 +19,7 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.figures import Figure
+from benchmarks.figures import Figure, heading
 from benchmarks.nab import validation
 from benchmarks.nab.corpus import Series, load
 from benchmarks.nab.scoring import OUTSIDE, PROFILES, STANDARD, FloatArray, Sweep, sweep
@@ -73,10 +71,7 @@ def _markdown(corpus: Sequence[Series], sweeps: Sequence[Sweep], figures: Sequen
     rows: list[tuple[str, tuple[float | None, ...]]] = [(ours, tuple(one.score for one in sweeps))]
     rows += [(f"{name}, 58 series, published", published) for name, published in PUBLISHED]
     lines = [
-        "# NAB\n",
-        f"{datetime.now(UTC):%Y-%m-%d}, {platform.machine()}, {platform.system()}, "  # noqa: TID251
-        f"Python {platform.python_version()}, one process.",
-        f"`python -m benchmarks.nab`: {len(corpus)} series, {sweeps[0].windows} labelled windows, "
+        f"{len(corpus)} series, {sweeps[0].windows} labelled windows, "
         f"{sum(len(series.values) for series in corpus):,} records.\n",
         f"| detector | {' | '.join(one.profile.name for one in sweeps)} |",
         "|---" * (1 + len(sweeps)) + "|",
@@ -102,7 +97,7 @@ def main() -> int:
     if given.data is None or not given.data.is_dir():
         print("No data: pass --data or set DIMWATCH_DATA to the folder that holds nab/.", file=sys.stderr)
         return 2
-    corpus = load(given.data)
+    head, corpus = heading("NAB"), load(given.data)
     started = time.process_time()
     scores = [score(series) for series in corpus]
     microseconds = (time.process_time() - started) / sum(len(one) for one in scores) * 1e6
@@ -123,7 +118,7 @@ def main() -> int:
         print(figure.json(), flush=True)
         figures.append(figure)
     if given.out:
-        given.out.write_text(_markdown(corpus, sweeps, figures))
+        given.out.write_text(head + _markdown(corpus, sweeps, figures))
     return 0
 
 
