@@ -172,9 +172,10 @@ class Bank(ABC):
         if len(ended) or fresh.any():
             self._freeze(minute)
         old = np.flatnonzero(table["firing"] & (minute - table["onset"] >= DAY))
-        for stream in old:
-            onset = int(table["onset"][stream])
-            self.rebaseline(self.pools.leaves_within(self._only(int(table["node"][stream]))), onset, minute)
+        if len(old):
+            # All at once: a second time would forget what a leaf of several of them has learned the first.
+            nodes = np.isin(np.arange(self.node.rows), table["node"][old])
+            self.rebaseline(self.pools.leaves_within(nodes), int(table["onset"][old].max()), minute)
         return np.flatnonzero(table["firing"])
 
     def rebaseline(self, leaves: IntArray, since: int, minute: int) -> None:
@@ -333,11 +334,6 @@ class Bank(ABC):
         for name, values in zip(("node", "up", "pages"), zip(*rows, strict=True), strict=True) if rows else ():
             self.stream[name][known:] = values
         self.stream["start"][known:] = minute
-
-    def _only(self, node: int) -> Mask:
-        mask = np.zeros(self.node.rows, dtype=bool)
-        mask[node] = True
-        return mask
 
     def _open(self, stream: int, minute: int) -> None:
         table = self.stream

@@ -118,7 +118,7 @@ def test_an_alert_ends_when_it_is_over_and_does_not_flap(calm: tuple[bytes, int]
     assert firing == sorted(firing, reverse=True)
 
 
-def test_what_goes_on_under_an_alert_does_not_become_normal_before_a_day(calm: tuple[bytes, int]) -> None:
+def test_what_goes_on_under_an_alert_does_not_become_normal_before_a_day() -> None:
     engine, rng = Engine(Detection(), [BY_NAME["model_error"]]), np.random.default_rng(4)
     firing = [
         bool(engine.step(minute(number, [Row("model_error", 20, float(rng.binomial(20, rate)))])))
@@ -127,6 +127,19 @@ def test_what_goes_on_under_an_alert_does_not_become_normal_before_a_day(calm: t
     assert not any(firing[:300])
     assert all(firing[330:1700])
     assert not any(firing[1780:])
+
+
+def test_what_has_become_normal_after_a_day_is_watched_where_alerts_overlapped() -> None:
+    engine, rng = Engine(Detection(), [BY_NAME["model_error"]]), np.random.default_rng(4)
+
+    def traffic(number: int) -> list[Row]:
+        rate = 0.02 if number < 300 else 0.2 if number < 1760 else 0.6
+        failed = {agent: float(rng.binomial(20, rate)) for agent in ("a", "b", "c")}
+        return [Row("model_error", 20, of, agent=agent, provider="p", model="m") for agent, of in failed.items()]
+
+    assert len(run(engine, traffic, 0, 1745)) == 4, "each agent, and the model"
+    assert run(engine, traffic, 1745, 1760) == {}
+    assert run(engine, traffic, 1760, 1780)
 
 
 def test_a_rebaseline_ends_the_alert_and_the_new_level_is_normal(calm: tuple[bytes, int]) -> None:
