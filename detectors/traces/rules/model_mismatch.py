@@ -42,6 +42,7 @@ _SNAPSHOTS: Final[dict[str, frozenset[str]]] = {
     "claude-opus-4": frozenset({"20250514"}),
 }
 """Dates of the published snapshots of models that are asked for by alias, from the providers' model pages."""
+_SNAPSHOT: Final = re.compile(r"(.+)-\d{4}-?\d\d-?\d\d")
 _CONFIDENCE: Final = {"family": 0.9, "version": 0.8, "variant": 0.7, "snapshot": 0.6}
 _SAME: Final = re.compile(
     r"([-@:_./ ]?(\d[\dbkx.]*|v\d+|[0-9a-f]{6,}|latest|preview|exp|experimental|stable|default|beta|alpha|rc|free"
@@ -121,14 +122,11 @@ def _unknown_snapshots(context: Context) -> Iterator[Finding]:
     """Where nobody says which model was asked for: answers of a dated model that its alias did not mean so far."""
     batch = context.batch
     rows = np.flatnonzero(batch.model_calls & ~batch.present("request_model") & batch.present("response_model"))
-    told = [(row, batch.texts("response_model", [row])[0] or "") for row in rows.tolist()]
+    told = [(row, model or "") for row, model in zip(rows.tolist(), batch.texts("response_model", rows), strict=True)]
     for answer in last_answers(context, traces_without_reasons(context)):
         told += [(answer.row, model) for model in answer.facts.models[-1:]]
     for row, answered in told:
-        alias = next(
-            (name for name in _SNAPSHOTS if re.fullmatch(rf"{re.escape(name)}-\d{{4}}-?\d\d-?\d\d", answered)), ""
-        )
-        if alias and differs(alias, answered):
+        if alias := _unknown_snapshot_of(answered):
             yield Finding(
                 row,
                 0.4,
@@ -136,6 +134,13 @@ def _unknown_snapshots(context: Context) -> Iterator[Finding]:
                 {"answered": answered, "difference": "snapshot"},
                 severity=Severity.INFO,
             )
+
+
+@lru_cache(maxsize=4096)
+def _unknown_snapshot_of(answered: str) -> str:
+    """The alias that a dated model belongs to without being a known snapshot of it, "" if there is none."""
+    match = _SNAPSHOT.fullmatch(answered)
+    return match[1] if match is not None and match[1] in _SNAPSHOTS and differs(match[1], answered) else ""
 
 
 RULE = Rule(
