@@ -10,7 +10,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from detectors.windows.keys import Column, column, constant, grouped
+from detectors.windows.keys import Column, column, grouped
 from detectors.windows.minute import MINUTE_NS
 from detectors.windows.points import merged, merged_sightings
 from detectors.windows.registry import Registry, hashes
@@ -107,5 +107,4 @@ def _folded(rows: pa.Table, name: str, where: Mask) -> pa.Table:
     if not where.any():
         return rows
     index = rows.schema.get_field_index(name)
-    other = constant(OTHER, rows.num_rows).array(np.arange(rows.num_rows))
-    return rows.set_column(index, rows.schema.field(index), pc.if_else(pa.array(where), other, rows[name]))
+    return rows.set_column(index, rows.schema.field(index), pc.if_else(pa.array(where), OTHER, rows[name]))

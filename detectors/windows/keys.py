@@ -37,6 +37,10 @@ class Column(NamedTuple):
         """The number of a value, -1 if there is none."""
         return int(self.values.index(value).as_py())
 
+    def renamed(self, values: pa.Array) -> Column:
+        """The same with another name for each of its values, not all of them different."""
+        return column(values).at(self.of)
+
     def ordered(self) -> Column:
         """The same with its values in the order of their bytes."""
         order = pc.sort_indices(self.values)
@@ -75,9 +79,8 @@ def either(first: Column, second: Column) -> Column:
     unsaid = first.of == first.number("")
     if not unsaid.any():
         return first
-    values = pa.concat_arrays([first.values, second.values]).dictionary_encode()
-    code: Rows = values.indices.to_numpy(zero_copy_only=False).astype(np.int64)
-    return Column(np.where(unsaid, code[len(first.values) + second.of], code[first.of]), values.dictionary)
+    both = column(pa.concat_arrays([first.values, second.values]))
+    return both.at(np.where(unsaid, len(first.values) + second.of, first.of))
 
 
 def stacked(columns: Sequence[Column]) -> Column:

@@ -99,5 +99,4 @@ class ModelCalls:
 
 
 def _undated(models: Column) -> Column:
-    values = pc.replace_substring_regex(models.values, pattern=_DATE, replacement="").dictionary_encode()
-    return Column(values.indices.to_numpy(zero_copy_only=False).astype(np.int64)[models.of], values.dictionary)
+    return models.renamed(pc.replace_substring_regex(models.values, pattern=_DATE, replacement=""))

@@ -46,7 +46,7 @@ def sightings(batch: TraceBatch, calls: ModelCalls, where: Where) -> pa.Table:
     offered = column(batch.take("tool_definitions", tools))
     hashes = [_tool_hashes(text) for text in offered.values.to_pylist()]
     for key, which in (("", 0), (NAMES, 1)):
-        seen.add("tools", tools, constant(key, len(tools)), _renamed(offered, [pair[which] for pair in hashes]))
+        seen.add("tools", tools, constant(key, len(tools)), offered.renamed(_strings(pair[which] for pair in hashes)))
     rows = np.concatenate([calls.row, batch.root[~batch.late]])
     seen.add("release", rows, constant("", len(rows)), where.column("service_version").at(rows))
     seen.add("instrumentation", rows, where.column("scope_name").at(rows), where.column("scope_version").at(rows))
@@ -56,7 +56,7 @@ def sightings(batch: TraceBatch, calls: ModelCalls, where: Where) -> pa.Table:
 def _prompts(batch: TraceBatch, calls: ModelCalls, seen: _Seen) -> None:
     rows = seen.one_a_trace(np.flatnonzero(batch.present("system_instructions")))
     texts = column(_prefixes(batch.take("system_instructions", rows)))
-    seen.add("prompt", rows, constant("", len(rows)), _renamed(texts, _hashes(texts.values)))
+    seen.add("prompt", rows, constant("", len(rows)), texts.renamed(_strings(_hashes(texts.values))))
     told = np.zeros(batch.traces, dtype=np.bool_)
     told[batch.trace[rows]] = True
     rest = seen.one_a_trace(calls.row[~told[batch.trace[calls.row]] & batch.present("input_messages")[calls.row]])
@@ -65,8 +65,8 @@ def _prompts(batch: TraceBatch, calls: ModelCalls, seen: _Seen) -> None:
     rest = rest[pc.greater(pc.list_value_length(parts), 1).to_numpy(zero_copy_only=False).astype(np.bool_)]
     texts = column(parts.flatten().take(pa.array(_second(parts))))
     system = pc.match_substring_regex(texts.values, _SYSTEM).to_pylist()
-    hashes = [hashed if is_one else "" for hashed, is_one in zip(_hashes(texts.values), system, strict=True)]
-    seen.add("prompt", rest, constant("", len(rest)), _renamed(texts, hashes))
+    hashes = _strings(hashed if one else "" for hashed, one in zip(_hashes(texts.values), system, strict=True))
+    seen.add("prompt", rest, constant("", len(rest)), texts.renamed(hashes))
 
 
 def _second(parts: pa.ListArray) -> Rows:
@@ -86,9 +86,8 @@ def _hashes(texts: pa.Array) -> list[str]:
     return [_hash(text) for text in pc.replace_substring_regex(texts, _NUMBERS, "0").to_pylist()]
 
 
-def _renamed(texts: Column, names: Iterable[str]) -> Column:
-    """The same rows with other values: one name for each of the values, not all of them different."""
-    return column(pa.array(list(names), pa.string())).at(texts.of)
+def _strings(texts: Iterable[str]) -> pa.Array:
+    return pa.array(list(texts), pa.string())
 
 
 def _hash(text: str) -> str:

@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from detectors.traces.batch import Rows, TraceBatch
+from detectors.traces.batch import Rows, TraceBatch, mask_of
 from detectors.windows.keys import Column, column, constant, either, grouped
 from dimwatch.records import POINT_WIDTH_NS
 
@@ -24,7 +24,6 @@ class Where:
         self._batch = batch
         self._due = due_ns
         self._lateness = lateness_ns
-        self._columns: dict[str, Column] = {}
 
     def window_ns(self, rows: Rows, end_ns: Rows, width_ns: int = POINT_WIDTH_NS) -> Rows:
         """The start of the window of facts that ended at `end_ns` on span rows `rows`."""
@@ -48,9 +47,7 @@ class Where:
 
     def column(self, name: str) -> Column:
         """A string column of spans that has no nulls, by span row."""
-        if name not in self._columns:
-            self._columns[name] = Column(*self._batch.encoded(name))
-        return self._columns[name]
+        return Column(*self._batch.encoded(name))
 
     @cached_property
     def agents(self) -> Column:
@@ -68,7 +65,7 @@ class Where:
             return constant("", len(batch))
         found = pa.repeat(pa.scalar(""), len(places.first))
         for number in reversed(range(len(_REGIONS))):
-            at = np.flatnonzero(pc.fill_null(pc.equal(named, number), False).to_numpy(zero_copy_only=False))
+            at = np.flatnonzero(mask_of(pc.equal(named, number)))
             mask = np.zeros(len(found), dtype=np.bool_)
             mask[np.searchsorted(maps.offsets.to_numpy(), at, side="right") - 1] = True
             found = pc.replace_with_mask(found, pa.array(mask), maps.items.take(pa.array(at)))
