@@ -6,6 +6,7 @@ the rate of the last hour or so (guard of twenty minutes), which follows a day t
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from typing import Any, ClassVar, Final
 
 import numpy as np
@@ -42,16 +43,15 @@ class Flow(Bank):
         "recent_amount": (np.float64, 0, 0.0),
         "rate": (np.float64, 0, 0.0),
         "size": (np.float64, 0, 1.0),
-        "bound": (np.float64, 0, 0.0),
     }
 
+    @abstractmethod
     def _amounts(self, sums: FloatArray) -> FloatArray:
         """What is counted, of (n, total, squares)."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _bounds(self, minute: int, amount: FloatArray) -> tuple[FloatArray, FloatArray]:
         """The bound of what is normal in this minute, for each leaf: by itself, and in a pool. `amount`: what came."""
-        raise NotImplementedError
 
     def _against(self, streams: IntArray) -> FloatArray:
         table, node = self.stream, self.stream["node"][streams]
@@ -98,7 +98,7 @@ class Flow(Bank):
     def _absorb(self, block: int, chosen: Mask) -> None:
         leaf, slot = self.leaf, block % self.clockwork.ring
         minutes, amount, events = (np.where(chosen, leaf[name][:, slot], 0.0).astype(np.float64) for name in self.ring)
-        factor = between(self._factors(), block * 10 + 5)
+        factor = between(self._factors(), block * BLOCK + BLOCK // 2)
         expected = minutes * self._base() * factor
         spread = _SIGMAS * np.sqrt(expected * leaf["size"] * self.node["dispersion"][self.pools.leaf_node])
         calm = np.clip(amount, expected - spread, expected + spread + leaf["size"])
@@ -110,8 +110,8 @@ class Flow(Bank):
 
     def _absorb_hour(self, block: int) -> None:
         # Also under an alert: who goes home at six on the first day that is seen is known to on the second.
-        leaf, slot, now = self.leaf, block % self.clockwork.ring, hour(block * 10)
-        if block % 6 == 0:
+        leaf, slot, now = self.leaf, block % self.clockwork.ring, hour(block * BLOCK)
+        if block * BLOCK % 60 == 0:
             leaf["slot_amount"][:, now] *= SLOT_MEMORY
             leaf["slot_expected"][:, now] *= SLOT_MEMORY
         size = np.maximum(leaf["size"], 1e-12)
@@ -139,7 +139,6 @@ class Flow(Bank):
         memory = np.where(use, _RECENT_MEMORY, 1.0)
         for name, ring in (("recent_minutes", "ring_minutes"), ("recent_amount", "ring_amount")):
             leaf[name] = leaf[name] * memory + np.where(use, leaf[ring][:, slot], 0.0)
-        self._refresh_all(minute)
 
     def _refresh(self, minute: int) -> None:
         leaf = self.leaf

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from detectors.series.arrays import FloatArray, IntArray, Mask, add_up
 from detectors.series.bank import Bank, Judged
-from detectors.series.clockwork import HOURS, SLOT_MEMORY, between, hour
+from detectors.series.clockwork import BLOCK, HOURS, SLOT_MEMORY, between, hour
 from detectors.windows.signals import Form
 
 _ENOUGH: Final = 20.0
@@ -99,10 +99,10 @@ class Hits(Bank):
         return np.minimum(1.0, variance)
 
     def _absorb(self, block: int, chosen: Mask) -> None:
-        leaf, slot, now = self.leaf, block % self.clockwork.ring, hour(block * 10)
+        leaf, slot, now = self.leaf, block % self.clockwork.ring, hour(block * BLOCK)
         n = np.where(chosen, leaf["ring_n"][:, slot], 0.0).astype(np.float64)
         hits = np.where(chosen, leaf["ring_hits"][:, slot], 0.0).astype(np.float64)
-        factor = between(self._factors(), block * 10 + 5)
+        factor = between(self._factors(), block * BLOCK + BLOCK // 2)
         expected = n * leaf["base"] * factor
         spread = _SIGMAS * np.sqrt(expected * self.node["dispersion"][self.pools.leaf_node])
         calm = np.clip(hits, expected - spread, expected + spread + 1)
@@ -110,7 +110,7 @@ class Hits(Bank):
         memory = np.where(chosen, self.clockwork.memory(leaf["hits"], _ENOUGH), 1.0)
         leaf["n"] = leaf["n"] * memory + n * factor
         leaf["hits"] = leaf["hits"] * memory + hits
-        if block % 6 == 0:
+        if block * BLOCK % 60 == 0:
             leaf["slot_hits"][chosen, now] *= SLOT_MEMORY
             leaf["slot_expected"][chosen, now] *= SLOT_MEMORY
         leaf["slot_hits"][:, now] += hits

@@ -131,12 +131,12 @@ class Level(Bank):
         return (variance > 0).astype(np.float64)
 
     def _absorb(self, block: int, chosen: Mask) -> None:
-        leaf, slot, now = self.leaf, block % self.clockwork.ring, hour(block * 10)
+        leaf, slot, now = self.leaf, block % self.clockwork.ring, hour(block * BLOCK)
         n = np.where(chosen, leaf["ring_n"][:, slot], 0.0).astype(np.float64)
         some = np.maximum(n, 1e-9)
         total, squares = (leaf[name][:, slot].astype(np.float64) for name in self.ring[1:])
         here = total / some
-        offset = between(self._offsets(), block * 10 + 5)
+        offset = between(self._offsets(), block * BLOCK + BLOCK // 2)
         base = leaf["total"] / np.maximum(leaf["n"], 1e-9)
         dispersion = self.node["dispersion"][self.pools.leaf_node]
         spread = _SIGMAS * np.sqrt(leaf["variance"] * dispersion / some)
@@ -148,7 +148,7 @@ class Level(Bank):
         leaf["n"] = leaf["n"] * memory + n
         leaf["total"] = leaf["total"] * memory + n * (calm - offset)
         leaf["scatter"] = leaf["scatter"] * memory + np.where(n > 0, scatter, 0.0)
-        if block % 6 == 0:
+        if block * BLOCK % 60 == 0:
             leaf["slot_n"][chosen, now] *= SLOT_MEMORY
             leaf["slot_excess"][chosen, now] *= SLOT_MEMORY
         leaf["slot_n"][:, now] += n
