@@ -1,4 +1,7 @@
-"""Nested dicts of arrays as bytes and back, exactly: what a snapshot is."""
+"""Nested dicts of arrays as bytes and back, exactly: what a snapshot is.
+
+A checksum keeps damaged bytes from those who read the parts: Arrow, for one, may crash by them.
+"""
 
 from __future__ import annotations
 
@@ -6,10 +9,11 @@ import json
 from typing import Any
 
 import numpy as np
+import xxhash
 
 from dimwatch.errors import InvalidError
 
-_MAGIC = b"dimwatch-engine-3\n"
+_MAGIC = b"dimwatch-engine-4\n"
 
 
 def pack(state: dict[str, Any]) -> bytes:
@@ -25,7 +29,11 @@ def pack(state: dict[str, Any]) -> bytes:
         return {"plain": value}
 
     header = json.dumps(plain(state), separators=(",", ":")).encode()
-    return b"".join([_MAGIC, len(header).to_bytes(8, "little"), header, *blobs])
+    parts = [len(header).to_bytes(8, "little"), header, *blobs]
+    checksum = xxhash.xxh3_64()
+    for part in parts:
+        checksum.update(part)
+    return b"".join([_MAGIC, checksum.digest(), *parts])
 
 
 def unpack(packed: bytes) -> dict[str, Any]:
@@ -34,8 +42,11 @@ def unpack(packed: bytes) -> dict[str, Any]:
         raise InvalidError(
             "not a snapshot of the engine, or of another version: start without it and replay the points"
         )
-    begin = len(_MAGIC) + 8
-    end = begin + int.from_bytes(packed[len(_MAGIC) : begin], "little")
+    sealed = len(_MAGIC) + 8
+    if xxhash.xxh3_64_digest(memoryview(packed)[sealed:]) != packed[len(_MAGIC) : sealed]:
+        raise InvalidError("a damaged snapshot of the engine: start without it and replay the points")
+    begin = sealed + 8
+    end = begin + int.from_bytes(packed[sealed:begin], "little")
     at = end
 
     def rich(value: dict[str, Any]) -> Any:

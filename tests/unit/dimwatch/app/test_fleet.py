@@ -17,7 +17,7 @@ from detectors.windows.minute import MINUTE_NS
 from dimwatch import records
 from dimwatch.app.fleet import FleetStage
 from dimwatch.clock import ManualClock
-from dimwatch.errors import PermanentError
+from dimwatch.errors import InvalidError, PermanentError
 from dimwatch.eventlog.base import NewRecord
 from dimwatch.eventlog.memory import MemoryEventLog
 from dimwatch.settings import Objective, Settings
@@ -208,3 +208,18 @@ def test_it_begins_with_what_was_learned_from_recorded_traffic_days_before() -> 
 def test_a_state_that_is_none_is_told() -> None:
     with pytest.raises(PermanentError, match=r"detection\.state.*replay"):
         FleetStage(SETTINGS, MemoryEventLog(), ManualClock(START_NS), lambda: b"garbage")
+
+
+def test_a_damaged_state_is_told() -> None:
+    """Arrow, which reads a part of it, may crash by a single bit."""
+    fleet = Fleet(DETECTION)
+    for what in told(minutes=10):
+        fleet.add(what.points, what.sightings, source="replay", watermark_ns=what.watermark_ns)
+    state, chance = fleet.snapshot(), random.Random(7)
+    for _ in range(200):
+        damaged = bytearray(state)
+        damaged[chance.randrange(len(state))] ^= 1 << chance.randrange(8)
+        cut = state[: chance.randrange(len(state))]
+        for bad in (bytes(damaged), cut):
+            with pytest.raises(InvalidError):
+                Fleet(DETECTION).begin(bad)
