@@ -7,7 +7,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 
+from benchmarks.fleet.__main__ import main
 from benchmarks.fleet.draw import DAY_S, EMPTY, FAILED, INVALID, LENGTH, SWALLOWED, Day, draw
 from benchmarks.fleet.faults import KINDS, Fault, Timetable, timetable
 from benchmarks.fleet.otlp import EPOCH_NS, Style, write
@@ -139,3 +141,9 @@ def test_scoring_tells_right_from_tight_and_wrong_from_made_up() -> None:
     ]
     assert [o.delay_s for o in outcomes] == pytest.approx([300.0, 300.0, 60.0])
     assert [incident.id for incident in made_up] == ["i4"]
+
+
+def test_too_little_time_for_the_faults_is_told() -> None:
+    result = CliRunner().invoke(main, ["--days", "1", "--kinds", "silence,outage", "--direct"])
+    assert result.exit_code == 2
+    assert "2 faults need at least 28 hours" in result.stderr
