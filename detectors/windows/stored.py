@@ -6,12 +6,11 @@ from collections.abc import Callable, Iterator
 from typing import Final
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 
 from detectors.windows.minute import MINUTE_NS, Minute
-from detectors.windows.points import in_windows, merged, merged_sightings, times_of
-from detectors.windows.windower import MOST_EMPTY
+from detectors.windows.points import in_windows, merged, merged_sightings
+from detectors.windows.windower import MOST_EMPTY, by_minute
 
 CHUNK_NS: Final = 60 * MINUTE_NS
 """How much is read at a time."""
@@ -26,20 +25,9 @@ def stored_minutes(read: Read, start_ns: int, end_ns: int) -> Iterator[Minute]:
     empty = MOST_EMPTY
     for chunk_ns in range(start_ns, end_ns, CHUNK_NS):
         until_ns = min(chunk_ns + CHUNK_NS, end_ns)
-        points, sightings = map(_by_time, read(chunk_ns, until_ns))
-        for minute_ns in range(chunk_ns, until_ns, MINUTE_NS):
-            own, seen = _of(*points, minute_ns), _of(*sightings, minute_ns)
+        begins = np.arange(chunk_ns, until_ns, MINUTE_NS)
+        points, sightings = (by_minute(rows, begins) for rows in read(chunk_ns, until_ns))
+        for minute_ns, own, seen in zip(begins.tolist(), points, sightings, strict=True):
             empty = 0 if own.num_rows or seen.num_rows else empty + 1
             if empty <= MOST_EMPTY:
                 yield Minute(minute_ns, merged([own]), merged_sightings([in_windows(seen, MINUTE_NS)]))
-
-
-def _by_time(rows: pa.Table) -> tuple[pa.Table, npt.NDArray[np.int64]]:
-    times = times_of(rows)
-    order = np.argsort(times, kind="stable")
-    return rows.take(pa.array(order)), times[order]
-
-
-def _of(rows: pa.Table, times: npt.NDArray[np.int64], minute_ns: int) -> pa.Table:
-    first, last = np.searchsorted(times, [minute_ns, minute_ns + MINUTE_NS])
-    return rows.slice(first, last - first)

@@ -153,7 +153,7 @@ class Windower:
 
     def _minutes(self, begins: Times, points: pa.Table, sightings: pa.Table) -> list[Minute]:
         """The minutes that begin at `begins`, within the bounds: all at once while there is room, else one by one."""
-        fine, seen = _by_minute(points, begins), _by_minute(sightings, begins)
+        fine, seen = by_minute(points, begins), by_minute(sightings, begins)
         if not len(begins):
             return []
         bounded = self._bounded(pa.concat_tables(fine), pa.concat_tables(seen))
@@ -162,7 +162,7 @@ class Windower:
             return [self._minutes(np.array([begin]), *part)[0] for begin, *part in parts]
         points, sightings = bounded
         tables = (coarsened(points, MINUTE_NS), sightings, points)
-        columns = [_by_minute(table, begins) for table in tables]
+        columns = [by_minute(table, begins) for table in tables]
         return [Minute(begin, *parts) for begin, *parts in zip(begins.tolist(), *columns, strict=True)]
 
     def _bounded(self, points: pa.Table, sightings: pa.Table) -> tuple[pa.Table, pa.Table] | None:
@@ -227,8 +227,8 @@ def _minutes(rows: pa.Table) -> Times:
     return times - times % MINUTE_NS
 
 
-def _by_minute(rows: pa.Table, begins: Times) -> list[pa.Table]:
-    """The rows of each of these minutes, in the order in which they are."""
+def by_minute(rows: pa.Table, begins: Times) -> list[pa.Table]:
+    """The rows of each of these minutes (ascending), in the order in which they are."""
     minutes = _minutes(rows)
     if (minutes[1:] < minutes[:-1]).any():
         order = np.argsort(minutes, kind="stable")
