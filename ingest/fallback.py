@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from ingest.fields import FieldReader, Mask, Numbers, first_of, json_strings, only, sources
+from ingest.fields import FieldReader, Mask, Numbers, first_of, holds, json_strings, only, sources
 from ingest.guess import NUMBERS, PAYLOADS, guesses
 from ingest.kinds import KIND_CODE, Codes
 from ingest.otlp.attributes import Indices
@@ -71,11 +71,11 @@ class Fallback:
         for column, bad in (("failed_if_true", "true"), ("failed_if_false", "false")):
             for key in self.names.get(column, ()):
                 owners, values = self._reader.values(key)
-                rows.append(owners[_mask(pc.equal(pc.utf8_lower(values), bad))])
+                rows.append(owners[holds(pc.equal(pc.utf8_lower(values), bad))])
         for key in self.names.get("failed_if_said", ()):
             owners, values = self._reader.values(key)
             said = pc.is_in(pc.utf8_lower(pc.utf8_trim_whitespace(values)), value_set=_NO_ERROR)
-            rows.append(owners[_mask(pc.and_(pc.invert(said), pc.is_valid(values)))])
+            rows.append(owners[holds(pc.and_(pc.invert(said), pc.is_valid(values)))])
         found = np.concatenate(rows) if rows else np.empty(0, dtype=np.int64)
         return found[np.isin(kinds[found], (*_TOOLS, *_MODELS))]
 
@@ -100,8 +100,3 @@ class Fallback:
     @staticmethod
     def _add(found: dict[str, pa.Array | None], column: str, guess: pa.Array | None, rows: Mask) -> None:
         found[column] = first_of(found.get(column), only(guess, rows))
-
-
-def _mask(column: pa.Array) -> Mask:
-    mask: Mask = pc.fill_null(column, False).to_numpy(zero_copy_only=False).astype(np.bool_)
-    return mask

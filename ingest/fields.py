@@ -234,6 +234,12 @@ def valid(column: pa.Array | None) -> Mask | np.bool_:
     return rows
 
 
+def holds(condition: pa.Array) -> Mask:
+    """By row: does it hold? Null does not."""
+    mask: Mask = pc.fill_null(condition, False).to_numpy(zero_copy_only=False).astype(np.bool_, copy=False)
+    return mask
+
+
 def whole_numbers(values: Numbers, type_: pa.DataType) -> pa.Array:
     """Doubles rounded to an integer type; null where they are negative, no number, or too large for it."""
     fits = (values >= 0.0) & (values < 2.0 ** (type_.bit_width - 1))

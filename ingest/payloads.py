@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from dimwatch import vocabulary
-from ingest.fields import Mask, first_of, only, valid
+from ingest.fields import Mask, first_of, holds, only, valid
 
 _MODEL: Final = (
     r'(?:"(?:model|model_name|modelVersion|model_version)\\*"\s*:\s*\\*"|\bmodel=\\*["\'])(?P<model>[^"\'\\]{1,120})'
@@ -29,7 +29,7 @@ def choose_answers(
     """Keep a model call's whole response instead of the messages made of it, where it alone tells why the answer ended
     or which model gave it. `sure`: rows whose answering model is named for certain."""
     said = only(outputs, is_model)
-    said = None if said is None else only(said, _true(pc.match_substring_regex(said, r"^\s*[\[{A-Z]")))
+    said = None if said is None else only(said, holds(pc.match_substring_regex(said, r"^\s*[\[{A-Z]")))
     if said is None or said.null_count == len(said):
         return
     nothing = pa.nulls(len(said), pa.string())
@@ -40,9 +40,9 @@ def choose_answers(
     model = pc.struct_field(pc.extract_regex(said, _MODEL), "model")
     named = vocabulary.translate(model, vocabulary.model)
     known = vocabulary.translate(answered, vocabulary.model)
-    other = _true(pc.and_(pc.not_equal(named, ""), pc.not_equal(named, known))) & is_model & ~sure
-    unsaid = _true(pc.equal(vocabulary.translate(reason, vocabulary.finish_reason), ""))
-    tells = unsaid & _true(pc.match_substring_regex(said, _REASON))
+    other = holds(pc.and_(pc.not_equal(named, ""), pc.not_equal(named, known))) & is_model & ~sure
+    unsaid = holds(pc.equal(vocabulary.translate(reason, vocabulary.finish_reason), ""))
+    tells = unsaid & holds(pc.match_substring_regex(said, _REASON))
     found["output_messages"] = pc.if_else(pa.array(other | tells), said, messages)
     # The name that the span gives is the one that was asked for; the response is read with its whole structure later.
     found["request_model"] = first_of(found["request_model"], only(answered, other))
@@ -114,8 +114,3 @@ def without_opaque(results: pa.Array | None) -> pa.Array | None:
         return None
     opaque = pc.match_substring_regex(results, _OPAQUE)
     return pc.if_else(opaque, None, results) if pc.any(opaque).as_py() else results
-
-
-def _true(condition: pa.Array) -> Mask:
-    mask: Mask = pc.fill_null(condition, False).to_numpy(zero_copy_only=False).astype(np.bool_, copy=False)
-    return mask
