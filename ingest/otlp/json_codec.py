@@ -21,7 +21,7 @@ from google.protobuf.message import Message
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
 
 from dimwatch.errors import InvalidError
-from ingest.otlp.framing import MAX_DEPTH, encode_varint
+from ingest.otlp.framing import DELIMITED, FIXED32, FIXED64, MAX_DEPTH, VARINT, encode_varint
 from ingest.otlp.refusals import TooLargeError
 from ingest.otlp.signals import Signal
 
@@ -34,13 +34,11 @@ _INTEGER: Final = re.compile(r"\A-?[0-9]{1,40}(?:\.0+)?\Z")
 _NOT_AN_ID: Final = b"\x00"
 _NOT_A_TIME: Final = (1 << 64) - 1
 _TOO_DEEP: Final = "nested too deeply"
-_VARINT: Final = 0
-_DELIMITED: Final = 2
 _WIRE_TYPES: Final = {
-    FieldDescriptor.TYPE_FIXED64: 1, FieldDescriptor.TYPE_SFIXED64: 1, FieldDescriptor.TYPE_DOUBLE: 1,
-    FieldDescriptor.TYPE_FIXED32: 5,
-    FieldDescriptor.TYPE_STRING: _DELIMITED, FieldDescriptor.TYPE_BYTES: _DELIMITED,
- FieldDescriptor.TYPE_MESSAGE: _DELIMITED,
+    FieldDescriptor.TYPE_FIXED64: FIXED64, FieldDescriptor.TYPE_SFIXED64: FIXED64, FieldDescriptor.TYPE_DOUBLE: FIXED64,
+    FieldDescriptor.TYPE_FIXED32: FIXED32,
+    FieldDescriptor.TYPE_STRING: DELIMITED, FieldDescriptor.TYPE_BYTES: DELIMITED,
+    FieldDescriptor.TYPE_MESSAGE: DELIMITED,
 }  # fmt: skip
 """Of those that are not written as varints."""
 _RANGES: Final = {
@@ -49,9 +47,9 @@ _RANGES: Final = {
     FieldDescriptor.TYPE_SINT32: (-(1 << 31), (1 << 31) - 1), FieldDescriptor.TYPE_FIXED32: (0, (1 << 32) - 1),
     FieldDescriptor.TYPE_SFIXED64: (-(1 << 63), (1 << 63) - 1), FieldDescriptor.TYPE_ENUM: (-(1 << 31), (1 << 31) - 1),
 }  # fmt: skip
-_VALUE: Final = encode_varint(KeyValue.VALUE_FIELD_NUMBER << 3 | _DELIMITED)
-_TEXT: Final = encode_varint(AnyValue.STRING_VALUE_FIELD_NUMBER << 3 | _DELIMITED)
-_INT: Final = encode_varint(AnyValue.INT_VALUE_FIELD_NUMBER << 3 | _VARINT)
+_VALUE: Final = encode_varint(KeyValue.VALUE_FIELD_NUMBER << 3 | DELIMITED)
+_TEXT: Final = encode_varint(AnyValue.STRING_VALUE_FIELD_NUMBER << 3 | DELIMITED)
+_INT: Final = encode_varint(AnyValue.INT_VALUE_FIELD_NUMBER << 3 | VARINT)
 _SIZES: Final = [bytes([size]) for size in range(128)]
 _DOUBLE: Final = Struct("<d")
 
@@ -75,7 +73,7 @@ def _members(descriptor: Descriptor) -> dict[str, _Member]:
     """What becomes of each JSON key of a message."""
     return {
         field.json_name: _Member(
-            encode_varint(field.number << 3 | _WIRE_TYPES.get(field.type, _VARINT)),
+            encode_varint(field.number << 3 | _WIRE_TYPES.get(field.type, VARINT)),
             field.type,
             field.is_repeated,
             field.message_type,

@@ -7,7 +7,6 @@ need) are legal protobuf, too: such values are decoded as messages and written a
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from functools import cache
 from typing import Final
 
@@ -18,6 +17,7 @@ import pyarrow.compute as pc
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue
 
 from dimwatch.errors import InvalidError
+from ingest.otlp.framing import encode_varint
 from ingest.otlp.wire import WireDecoder
 
 STRING: Final = 1
@@ -178,14 +178,7 @@ def _message(fields: dict[str, str | bytes | bool | int | float | None]) -> byte
         content = fields[name]
         if isinstance(content, str | bytes):
             raw = content.encode() if isinstance(content, str) else content
-            return bytes((_TAG[kind], *_varint(len(raw)))) + raw
+            return bytes((_TAG[kind],)) + encode_varint(len(raw)) + raw
         if content is not None:
             return AnyValue(**{name: content}).SerializeToString()  # type: ignore[arg-type]
     return b""
-
-
-def _varint(number: int) -> Iterator[int]:
-    while number > 0x7F:
-        yield number & 0x7F | 0x80
-        number >>= 7
-    yield number
