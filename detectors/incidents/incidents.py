@@ -39,6 +39,8 @@ REMEMBERED: Final = 24 * 60 * MINUTE
 MOST_NEW: Final = 8
 """So many incidents within the time in which they widen are one of the whole fleet."""
 MOST_KEPT: Final = 500
+"""Of more, the oldest that are settled are forgotten before their day is over; none that is not yet settled. Tickets
+wait while so many are not; what pages opens all the same, and `MOST_NEW` bounds that."""
 _TELL_AGAIN: Final = 15 * MINUTE
 _VERSION: Final = 1
 
@@ -149,6 +151,11 @@ class Incidents:
 
     # Opening and widening.
 
+    @property
+    def _full(self) -> bool:
+        """Whether there are so many that are not settled that no ticket opens."""
+        return sum(not case.incident.settled for case in self._cases) >= MOST_KEPT
+
     def _open_proposals(self, view: View) -> None:
         if not self._waiting.alerts:
             return
@@ -160,7 +167,7 @@ class Incidents:
             case = self._taker(view, proposal)
             if case is None and proposal.due(view.now_ns):
                 case = self._storm(view.now_ns) if proposal.pages else None
-                if case is None:
+                if case is None and (proposal.pages or not self._full):
                     case = self._open(view, proposal)
             if case is not None:
                 if not case.open and case.incident.status is not Status.FALSE:
@@ -251,7 +258,7 @@ class Incidents:
                     case.resolve(view.now_ns)
                 self._model_changes.note(change, taken_back, view.now_ns)
                 continue
-            if not self._model_changes.due(view, change):
+            if not self._model_changes.due(view, change) or (self._full and not change.shifted):
                 continue
             self._model_changes.note(change, self._changed_model(view, change), view.now_ns)
 
@@ -307,15 +314,14 @@ class Incidents:
     def _changed(self, now_ns: int) -> list[Incident]:
         changed = []
         for case in self._cases:
-            incident = case.incident
-            ended_ns = incident.resolved_ns
-            if ended_ns is not None and now_ns - ended_ns > REOPEN:
-                incident.settled = True
+            if not case.settling(now_ns, REOPEN):
+                case.incident.settled = True
             if case.news(now_ns, _TELL_AGAIN):
                 changed.append(_copy(case))
-        self._cases = [
-            case for case in self._cases if case.open or now_ns - (case.incident.resolved_ns or now_ns) <= REMEMBERED
-        ][-MOST_KEPT:]
+        kept = [case for case in self._cases if case.settling(now_ns, REMEMBERED)]
+        settled = [id(case) for case in kept if case.incident.settled]
+        forgotten = set(settled[: max(len(kept) - MOST_KEPT, 0)])
+        self._cases = [case for case in kept if id(case) not in forgotten]
         return sorted(changed, key=lambda incident: (incident.opened_ns, incident.id))
 
 

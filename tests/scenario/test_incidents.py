@@ -8,6 +8,7 @@ import pytest
 
 from detectors.alerts import Alert, Node
 from detectors.changes.change import Change
+from detectors.incidents import incidents as lifecycle
 from detectors.incidents.control import Action, Order
 from detectors.incidents.incident import Incident, Kind, Severity, Status
 from detectors.incidents.incidents import Incidents
@@ -257,6 +258,23 @@ def test_a_storm_is_one_of_the_whole_fleet() -> None:
     incidents = last(watch(SyntheticFleet(everything)))
     assert len(incidents) <= 10
     assert Node() in {incident.scope for incident in incidents} or len(incidents) <= 8
+
+
+def test_what_is_not_settled_is_never_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lifecycle, "MOST_KEPT", 1)
+    fleet, incidents, told = SyntheticFleet((*TOOL, fault("model_truncated", 15, provider="google"))), Incidents(), []
+    while fleet.now < 120:
+        told += incidents.step(*fleet.step(), fleet, fleet)
+    assert len(last(told)) == 2
+    assert {incident.id for incident in told} == {incident.id for incident in told if incident.settled}
+
+
+def test_with_too_many_that_are_not_settled_tickets_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lifecycle, "MOST_KEPT", 1)
+    changes = [change("support", 60), change("sales", 60)]
+    _, ticket = last(watch(SyntheticFleet((fault("model_truncated", 15, provider="google"),), changes), 130))
+    assert (ticket.kind, ticket.severity) == (Kind.MODEL_CHANGE, Severity.TICKET)
+    assert minute_of(ticket.opened_ns) > END + 30
 
 
 def test_a_snapshot_goes_on_as_if_nothing_had_happened() -> None:
