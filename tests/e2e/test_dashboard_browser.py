@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import signal
 import socket
 import subprocess
@@ -19,6 +18,7 @@ from playwright.sync_api import Browser, sync_playwright
 from dimwatch.clock import SystemClock
 from dimwatch.settings import Settings, Store
 from dimwatch.store.client import StoreClient
+from tests.needs import program
 from tests.unit.dashboard.fleet_rows import OPEN, fill_fleet
 from tests.unit.dashboard.rows import HOSTILE, TRACE, fill
 
@@ -82,12 +82,7 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 def browser() -> Iterator[Browser]:
     with sync_playwright() as playwright:
         own = playwright.chromium.executable_path
-        path = next(filter(None, map(shutil.which, (own, *SYSTEM_BROWSERS))), None)
-        if path is None:
-            pytest.skip(
-                f"no browser: neither Playwright's own ({own}, made by `playwright install chromium`) nor one of "
-                f"{', '.join(SYSTEM_BROWSERS)} on the PATH (Debian: `apt-get install chromium`)"
-            )
+        path = program(own, *SYSTEM_BROWSERS, remedy="playwright install chromium, or apt-get install chromium")
         chromium = playwright.chromium.launch(
             executable_path=path, args=["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"]
         )

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import gzip
 import json
-import shutil
 import socket
 import subprocess
 import threading
@@ -22,6 +21,7 @@ import zstandard
 from clickhouse_connect.driver.exceptions import DatabaseError
 
 from tests.contract.store.conftest import PASSWORD, RunningStore
+from tests.needs import program
 
 COMPRESSION = [False, True, "lz4", "zstd", "gzip"]
 
@@ -39,9 +39,7 @@ def table(store: RunningStore) -> Iterator[str]:
 
 def curl(store: RunningStore, *arguments: str, stdin: bytes = b"") -> str:
     """Run curl against the store, as a user with a shell does."""
-    path = shutil.which("curl")
-    if path is None:
-        pytest.skip("curl is not installed")
+    path = program("curl", remedy="apt-get install curl")
     url = f"http://127.0.0.1:{store.port}/"
     arguments = tuple(part.replace("URL/", url) for part in arguments)
     done = subprocess.run([path, "-sS", "--max-time", "20", *arguments], input=stdin, capture_output=True)

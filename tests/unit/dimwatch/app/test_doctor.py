@@ -16,6 +16,7 @@ from dimwatch.app.configuration import Resolved, resolve
 from dimwatch.app.machine import Finding
 from dimwatch.eventlog.base import NewRecord
 from dimwatch.eventlog.sqlite import SqliteEventLog
+from tests.needs import missing
 
 
 @pytest.fixture
@@ -142,8 +143,8 @@ def test_a_data_folder_of_nobody_is_found(resolved: Resolved) -> None:
 
 
 def test_a_data_folder_in_memory_is_told(resolved: Resolved) -> None:
-    if not Path("/dev/shm").is_dir():
-        pytest.skip("this machine has no /dev/shm")
+    if not Path("/dev/shm").is_mount():
+        missing("no /dev/shm, a file system in memory that Linux has")
     resolved.settings.data = Path("/dev/shm/dimwatch")
     (finding,) = bad(machine.data_folder(resolved.settings))
     assert (finding.check, finding.verdict) == ("file system", "warn")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import ssl
 import subprocess
 from pathlib import Path
-from shutil import which
 from typing import Any
 
 import grpc
@@ -13,17 +12,17 @@ import httpx
 import pytest
 
 from dimwatch.errors import PermanentError
+from tests.needs import program
 from tests.unit.ingest.otlp.test_doors import EXPORT, PROTOBUF, call
-
-pytestmark = pytest.mark.skipif(which("openssl") is None, reason="no openssl here to make certificates with")
 
 
 def certificate(folder: Path, name: str) -> tuple[Path, Path]:
     """A certificate for 127.0.0.1 that is signed by itself, and its key."""
     cert, key = folder / f"{name}.pem", folder / f"{name}.key"
-    command = "openssl req -x509 -nodes -days 2 -newkey ec -pkeyopt ec_paramgen_curve:P-256"
+    openssl = program("openssl", remedy="apt-get install openssl")
+    command = "req -x509 -nodes -days 2 -newkey ec -pkeyopt ec_paramgen_curve:P-256"
     command += f" -subj /CN={name} -addext subjectAltName=IP:127.0.0.1 -keyout {key} -out {cert}"
-    subprocess.run(command.split(), check=True, capture_output=True)
+    subprocess.run([openssl, *command.split()], check=True, capture_output=True)
     return cert, key
 
 
