@@ -93,7 +93,7 @@ def test_bad_numbers_are_survived(case: Case, bad: float) -> None:
     calm[300, 0] = bad
     scores = case.run(np.concatenate([calm, fault]))
     assert ((scores > 0) & (scores <= 1)).all()
-    assert scores[300, 0] == 1.0 or np.isfinite(calm[300, 0]).any()
+    assert scores[300, 0] == 1.0
     assert (scores[600:].min(axis=0) <= 0.02).all()
 
 
