@@ -112,7 +112,7 @@ class ShadowAlert:
 
 
 def e_value(p_values: FloatArray) -> FloatArray:
-    """Of each p-value in (0, 1], in [0.5, infinity): 1 at p = 0.13, 20 at 0.001."""
+    """Of each p-value in (0, 1], in [0.5, infinity): 1 at p = 0.17, 21 at 0.001."""
     p = np.clip(p_values, 1e-300, 0.999)
     log = np.log(p)
     return np.asarray((1 - p + p * log) / (p * log**2))
@@ -327,7 +327,7 @@ def _makers(settings: Detection) -> dict[str, Callable[[int], Plugin]]:
     """By name, in order: what makes a plug-in for the place of that number."""
     if not settings.shadow:
         return {}
-    # Only who wants them pays for the libraries behind them, 60 MB.
+    # Only who wants them pays for the libraries behind them.
     plugins = import_module("detectors.plugins.table").PLUGINS
     # One drift must be able to reach H: ADWIN says it once, with a p-value of delta.
     threshold = math.log(len(COLUMNS) * settings.shadow_nodes * WIDTH * WEEK / settings.false_pages_per_week)

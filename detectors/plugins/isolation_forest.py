@@ -2,7 +2,7 @@
 
 Liu, Ting & Zhou, "Isolation Forest", ICDM 2008, with split conformal p-values: every second window of the history
 grows the forest, the others calibrate it, so that a p-value does not rest on what the forest has seen. Forests are
-grown by scikit-learn, a fifth of a second each; windows are judged here, all nodes at once.
+grown by scikit-learn; windows are judged here, all nodes at once.
 """
 
 from __future__ import annotations

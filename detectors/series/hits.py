@@ -142,8 +142,8 @@ class Hits(Bank):
 
 
 def _log1p(x: NDArray[np.float32]) -> NDArray[np.float32]:
-    """log(1 + x) for x >= 0, three times as fast as numpy's in single precision and as exact (Goldberg, ACM Computing
-    Surveys 23, 1991, theorem 4)."""
+    """log(1 + x) for x >= 0, faster than numpy's in single precision and exact to a few roundings (Goldberg, ACM
+    Computing Surveys 23, 1991, theorem 4)."""
     one = x + np.float32(1)
     rounded = one - np.float32(1)
     np.maximum(rounded, np.float32(1e-30), out=rounded)

@@ -92,7 +92,7 @@ class Alarm:
 
 
 class StreamDetector:
-    """Scores the records of one series in the order of time. State is bounded, about 2 MB."""
+    """Scores the records of one series in the order of time. State is bounded."""
 
     def __init__(self) -> None:
         self._evidence = Evidence()
