@@ -12,13 +12,13 @@ What is measured about it: `python -m benchmarks.statistics`.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
 import pyarrow as pa
+import structlog
 
 from detectors.alerts import DIMENSIONS, Alert, Node
 from detectors.evidence import Evidence
@@ -38,8 +38,7 @@ from detectors.windows.signals import DERIVED, SIGNALS, Form, Signal
 from dimwatch.errors import InvalidError
 from dimwatch.settings import Detection
 
-log = logging.getLogger(__name__)
-
+_log = structlog.get_logger()
 
 _FORMS: Final[dict[Form, Callable[[Detection, dict[int, Signal]], Bank]]] = {
     Form.HITS: Hits,
@@ -193,12 +192,12 @@ class Engine:
         """By how much the last minute was more than expected, in standard deviations, shape (nodes, signals): of forms
         HITS and LEVEL. NaN where nothing was measured or is known."""
         off = np.full((len(nodes), len(signals)), np.nan)
-        codes = [self._words.find(dict(node.of)) for node in nodes]
-        known = [place for place, of in enumerate(codes) if of is not None]
-        keys = np.array([[*codes[place], 0] for place in known], dtype=np.int64)  # type: ignore[misc]
+        found = ((place, self._words.find(dict(node.of))) for place, node in enumerate(nodes))
+        known = {place: codes for place, codes in found if codes is not None}
+        keys = np.array([[*codes, 0] for codes in known.values()], dtype=np.int64)
         for column, signal in enumerate(signals if known else ()):
             keys[:, -1] = number = self._number[signal]
-            off[known, column] = residuals(self._banks[self._signals[number].form], keys)
+            off[list(known), column] = residuals(self._banks[self._signals[number].form], keys)
         return off
 
     def snapshot(self) -> bytes:
@@ -295,7 +294,7 @@ class Engine:
             room = max(0, self._settings.max_series - self.series)
             if len(fresh) > room and not self._full:
                 self._full = True
-                log.warning("more than %d series: new ones wait until others are idle (raise max_series)", self.series)
+                _log.warning("no room for new series until others are idle: raise max_series", series=self.series)
             bank.learn(fresh[:room], now)
             cells = bank.pools.known(own)
         return rows[cells >= 0], cells[cells >= 0]

@@ -5,12 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from detectors.alerts import Node
+from detectors.series.arrays import FloatArray
 from detectors.windows.signals import Form
-
-FloatArray = NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,9 +6,8 @@ from bisect import bisect_left, insort
 from collections import deque
 
 import numpy as np
-from numpy.typing import NDArray
 
-FloatArray = NDArray[np.float64]
+from detectors.series.arrays import FloatArray
 
 
 class History:

@@ -4,7 +4,8 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from detectors.univariate.history import FloatArray, History
+from detectors.series.arrays import FloatArray
+from detectors.univariate.history import History
 from detectors.univariate.stream import StreamDetector
 
 DAY = 288
