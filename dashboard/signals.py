@@ -9,9 +9,6 @@ import math
 from dataclasses import dataclass
 from typing import Final
 
-TAIL: Final = 0.95
-"""Where no point says how many were slow, the slowest of twenty is drawn."""
-
 
 @dataclass(frozen=True, slots=True)
 class Shown:

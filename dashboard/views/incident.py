@@ -17,14 +17,11 @@ _CLOCK: Final = SystemClock()
 _INCIDENT_ID: Final = re.compile(r"[0-9a-f]{8,64}")
 _NAMES: Final = {
     "answered_model": "model that answers",
-    "fingerprint": "fingerprint",
     "prompt": "system prompt",
     "tools": "list of tools",
-    "release": "release",
-    "instrumentation": "instrumentation",
     "model": "model asked for",
-    "tool": "tool",
 }
+"""Of attributes whose own name is not the word."""
 _LONGEST: Final = 24
 
 
@@ -109,7 +106,7 @@ def _marks(about: Incident, changed: pd.DataFrame) -> pd.DataFrame:
 
 
 def _change(attribute: str, key: str, before: str, after: str) -> str:
-    name = _NAMES.get(attribute, attribute) + (f" of {key}" if key else "")
+    name = _named(attribute) + (f" of {key}" if key else "")
     return f"{name}: {_short(before) or 'none'} → {_short(after) or 'none'}"
 
 
