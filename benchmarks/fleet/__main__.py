@@ -66,8 +66,9 @@ def main(
         came, false = score(truth.faults, incidents(lines))
         outcomes += came
         made_up += false
-        table += rows(seed, came, false)
-        for row in rows(seed, came, false):
+        of_seed = rows(seed, came, false)
+        table += of_seed
+        for row in of_seed:
             print("  ".join(f"{cell:{width}}" for cell, width in zip(row, _WIDTHS, strict=True)), file=sys.stderr)
     measured = figures(outcomes, made_up, days * len(seeds))
     for figure in measured:
