@@ -36,10 +36,6 @@ class Kind(StrEnum):
     """Answers are cut, withheld or empty, runs fail, or people say that they are bad."""
     MODEL_CHANGE = "model_change"
     """Another model answers than did."""
-    SCOPE_DRIFT = "scope_drift"
-    """An agent does what it was not made for."""
-    LEAK = "leak"
-    """Secrets or personal data come out."""
     SLO_BURN = "slo_burn"
     """A declared objective is missed: its error budget burns too fast."""
 

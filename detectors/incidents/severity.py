@@ -100,7 +100,7 @@ def severity_of(incident: Incident, agents: int, share: float, pages: bool) -> S
     if not pages:
         return Severity.TICKET
     stopping = incident.kind in (Kind.OUTAGE, Kind.SILENCE)
-    if incident.kind is Kind.LEAK or (stopping and (agents >= 2 or share >= WIDE)):
+    if stopping and (agents >= 2 or share >= WIDE):
         return Severity.CRITICAL
     failed = incident.measures.get("run_failed")
     if failed is not None and failed.observed >= 2 * failed.expected and share >= MOST:

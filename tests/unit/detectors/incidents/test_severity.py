@@ -75,7 +75,6 @@ def test_of_a_cost_spike_only_what_is_too_much_is_money() -> None:
         (Kind.OUTAGE, 3, 0.2, True, Severity.CRITICAL),
         (Kind.OUTAGE, 1, 0.05, True, Severity.WARNING),
         (Kind.SILENCE, 1, 0.4, True, Severity.CRITICAL),
-        (Kind.LEAK, 1, 0.0, True, Severity.CRITICAL),
         (Kind.BROWNOUT, 6, 0.9, True, Severity.WARNING),
         (Kind.OUTAGE, 6, 0.9, False, Severity.TICKET),
     ],
