@@ -261,16 +261,6 @@ class TraceBatch:
         return result
 
     @cached_property
-    def nested_failure(self) -> Mask:
-        """Model calls that failed by their own word or by that of a model span nested with them."""
-        calls = self.kind("llm")
-        rows = np.flatnonzero(calls & self.failed)
-        failed = calls & self.failed
-        outer = self.ancestor(rows, calls, depth=3)
-        failed[outer[outer != NONE]] = True
-        return failed
-
-    @cached_property
     def root(self) -> Rows:
         """By trace: the row of its first root, or the first row if it has none."""
         rows = self.first[:-1].copy()

@@ -84,30 +84,6 @@ class Context:
         return failed_dependencies(self.batch, tools)
 
     @cached_property
-    def later_model_call(self) -> Rows:
-        """By call: the first model call of its trace that begins after the call, NONE if there is none."""
-        batch, calls = self.batch, self.calls
-        models = np.flatnonzero(batch.model_calls)
-        result = np.full(len(calls), NONE, dtype=np.int64)
-        if not len(models):
-            return result
-        ends = np.where(calls.tool_row != NONE, batch.end[np.maximum(calls.tool_row, 0)], calls.time)
-        # Both together in order of trace and time, a model call after a tool call that ends as it begins.
-        trace = np.concatenate([calls.trace, batch.trace[models]])
-        time = np.concatenate([ends, batch.start[models]])
-        is_model = np.arange(len(trace)) >= len(calls)
-        order = np.lexsort((is_model, time, trace))
-        position = np.where(is_model[order], np.arange(len(order)), len(order))
-        following = np.minimum.accumulate(position[::-1])[::-1]
-        inside = following < len(order)
-        found = order[np.minimum(following, len(order) - 1)]
-        right = inside & (trace[found] == trace[order])
-        by_call = ~is_model[order]
-        chosen = np.where(right, models[np.maximum(found - len(calls), 0)], NONE)
-        result[order[by_call]] = chosen[by_call]
-        return result
-
-    @cached_property
     def final_model_call(self) -> Rows:
         """By trace: its last model call, NONE if it has none."""
         rows = np.flatnonzero(self.batch.model_calls)
