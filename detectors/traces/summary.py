@@ -15,6 +15,7 @@ from detectors.traces.batch import NONE, Mask, Rows, TraceBatch
 from detectors.traces.context import Context
 from detectors.traces.intervals import latest_end_before
 from detectors.traces.rules.base import Finding, Rule, Severity
+from detectors.windows.keys import Column, either
 from dimwatch.records import TRACE
 
 FAILED: Final = "failed"
@@ -89,7 +90,7 @@ def summarize(
         "tool_calls": tools,
         "failed_tool_calls": failed_calls,
         "providers": _lists(
-            batch, *batch.encoded("provider"), batch.kind("llm", "embedding") & batch.present("provider")
+            batch, Column(*batch.encoded("provider")), batch.kind("llm", "embedding") & batch.present("provider")
         ),
         "models": _distinct_models(batch),
         "input_tokens": _sum(batch, "input_tokens", counted),
@@ -173,21 +174,14 @@ def _rules(batch: TraceBatch, findings: Sequence[tuple[Rule, Finding]]) -> pa.Ar
 
 
 def _distinct_models(batch: TraceBatch) -> pa.Array:
-    answered, asked = batch.encoded("response_model"), batch.encoded("request_model")
-    names = pa.concat_arrays([answered[1], asked[1]]).dictionary_encode()
-    number = names.indices.to_numpy(zero_copy_only=False).astype(np.int64)
-    codes = number[np.where(batch.present("response_model"), answered[0], len(answered[1]) + asked[0])]
-    said = batch.present("response_model") | batch.present("request_model")
-    return _lists(batch, codes, names.dictionary, batch.kind("llm") & said)
+    models = either(Column(*batch.encoded("response_model")), Column(*batch.encoded("request_model")))
+    return _lists(batch, models, batch.kind("llm") & (batch.present("response_model") | batch.present("request_model")))
 
 
-def _lists(batch: TraceBatch, codes: Rows, values: pa.Array, mask: Mask) -> pa.Array:
-    """By trace the distinct ones of `values` (`codes` by row) of the rows of `mask`, in order."""
-    order = pc.sort_indices(values)
-    rank = np.empty(len(values), dtype=np.int64)
-    rank[order.to_numpy()] = np.arange(len(values))
-    values, codes = values.take(order), rank[codes[mask]]
-    pairs = np.unique(batch.trace[mask] * np.int64(len(values) + 1) + codes)
+def _lists(batch: TraceBatch, strings: Column, mask: Mask) -> pa.Array:
+    """By trace the distinct strings of the rows of `mask`, in order."""
+    codes, values = strings.ordered()
+    pairs = np.unique(batch.trace[mask] * np.int64(len(values) + 1) + codes[mask])
     traces, found = np.divmod(pairs, len(values) + 1)
     offsets = np.searchsorted(traces, np.arange(batch.traces + 1)).astype(np.int32)
     return pa.ListArray.from_arrays(pa.array(offsets), values.take(pa.array(found)))
