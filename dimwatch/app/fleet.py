@@ -205,6 +205,7 @@ class FleetStage:
         return {
             (records.POINTS, "too_many_series"): self._fleet.engine.refused,
             (records.CHANGES, "too_many_changes"): self._fleet.ledger.dropped,
+            (records.POINTS, "not_compared"): self._fleet.ledger.sums.dropped,
         }
 
     def _measure(self, now_ns: int) -> None:
