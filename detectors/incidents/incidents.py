@@ -239,8 +239,7 @@ class Incidents:
         if len(new) < MOST_NEW:
             return None
         first = min(new, key=lambda case: (case.incident.opened_ns, case.incident.id))
-        first.incident.scope = Node()
-        first.agents = frozenset(agent for case in new for agent in case.agents)
+        first.rescope(Node(), frozenset(agent for case in new for agent in case.agents))
         return first
 
     def _follow_model_changes(self, view: View, ledger: Ledger) -> None:
@@ -254,7 +253,7 @@ class Incidents:
             taken_back = self._model_changes.reversed_by(change)
             if taken_back is not None:
                 case = self._case(taken_back)
-                if case is not None and not case.incident.settled:
+                if case is not None and not case.incident.settled and case.incident.status is not Status.FALSE:
                     case.resolve(view.now_ns)
                 self._model_changes.note(change, taken_back, view.now_ns)
                 continue
