@@ -14,14 +14,14 @@ import re
 import zlib
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import IO, Final
 
 import orjson
 
 from dimwatch.errors import DimwatchError, InvalidError
-from ingest.otlp.admission import Admitted, Limits, admit
+from ingest.otlp.admission import FUTURE_NS, Admitted, Limits, admit
 from ingest.otlp.compression import decompress
 from ingest.otlp.json_codec import to_protobuf
 from ingest.otlp.refusals import TooLargeError
@@ -32,6 +32,8 @@ _KNOWN: Final = re.compile(r"\.(pb|json|otlpjson|jsonl)(\.gz)?\Z")
 _IDS: Final = re.compile(r"(?!0{32})[0-9a-fA-F]{32}:(?!0{16})[0-9a-fA-F]{16}:(?:[0-9a-fA-F]{16})?\Z")
 _LOGS_OR_METRICS: Final = re.compile(r"(?:\A|[._-])(logs|metrics)(?:\.\d+)?(?:\.grpc)?\.pb(?:\.gz)?\Z")
 _OPEN_FILES: Final = 16
+_FEW: Final = 1000
+"""At most one request in so many is taken to be misdated."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,8 +97,8 @@ class Recordings:
             if on_file is not None:
                 on_file(path)
             self._index_file(path, index)
-        # The order in which they were sent: an exporter sends a span when it has ended.
-        index.entries.sort(key=lambda entry: (entry.last_ns, entry.first_ns))
+        index.entries.sort(key=_order)
+        self._bound_future(index)
         return index
 
     def read(self, entry: Entry) -> Admitted:
@@ -111,6 +113,26 @@ class Recordings:
         except (OSError, EOFError, zlib.error) as error:
             raise InvalidError(f"{entry.path} can not be read any more: {error}") from error
         return admit(body, entry.signal, self._limits, self._redactor)
+
+    def _bound_future(self, index: Index) -> None:
+        """Live, a span that is dated a day ahead of the clock is refused. Here the present is the end of the recording;
+        a few requests that are further ahead than that of all others do not move it."""
+        entries = index.entries
+        dated = sum(entry.last_ns > 0 for entry in entries)
+        for at in range(len(entries) - dated // _FEW, len(entries)):
+            present_ns = entries[at - 1].last_ns
+            if entries[at].last_ns - present_ns > FUTURE_NS:
+                self._limits = replace(self._limits, latest_ns=present_ns + FUTURE_NS)
+                entries[at:] = [self._timed_again(entry) for entry in entries[at:]]
+                entries.sort(key=_order)
+                break
+
+    def _timed_again(self, entry: Entry) -> Entry:
+        try:
+            admitted = self.read(entry)
+        except DimwatchError:
+            return entry  # who reads it is told
+        return replace(entry, first_ns=admitted.first_ns, last_ns=admitted.last_ns)
 
     def _index_file(self, path: Path, index: Index) -> None:
         try:
@@ -192,6 +214,11 @@ class Recordings:
         if len(self._lines) > _OPEN_FILES:
             self._lines.popitem(last=False)[1].close()
         return handle
+
+
+def _order(entry: Entry) -> tuple[int, int]:
+    """In which requests were sent: an exporter sends a span when it has ended."""
+    return entry.last_ns, entry.first_ns
 
 
 def _files(paths: Iterable[Path]) -> Iterator[tuple[Path, bool]]:

@@ -152,3 +152,26 @@ def test_times_of_lines_are_those_of_the_spans_that_are_let_in(tmp_path: Path) -
         (2, START + 50 * SECOND),
     ]
     assert entries[1].first_ns == entries[2].first_ns
+
+
+def test_what_is_dated_far_after_all_others_is_refused_as_live(tmp_path: Path) -> None:
+    day = 24 * 3600
+    ahead = json.loads(as_json(500))
+    spans = ahead["resourceSpans"][0]["scopeSpans"][0]["spans"]
+    spans.append(spans[0] | {"name": "mixed", "startTimeUnixNano": str(START), "endTimeUnixNano": str(START + SECOND)})
+    spans[0] = spans[0] | {"startTimeUnixNano": str(START + 9 * day * SECOND)}
+    spans[0]["endTimeUnixNano"] = spans[0]["startTimeUnixNano"]
+    usual = [as_json(second) for second in range(2_000)]
+    mixed, alone = tmp_path / "mixed.jsonl", tmp_path / "alone.jsonl"
+    mixed.write_text("\n".join([json.dumps(ahead), *usual]))
+    alone.write_text("\n".join([as_json(9 * day), *usual]))
+    for path, refused in ((mixed, "json 500"), (alone, f"json {9 * day}")):
+        assert index(path).entries[-1].last_ns == START + 1_999 * SECOND
+        found = names(path)
+        assert found[-1] == "json 1999"
+        assert found.count(refused) == (refused == "json 500"), "but the one of that name in its time"
+    assert "mixed" in names(mixed)
+
+    later = tmp_path / "later.jsonl"
+    later.write_text("\n".join([*(as_json(9 * day + second) for second in range(3)), *usual]))
+    assert names(later)[-1] == f"json {9 * day + 2}", "three are another recording"
