@@ -141,7 +141,9 @@ def main() -> None:
     for fleet, where, by_factor in run():
         cells = []
         for factor, answers in zip(FACTORS, by_factor, strict=True):
-            share = Figure(f"causes: {fleet}, {where}, {factor} times: right at first", 100 * np.mean(answers), "%")
+            share = Figure(
+                f"causes: {fleet}, {where}, {factor} times: right at first", 100 * sum(answers) / len(answers), "%"
+            )
             print(share.json(), flush=True)
             cells.append(f"{share.value:.1f}% of {len(answers)}")
         rows.append(f"| {fleet} | {where} | {' | '.join(cells)} |")
