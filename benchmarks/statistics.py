@@ -101,7 +101,7 @@ def benches(series: int, seed: int, settings: Detection) -> dict[str, Callable[[
         "slow tail": lambda: Bench(Hits(settings, of["model_error"]), Dirty(series, seed + 2, failure_rate=0.055)),
         "latency": lambda: Bench(Level(settings, of["model_latency"]), Dirty(series, seed + 3)),
         "speed": lambda: Bench(Level(settings, of["model_speed"]), Dirty(series, seed + 4, sigma=0.35)),
-        "silence": lambda: Bench(Silence(settings, of["run_traffic"], cut=False), Dirty(series, seed + 5)),
+        "silence": lambda: Bench(Silence(settings, of["run_traffic"]), Dirty(series, seed + 5)),
     }
 
 

@@ -12,7 +12,7 @@ What is measured about it: `python -m benchmarks.statistics`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -40,14 +40,7 @@ from dimwatch.settings import Detection
 
 _log = structlog.get_logger()
 
-_FORMS: Final[dict[Form, Callable[[Detection, dict[int, Signal]], Bank]]] = {
-    Form.HITS: Hits,
-    Form.LEVEL: Level,
-    Form.EVENTS: lambda settings, signals: Silence(settings, signals, cut=False),
-    Form.AMOUNT: lambda settings, signals: Spending(settings, signals, cut=False),
-}
-
-
+_BANKS: Final[tuple[type[Bank], ...]] = (Hits, Level, Silence, Spending)
 _MOST: Final = 1e12
 """No minute of a series has a count or sum beyond this."""
 _IDLE: Final = WEEK
@@ -85,8 +78,8 @@ class Engine:
         self._form = np.array([_ORDER[of.form] for of in self._signals] + [-1])
         self._to_derived = np.array([self._derived.get(number, -1) for number in range(len(self._signals) + 1)])
         self._banks = {
-            form: make(settings, {number: of for number, of in enumerate(self._signals) if of.form is form})
-            for form, make in _FORMS.items()
+            kind.form: kind(settings, {number: of for number, of in enumerate(self._signals) if of.form is kind.form})
+            for kind in _BANKS
         }
         self._tail = Tail()
         self._words = Vocabulary()

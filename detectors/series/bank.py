@@ -44,6 +44,8 @@ class Bank(ABC):
     """All series of one form. Minutes are numbers since the epoch."""
 
     form: ClassVar[Form]
+    cut: ClassVar[bool] = True
+    """Whether release and region cut its leaves into cells."""
     effects: ClassVar[FloatArray]
     shares: ClassVar[FloatArray]
     """Of the evidence, what is staked on each effect; they add up to one."""
@@ -57,11 +59,11 @@ class Bank(ABC):
     ring: ClassVar[tuple[str, ...]]
     """The leaf columns that hold the guard ring, in the order of `_add`'s sums."""
 
-    def __init__(self, settings: Detection, signals: dict[int, Signal], *, cut: bool = True) -> None:
+    def __init__(self, settings: Detection, signals: dict[int, Signal]) -> None:
         self.settings = settings
         self.clockwork = Clockwork(settings.half_life_h, settings.guard_h)
         self.signals = signals
-        self.pools = Pools({number: signal.subject for number, signal in signals.items()}, cut=cut)
+        self.pools = Pools({number: signal.subject for number, signal in signals.items()}, cut=self.cut)
         width = self.clockwork.ring
         life: dict[str, tuple[Any, int, float]] = {
             "born": (np.int32, 0, 0),
@@ -233,9 +235,9 @@ class Bank(ABC):
         self.leaf.load(state["leaf"])
         self.node.load(state["node"])
         self.stream.load(state["stream"])
-        self.log.load(state.get("log", {}))
+        self.log.load(state["log"])
         self.block = int(state["block"][0])
-        self._armed = state["armed"].astype(bool)
+        self._armed = state["armed"]
         self.seen = state["seen"]
 
     # what a form says

@@ -32,6 +32,7 @@ class Flow(Bank):
     """Signals whose windows count also when they are empty. Release and region are not looked at: a new release takes
     the traffic of the old one, and that is no silence."""
 
+    cut = False
     ring = ("ring_minutes", "ring_amount", "ring_events")
     leaf_columns: ClassVar[dict[str, tuple[Any, int, float]]] = {
         "minutes": (np.float64, 0, 0.0),
