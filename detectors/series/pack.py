@@ -39,12 +39,10 @@ def pack(state: dict[str, Any]) -> bytes:
 def unpack(packed: bytes) -> dict[str, Any]:
     """What `pack` was given. Raises InvalidError for anything else."""
     if not packed.startswith(_MAGIC):
-        raise InvalidError(
-            "not a snapshot of the engine, or of another version: start without it and replay the points"
-        )
+        raise InvalidError("not a snapshot, or one of another version: start without it and replay the points")
     sealed = len(_MAGIC) + 8
     if xxhash.xxh3_64_digest(memoryview(packed)[sealed:]) != packed[len(_MAGIC) : sealed]:
-        raise InvalidError("a damaged snapshot of the engine: start without it and replay the points")
+        raise InvalidError("a damaged snapshot: start without it and replay the points")
     begin = sealed + 8
     end = begin + int.from_bytes(packed[sealed:begin], "little")
     at = end
@@ -63,7 +61,5 @@ def unpack(packed: bytes) -> dict[str, Any]:
     try:
         state: dict[str, Any] = rich(json.loads(packed[begin:end]))
     except (ValueError, KeyError, TypeError) as error:
-        raise InvalidError(
-            f"a damaged snapshot of the engine ({error}): start without it and replay the points"
-        ) from error
+        raise InvalidError(f"a damaged snapshot ({error}): start without it and replay the points") from error
     return state
