@@ -3,6 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+PROGRAMS := chromium curl openssl
 
 help:  ## show this help
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -29,7 +30,13 @@ check: $(STAMP)  ## format, lint, types, import arrows, fast tests
 	$(BIN)/lint-imports
 	$(BIN)/python -P -m pytest -q -m "not e2e and not browser"
 
-test: check  ## set up, then run all checks and all tests
+programs:  ## Debian packages that tests need, where they are missing and root may install them
+	@missing=$$(for program in $(PROGRAMS); do command -v $$program >/dev/null || echo $$program; done); \
+	test -z "$$missing" || if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+	  apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $$missing; \
+	else echo "tests that need them are skipped, or fail in CI: install" $$missing; fi
+
+test: programs check  ## set up, then run all checks and all tests
 	$(BIN)/python -P -m pytest -q -m "e2e or browser"
 
 bench: $(STAMP)  ## measure throughput, latency, size and start-up
@@ -40,4 +47,4 @@ lock: $(STAMP)  ## renew requirements.lock from pyproject.toml
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --all-extras --generate-hashes \
 	  --no-header --no-emit-index-url --no-emit-find-links --upgrade -o requirements.lock pyproject.toml
 
-.PHONY: help install demo up check test bench lock
+.PHONY: help install demo up check programs test bench lock
