@@ -44,8 +44,8 @@ PAGE_THRESHOLD: Final = Gauge(
 )
 WATERMARK_LAG_SECONDS: Final = Gauge(
     "dimwatch_watermark_lag_seconds",
-    "Age of the newest moment that all workers have judged.",
-    multiprocess_mode="livemax",
+    "Age of the newest moment that all workers have judged; below 0 when the clock was set back.",
+    multiprocess_mode="livemostrecent",
 )
 LATE_POINTS: Final = Gauge(
     "dimwatch_late_points", "Points that came after their window, since the state began.", multiprocess_mode="livesum"

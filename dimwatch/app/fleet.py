@@ -217,7 +217,7 @@ class FleetStage:
         telemetry.LATE_POINTS.set(fleet.windower.counts.late)
         telemetry.OTHER_SERIES.set(fleet.windower.counts.folded)
         if fleet.windower.watermark_ns is not None:
-            telemetry.WATERMARK_LAG_SECONDS.set(max(0, now_ns - fleet.windower.watermark_ns) / NS_PER_SECOND)
+            telemetry.WATERMARK_LAG_SECONDS.set((now_ns - fleet.windower.watermark_ns) / NS_PER_SECOND)
 
     def _restore(self) -> bool:
         """Go on from the last checkpoint; whether there was one that could be used."""

@@ -102,6 +102,8 @@ def _parts(found: Status) -> Iterator[RenderableType]:
         yield Text(f"\nSpans a second over the last minute:   {stages}")
         incidents = "unknown" if found.open_incidents is None else f"{found.open_incidents:,}"
         behind = "no window yet" if found.watermark_lag_s is None else f"{found.watermark_lag_s:,.0f} s behind"
+        if found.watermark_lag_s is not None and found.watermark_lag_s < -1:
+            behind = f"{-found.watermark_lag_s:,.0f} s ahead: the clock was set back, and what comes is late until then"
         yield Text(f"Open traces: {open_traces}   Open incidents: {incidents}   Windows: {behind}")
     if found.lags:
         yield Text("\nLag")

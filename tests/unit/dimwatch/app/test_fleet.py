@@ -8,6 +8,7 @@ from functools import cache
 from typing import Any
 
 import pytest
+from prometheus_client import REGISTRY
 
 from detectors.alerts import Node
 from detectors.fleet import Fleet, FleetOutput
@@ -223,3 +224,13 @@ def test_a_damaged_state_is_told() -> None:
         for bad in (bytes(damaged), cut):
             with pytest.raises(InvalidError):
                 Fleet(DETECTION).begin(bad)
+
+
+def test_a_clock_that_was_set_back_is_told() -> None:
+    site = Site()
+    first, *_ = told()
+    site.hear(first)
+    site.clock = ManualClock(first.watermark_ns - 6 * 3600 * 10**9)
+    site.kill()
+    site.stage.step(0.0)
+    assert REGISTRY.get_sample_value("dimwatch_watermark_lag_seconds") == -6 * 3600
