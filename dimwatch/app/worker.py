@@ -27,6 +27,7 @@ from dimwatch.clock import NS_PER_SECOND, Clock, SystemClock
 from dimwatch.errors import InvalidError
 from dimwatch.eventlog import open_eventlog
 from dimwatch.eventlog.base import EventLog, NewRecord, Record, TopicPartition
+from dimwatch.eventlog.newest import newest
 from dimwatch.settings import MIB, Settings
 from dimwatch.tracing import span
 from ingest.normalize import Request
@@ -156,7 +157,7 @@ class Worker:
         self._consumer.close()
 
     def _restore(self) -> None:
-        checkpoints = self._newest(records.CHECKPOINTS, _RESTORE_CHECKPOINTS)
+        checkpoints = newest(self._log, records.CHECKPOINTS, _RESTORE_CHECKPOINTS, max_bytes=_POLL_BYTES)
         if not checkpoints:
             return
         try:
@@ -167,26 +168,9 @@ class Worker:
             self._drops["checkpoints", "unreadable"] += 1
             return
         self._pipeline.assembler.restore(state)
-        for record in self._newest(records.TRACES, _RESTORE_TRACES):
+        for record in newest(self._log, records.TRACES, _RESTORE_TRACES, max_bytes=_POLL_BYTES):
             self._pipeline.remember(records.decode(record.value))
         _log.info("worker restored", open_traces=self._pipeline.assembler.open_traces)
-
-    def _newest(self, topic: str, count: int) -> list[Record]:
-        """The last records of a topic, without those that can not be read back."""
-        reader = self._log.consumer("worker-restore", [topic])
-        try:
-            found = reader.poll(max_records=1, max_bytes=_POLL_BYTES, timeout_s=0.0)
-            if found:
-                # The group has never committed, so its lag counts from the oldest record.
-                partition = TopicPartition(topic, found[0].partition)
-                end = found[0].offset + reader.lag()[partition].records
-                reader.seek({partition: max(end - count, found[0].offset)})
-                found.clear()
-            while batch := reader.poll(max_records=count, max_bytes=_POLL_BYTES, timeout_s=0.0):
-                found += batch
-            return found
-        finally:
-            reader.close()
 
     def _process(self, run: Sequence[Record], *, again: bool) -> None:
         times = [record.timestamp_ns for record in run]
