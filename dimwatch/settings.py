@@ -184,6 +184,19 @@ class SelfTelemetry(BaseModel):
     log_level: str = Field("info", description="debug, info, warning or error.")
     log_format: str = Field("auto", description="json, console, or auto: console on a terminal.")
     metrics_port: int = Field(9464, description="Prometheus metrics of the supervisor and, merged, of every process.")
+    health_port: int | None = Field(
+        None,
+        ge=0,
+        le=65_535,
+        description="Health and metrics of a role that runs by itself; none: 9465 collector, 9466 worker, 9467 fleet, "
+        "9468 store, 9469 notifier, 9470 api, 9471 dashboard; 0: not told.",
+    )
+    health_host: str = Field(
+        "127.0.0.1", description="Address that a role tells that on; anything but loopback needs `telemetry.token`."
+    )
+    token: SecretStr | None = Field(
+        None, description="Bearer token for metrics of a role that runs by itself; probes need none."
+    )
     otlp_endpoint: str | None = Field(None, description="Where to send traces of Dimwatch itself, if anywhere.")
 
 

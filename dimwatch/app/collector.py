@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import ipaddress
 import signal
 import socket
 from collections.abc import AsyncIterator
@@ -13,11 +12,13 @@ from typing import Final
 
 import structlog
 
+from dimwatch.app.standalone import Health
 from dimwatch.clock import Clock, SystemClock
 from dimwatch.errors import PermanentError
 from dimwatch.eventlog import open_eventlog
 from dimwatch.eventlog.base import EventLog
 from dimwatch.settings import Receiver, Settings
+from dimwatch.store.access import is_loopback
 from ingest.otlp.intake import Intake
 from ingest.otlp.receiver_grpc import GrpcReceiver
 from ingest.otlp.receiver_http import HttpReceiver
@@ -26,6 +27,7 @@ GRACE_S: Final = 6.0
 """How long requests in flight may take after SIGTERM."""
 
 _TIDY_S: Final = 10.0
+_BEAT_S: Final = 1.0
 
 _log = structlog.get_logger()
 
@@ -38,24 +40,28 @@ class Doors:
     http_port: int
 
 
-def run(settings: Settings) -> None:
+def run(settings: Settings, health: Health) -> None:
     """Receive until SIGTERM or SIGINT, then finish what is in flight. Raises PermanentError if it can not start."""
     check_exposure(settings.receiver)
     eventlog = open_eventlog(settings)
     try:
-        asyncio.run(_run(settings, eventlog, SystemClock()))
+        asyncio.run(_run(settings, eventlog, SystemClock(), health))
     finally:
         eventlog.close()
 
 
-async def _run(settings: Settings, eventlog: EventLog, clock: Clock) -> None:
+async def _run(settings: Settings, eventlog: EventLog, clock: Clock, health: Health) -> None:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     async with serving(settings, eventlog, clock) as doors:
         _log.info("receiving OTLP", host=settings.receiver.host, grpc=doors.grpc_port, http=doors.http_port)
-        await stop.wait()
+        while not stop.is_set():
+            health.beat()
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(stop.wait(), _BEAT_S)
+        health.drain()
         _log.info("draining")
 
 
@@ -96,16 +102,6 @@ def check_exposure(receiver: Receiver) -> None:
             f"receiver.host {receiver.host!r} can be reached from other machines, so a token is needed: set "
             "receiver.token (DIMWATCH_RECEIVER__TOKEN) or receiver.tls_client_ca, or listen on 127.0.0.1"
         )
-
-
-def is_loopback(host: str) -> bool:
-    """Whether only this machine can reach what listens there."""
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def _bind(host: str, port: int) -> socket.socket:

@@ -9,6 +9,7 @@ from typing import Final
 from streamlit.web import bootstrap
 
 from dashboard.source import configure
+from dimwatch.app.standalone import Health
 from dimwatch.errors import PermanentError
 from dimwatch.settings import Settings
 
@@ -44,7 +45,7 @@ _OPTIONS: Final[dict[str, object]] = {
 }
 
 
-def run(settings: Settings) -> None:
+def run(settings: Settings, health: Health) -> None:  # its port says how it is
     """Serve until SIGTERM or SIGINT. Raises PermanentError when the port is not to be had."""
     place = settings.dashboard
     _require_free(place.host, place.port)

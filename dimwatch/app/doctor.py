@@ -19,7 +19,7 @@ from packaging.utils import canonicalize_name
 from pydantic import SecretStr
 
 from dimwatch.app import health, machine
-from dimwatch.app.collector import check_exposure, is_loopback
+from dimwatch.app.collector import check_exposure
 from dimwatch.app.configuration import Resolved, setting_names, unknown_variables, value_of
 from dimwatch.app.instance import follow, locked, running
 from dimwatch.app.machine import Finding
@@ -27,6 +27,7 @@ from dimwatch.app.ports import ports_of, problem
 from dimwatch.errors import PermanentError
 from dimwatch.eventlog.inspect import damages
 from dimwatch.settings import Receiver, Settings
+from dimwatch.store.access import is_loopback
 from ingest.otlp.tls import http_context
 
 OUR_PACKAGES: Final = ("dimwatch", "ingest", "detectors", "dashboard")

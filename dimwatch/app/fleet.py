@@ -24,7 +24,7 @@ from detectors.windows.minute import Minute
 from detectors.windows.points import split
 from dimwatch import records, telemetry
 from dimwatch.app.demo import learned
-from dimwatch.app.health import Heart
+from dimwatch.app.standalone import Health
 from dimwatch.clock import NS_PER_SECOND, Clock, SystemClock
 from dimwatch.errors import InvalidError, PermanentError
 from dimwatch.eventlog import open_eventlog
@@ -269,21 +269,22 @@ def _decode(state: bytes) -> tuple[bytes, bytes]:
     return state[8:end], state[end:]
 
 
-def run(settings: Settings, *, demo: bool = False) -> None:
+def run(settings: Settings, health: Health, *, demo: bool = False) -> None:
     """Work until SIGTERM or SIGINT, then write the state. `demo`: begin with what is normal in the simulated fleet."""
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda _number, _frame: stop.set())
-    log, clock, heart = open_eventlog(settings), SystemClock(), Heart(settings.data, "fleet")
+    log, clock = open_eventlog(settings), SystemClock()
 
     def beginning() -> bytes | None:
-        return learned(settings, clock.now_ns(), heart.beat, stop.is_set) if demo else _recorded(settings)
+        return learned(settings, clock.now_ns(), health.beat, stop.is_set) if demo else _recorded(settings)
 
     stage = FleetStage(settings, log, clock, beginning)
     try:
         while not stop.is_set():
             stage.step()
-            heart.beat()
+            health.beat()
+        health.drain()
         stage.close()
     finally:
         log.close()

@@ -15,6 +15,7 @@ import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from dimwatch import records
+from dimwatch.app.standalone import Health
 from dimwatch.clock import Clock, SystemClock
 from dimwatch.errors import DimwatchError, PermanentError, RetryableError
 from dimwatch.eventlog import open_eventlog
@@ -51,7 +52,7 @@ DEAD_LETTERS_SHARE: Final = 16
 _log = structlog.get_logger()
 
 
-def run(settings: Settings) -> None:
+def run(settings: Settings, health: Health) -> None:
     """Serve, sink and trim until SIGTERM or SIGINT; then finish what is at hand.
 
     Raises PermanentError when the folder, the port or the migrations make it impossible to start.
@@ -73,6 +74,7 @@ def run(settings: Settings) -> None:
         try:
             _sink_and_trim(engine, settings, SystemClock(), stop, serving)
         finally:
+            health.drain()
             server.should_exit = True
             serving.join(DRAIN_S)
     finally:

@@ -18,11 +18,12 @@ import structlog
 
 from dimwatch import telemetry
 from dimwatch.app import demo, endpoint, health
-from dimwatch.app.configuration import as_environment
+from dimwatch.app.configuration import as_environment, variable
 from dimwatch.app.instance import locked, note, run_folder
 from dimwatch.app.metrics import VARIABLE, Flow, MergedMetrics
 from dimwatch.app.ports import ports_of, problem, reachable_host
 from dimwatch.app.processes import Usage, usage
+from dimwatch.app.standalone import HEALTH_PORT
 from dimwatch.app.supervisor import Process, Role, Supervisor
 from dimwatch.clock import SystemClock
 from dimwatch.errors import PermanentError
@@ -112,10 +113,11 @@ async def _run(settings: Settings, options: Options, metrics: MergedMetrics, say
     wanted = roles(settings, demo_ns=start_ns)
     for role in wanted:
         health.forget_heartbeat(settings.data, role.name)
-    environment = as_environment(settings, os.environ) | {VARIABLE: str(metrics.folder)}
+    environment = as_environment(settings, os.environ) | {VARIABLE: str(metrics.folder), variable(HEALTH_PORT): "0"}
     supervisor = Supervisor(wanted, environment, on_exit=ended)
     overview = _Overview(settings, supervisor, Flow(metrics))
-    with endpoint.served(settings.telemetry.metrics_port, metrics.exposition, overview.states, overview.status):
+    door = endpoint.Door(settings.telemetry.metrics_port, "choose another with --metrics-port (telemetry.metrics_port)")
+    with endpoint.served(door, metrics.exposition, overview.states, overview.status):
         side = [
             asyncio.create_task(_logged(overview.keep_measuring())),
             asyncio.create_task(_logged(_announce(supervisor, settings, options, start_ns, say))),

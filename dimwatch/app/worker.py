@@ -21,8 +21,8 @@ import xxhash
 from detectors.traces import checkpoint
 from detectors.windows.points import merged, merged_sightings, split
 from dimwatch import records, telemetry
-from dimwatch.app.health import Heart
 from dimwatch.app.pipeline import Output, Pipeline
+from dimwatch.app.standalone import Health
 from dimwatch.clock import NS_PER_SECOND, Clock, SystemClock
 from dimwatch.errors import InvalidError
 from dimwatch.eventlog import open_eventlog
@@ -273,18 +273,18 @@ def _count(output: Output) -> None:
     telemetry.PROCESSED_SPANS.inc(output.arrived)
 
 
-def run(settings: Settings) -> None:
+def run(settings: Settings, health: Health) -> None:
     """Work until SIGTERM or SIGINT, then write a checkpoint."""
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda _number, _frame: stop.set())
     log = open_eventlog(settings)
     worker = Worker(settings, log, SystemClock())
-    heart = Heart(settings.data, "worker")
     try:
         while not stop.is_set():
             worker.step()
-            heart.beat()
+            health.beat()
+        health.drain()
         worker.close()
     finally:
         log.close()

@@ -34,6 +34,17 @@ def settings_options(function: Callable[..., None]) -> Callable[..., None]:
     return function
 
 
+def role_options(function: Callable[..., None]) -> Callable[..., None]:
+    """Add the options of a role that runs by itself."""
+    option = click.option(
+        "--health-port",
+        "telemetry__health_port",
+        type=click.IntRange(0, 65535),
+        help="Port of /healthz, /readyz and /metrics; 0: none. Default: one for each role.",
+    )
+    return settings_options(option(function))
+
+
 def errors_as_messages(function: Callable[..., None]) -> Callable[..., None]:
     """Show an error that Dimwatch raised on purpose as a message with exit status 1, without a traceback."""
 

@@ -8,19 +8,22 @@ from pathlib import Path
 import click
 import structlog
 
+from dimwatch.app.standalone import serving
 from dimwatch.app.supervisor import EXIT_PERMANENT
-from dimwatch.cli.options import leave, read_settings, settings_options
+from dimwatch.cli.options import leave, read_settings, role_options
 from dimwatch.errors import DimwatchError, PermanentError
 from dimwatch.telemetry import configure_logging
 from dimwatch.tracing import configure_tracing
 
 
-def _run(role: str, data: Path | None, config: Path | None, **more: bool) -> None:
+def _run(role: str, data: Path | None, config: Path | None, flags: dict[str, object], **more: bool) -> None:
     try:
-        settings = read_settings(data, config).settings
+        settings = read_settings(data, config, **flags).settings
         configure_logging(settings.telemetry.log_level, settings.telemetry.log_format, role)
         configure_tracing(settings, role)
-        import_module(f"dimwatch.app.{role}").run(settings, **more)
+        module = import_module(f"dimwatch.app.{role}")
+        with serving(settings, role) as health:
+            module.run(settings, health, **more)
     except DimwatchError as error:
         click.echo(f"Error: {role}: {error}", err=True)
         leave(EXIT_PERMANENT if isinstance(error, PermanentError) else 1)
@@ -31,8 +34,8 @@ def _run(role: str, data: Path | None, config: Path | None, **more: bool) -> Non
 
 
 @click.command()
-@settings_options
-def collector(data: Path | None, config: Path | None) -> None:
+@role_options
+def collector(data: Path | None, config: Path | None, **flags: object) -> None:
     """Run the OTLP receivers alone: OTLP in, eventlog out.
 
     \b
@@ -40,25 +43,25 @@ def collector(data: Path | None, config: Path | None) -> None:
       dimwatch collector --data data
       DIMWATCH_RECEIVER__HOST=0.0.0.0 DIMWATCH_RECEIVER__TOKEN=… dimwatch collector
     """
-    _run("collector", data, config)
+    _run("collector", data, config, flags)
 
 
 @click.command()
-@settings_options
-def worker(data: Path | None, config: Path | None) -> None:
+@role_options
+def worker(data: Path | None, config: Path | None, **flags: object) -> None:
     """Run the stream processing alone: eventlog in, spans, traces and observations out.
 
     \b
     Examples:
       dimwatch worker --data data
     """
-    _run("worker", data, config)
+    _run("worker", data, config, flags)
 
 
 @click.command()
-@settings_options
+@role_options
 @click.option("--demo", is_flag=True, hidden=True, help="Begin with what is normal in the simulated fleet.")
-def fleet(data: Path | None, config: Path | None, demo: bool) -> None:
+def fleet(data: Path | None, config: Path | None, demo: bool, **flags: object) -> None:
     """Run the fleet's statistics alone: points of the workers in, windows, changes and incidents out.
 
     \b
@@ -66,12 +69,12 @@ def fleet(data: Path | None, config: Path | None, demo: bool) -> None:
       dimwatch fleet --data data
       DIMWATCH_DETECTION__FALSE_PAGES_PER_WEEK=0.2 dimwatch fleet
     """
-    _run("fleet", data, config, demo=demo)
+    _run("fleet", data, config, flags, demo=demo)
 
 
 @click.command()
-@settings_options
-def store(data: Path | None, config: Path | None) -> None:
+@role_options
+def store(data: Path | None, config: Path | None, **flags: object) -> None:
     """Run the embedded ClickHouse, its HTTP interface and the sink that fills it.
 
     \b
@@ -79,16 +82,16 @@ def store(data: Path | None, config: Path | None) -> None:
       dimwatch store --data data
       curl 'http://127.0.0.1:8123/?query=SELECT+count()+FROM+spans'
     """
-    _run("store", data, config)
+    _run("store", data, config, flags)
 
 
 @click.command()
-@settings_options
-def dashboard(data: Path | None, config: Path | None) -> None:
+@role_options
+def dashboard(data: Path | None, config: Path | None, **flags: object) -> None:
     """Run the dashboard alone; it reads ClickHouse and nothing else.
 
     \b
     Examples:
       DIMWATCH_STORE__HOST=clickhouse.internal dimwatch dashboard
     """
-    _run("dashboard", data, config)
+    _run("dashboard", data, config, flags)
