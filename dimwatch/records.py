@@ -32,10 +32,14 @@ WINDOW_SIGHTINGS: Final = "window_sightings"
 INCIDENTS: Final = "incidents"
 CHANGES: Final = "changes"
 SHADOW_ALERTS: Final = "shadow_alerts"
+DELIVERIES: Final = "deliveries"
+"""Every attempt to tell somebody of an incident."""
 CHECKPOINTS: Final = "checkpoints"
 """Assembler state, newest record wins; see `detectors.traces.checkpoint`."""
 FLEET_CHECKPOINTS: Final = "fleet_checkpoints"
 """State of the fleet stage, newest record wins; see `dimwatch.app.fleet`."""
+NOTIFIER_CHECKPOINTS: Final = "notifier_checkpoints"
+"""What the notifier has still to tell and has told, newest record wins; see `dimwatch.app.notifier`."""
 DEAD_LETTERS: Final = "dead_letters"
 """Records that could not be read, as they came, with the reason in the header `reason`."""
 
@@ -295,6 +299,26 @@ SHADOW_ALERT: Final = _schema(
     ("version", _I64, False),
 )
 
+DELIVERY: Final = _schema(
+    # One attempt to tell one target something about incidents, or why none was made.
+    ("id", _S, False),
+    ("tenant", _S, False),
+    ("time", _TIME, False),  # when it began
+    ("route", _S, False),  # "" for heartbeats
+    ("target", _S, False),
+    ("target_type", _S, False),
+    ("event", _S, False),  # trigger, update, repeat, escalate, acknowledge, silence, resolve, heartbeat
+    ("incidents", _STRINGS, False),  # ids
+    ("idempotency_key", _S, False),  # the same for all attempts of one message
+    ("attempt", _U32, False),  # from 1; 0 where none was made
+    ("state", _S, False),  # sending, delivered, retrying, given_up, superseded, skipped
+    ("status", pa.uint16(), True),  # HTTP or SMTP status of the answer
+    ("duration_ns", _I64, True),
+    ("error", _S, False),  # secrets masked
+    ("next_attempt_at", _TIME, True),
+    ("version", _I64, False),
+)
+
 SCHEMAS: Final = {
     SPANS: SPAN,
     TRACES: TRACE,
@@ -305,6 +329,7 @@ SCHEMAS: Final = {
     CHANGES: CHANGE,
     INCIDENTS: INCIDENT,
     SHADOW_ALERTS: SHADOW_ALERT,
+    DELIVERIES: DELIVERY,
 }
 """The topics that end in a table, and what their records hold."""
 

@@ -39,6 +39,7 @@ KEPT_TIMES: Final = {
     "change_versions": 13,
     "incident_versions": 13,
     "shadow_alert_versions": 3,
+    "delivery_versions": 13,
 }
 """How many times `keep_days` each table is kept."""
 KEPT_FINE_DAYS: Final = 2

@@ -39,8 +39,11 @@ TABLES: Final = {
     records.CHANGES: "change_versions",
     records.INCIDENTS: "incident_versions",
     records.SHADOW_ALERTS: "shadow_alert_versions",
+    records.DELIVERIES: "delivery_versions",
 }
-VIEWS: Final = {topic: f"{table.removesuffix('_versions')}s" for topic, table in TABLES.items()}
+VIEWS: Final = {
+    topic: f"{table.removesuffix('_versions')}s".replace("ys", "ies") for topic, table in TABLES.items()
+}
 """What people read: each row once."""
 
 _log = structlog.get_logger()
