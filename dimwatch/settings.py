@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import orjson
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ByteSize, ConfigDict, Field, SecretStr
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ByteSize, ConfigDict, Field, SecretStr, model_validator
 from pydantic_settings import (
     BaseSettings,
     NoDecode,
@@ -17,6 +17,8 @@ from pydantic_settings import (
     SettingsConfigDict,
     TomlConfigSettingsSource,
 )
+
+from dimwatch.targets import Notify
 
 MIB = 1024 * 1024
 
@@ -52,24 +54,156 @@ class Redaction(BaseModel):
     enabled: bool = Field(True, description="Mask secrets and personal data in everything that is received.")
 
 
+def _names(value: Any) -> Any:
+    """From a flag or the environment: a JSON list, or names with commas between."""
+    if not isinstance(value, str):
+        return value
+    if value.lstrip().startswith("["):
+        return _document(value)
+    return [name.strip() for name in value.split(",") if name.strip()]
+
+
+def _document(value: Any) -> Any:
+    if not isinstance(value, str):
+        return value
+    try:
+        return orjson.loads(value or "[]")
+    except orjson.JSONDecodeError as error:
+        raise ValueError(f"not a JSON list: {error}") from error
+
+
+class Kafka(BaseModel):
+    """Kafka as eventlog: with `eventlog.backend = "kafka"`."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    bootstrap_servers: Annotated[list[str], NoDecode, BeforeValidator(_names)] = Field(
+        default_factory=lambda: ["127.0.0.1:9092"],
+        min_length=1,
+        description="Brokers to ask first, `host:port`, with commas between.",
+    )
+    topic_prefix: str = Field(
+        "", pattern=r"^[a-zA-Z0-9._-]{0,100}$", description="Put before the names of all topics and groups."
+    )
+    partitions: int = Field(
+        12,
+        ge=1,
+        le=10_000,
+        description="Partitions of the topics that workers share: most workers that there can be. "
+        "It may not change later: keys would go elsewhere.",
+    )
+    replication: int = Field(
+        -1, ge=-1, le=10, description="Copies of each partition of topics that are made; -1: the brokers' default."
+    )
+    min_insync_replicas: int | None = Field(
+        None, ge=1, description="Copies that must have a record before it counts; none: the brokers' default."
+    )
+    retention_hours: float = Field(
+        24.0, gt=0, description="How long the brokers keep records: as long as the store or a worker may be away."
+    )
+    retention_bytes: ByteSize = Field(
+        ByteSize(0), description="Most bytes of a partition that the brokers keep; 0: no bound but the time."
+    )
+    compression: Literal["none", "lz4", "zstd", "snappy", "gzip"] = Field(
+        "lz4", description="How producers compress. Arrow streams are compressed already."
+    )
+    max_message: ByteSize = Field(
+        ByteSize(64 * MIB), ge=1 * MIB, description="Largest message; the topics are made to allow it."
+    )
+    client_id: str = Field("dimwatch", min_length=1, description="What the brokers call this installation in logs.")
+    instance_id: str | None = Field(
+        None,
+        pattern=r"^[a-zA-Z0-9._-]{1,200}$",
+        description="A name for this process that survives its restart, unique in the installation: it gets its "
+        "partitions back without a rebalance (static membership).",
+    )
+    security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = Field(
+        "PLAINTEXT", description="How to speak to the brokers."
+    )
+    sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = Field(
+        "SCRAM-SHA-512", description="How to sign in, with a SASL protocol."
+    )
+    sasl_user: str | None = Field(None, description="User, with a SASL protocol.")
+    sasl_password: SecretStr | None = Field(None, description="Password of that user.")
+    tls_ca: Path | None = Field(
+        None, description="Certificates, PEM, of who signs the brokers'; none: those of the system."
+    )
+    tls_cert: Path | None = Field(None, description="Certificate of this client, PEM, if the brokers ask for one.")
+    tls_key: Path | None = Field(None, description="Private key of that certificate, PEM, without a password.")
+    request_timeout_s: float = Field(30.0, gt=0, description="Longest wait for an answer of a broker.")
+    delivery_timeout_s: float = Field(
+        10.0,
+        gt=0,
+        description="Longest wait until a record is durable, retries included; then senders are asked to wait.",
+    )
+    session_timeout_s: float = Field(
+        30.0, gt=0, description="A process that was not heard of for so long loses its partitions to others."
+    )
+    spool: ByteSize = Field(
+        ByteSize(1024 * MIB),
+        description="Disk space of a collector, under `data`, for what it accepts while Kafka is away; 0: none.",
+    )
+
+    @model_validator(mode="after")
+    def _whole(self) -> Kafka:
+        if "SASL" in self.security_protocol and (self.sasl_user is None or self.sasl_password is None):
+            raise ValueError(f"security_protocol {self.security_protocol} needs sasl_user and sasl_password")
+        if (self.tls_cert is None) != (self.tls_key is None):
+            raise ValueError("tls_cert and tls_key go together")
+        return self
+
+
 class EventLogSettings(BaseModel):
     """The eventlog."""
 
+    backend: Literal["sqlite", "kafka"] = Field(
+        "sqlite", description="`sqlite`: a file, for one machine. `kafka`: a cluster, for many."
+    )
     max_bytes: ByteSize = Field(
         ByteSize(4096 * MIB), description="Size of the log on disk at which senders are asked to wait."
     )
     keep_hours: float = Field(24.0, description="How long records are kept after everybody has read them.")
+    kafka: Kafka = Field(default_factory=Kafka)
 
 
 class Store(BaseModel):
     """The ClickHouse interface."""
 
+    mode: Literal["embedded", "server"] = Field(
+        "embedded",
+        description="`embedded`: the store role is ClickHouse itself; `server`: it only writes to the one at `store.host`.",
+    )
     host: str = Field("127.0.0.1", description="Where the embedded store listens, or the server to write to.")
-    http_port: int = Field(8123, description="ClickHouse HTTP port.")
+    http_port: int = Field(8123, description="ClickHouse HTTP port; of a server with TLS mostly 8443.")
     user: str = Field("default", description="User that Dimwatch writes as.")
     password: SecretStr = Field(SecretStr(""), description="Password of that user.")
-    database: str = Field("dimwatch", description="Database of all tables.")
+    database: str = Field("dimwatch", pattern=r"^[A-Za-z_][A-Za-z0-9_]*$", description="Database of all tables.")
     keep_days: int = Field(30, description="Days that spans are kept; traces and observations three times as long.")
+    tls: bool = Field(False, description="Speak HTTPS to the server.")
+    tls_ca: Path | None = Field(None, description="Certificates, PEM, of who signed the server's; none: the system's.")
+    tls_cert: Path | None = Field(
+        None, description="Certificate, PEM, to show to the server; without a password it is the account's proof."
+    )
+    tls_key: Path | None = Field(None, description="Private key of `tls_cert`, PEM, without a password.")
+    tls_verify: bool = Field(True, description="Check the server's certificate and name; off is for tests only.")
+    cluster: str = Field(
+        "",
+        pattern=r"^[A-Za-z0-9_.-]*$",
+        description="Cluster of the server, as its `remote_servers` calls it: tables are then replicated and sharded.",
+    )
+    insert_quorum: int = Field(
+        0, ge=0, le=100, description="In a cluster, so many replicas hold rows before they count as stored; 0: one."
+    )
+    migrate: bool = Field(
+        True, description="Create and upgrade the tables at start; off: only check that they are there."
+    )
+    batch_bytes: ByteSize = Field(
+        ByteSize(8 * MIB),
+        description="Records are inserted together up to this size, encoded; rows are three times it.",
+    )
+    linger_s: float = Field(
+        0.4, ge=0, le=60, description="Least time between two inserts, to gather what comes one by one."
+    )
 
 
 class Assembly(BaseModel):
@@ -98,24 +232,6 @@ class Objective(BaseModel):
     )
     objective: float = Field(gt=0, lt=1, description="Share that goes well, as 0.99.")
     window_d: float = Field(30.0, ge=7, le=90, description="Days over which it holds.")
-
-
-def _names(value: Any) -> Any:
-    """From a flag or the environment: a JSON list, or names with commas between."""
-    if not isinstance(value, str):
-        return value
-    if value.lstrip().startswith("["):
-        return _document(value)
-    return [name.strip() for name in value.split(",") if name.strip()]
-
-
-def _document(value: Any) -> Any:
-    if not isinstance(value, str):
-        return value
-    try:
-        return orjson.loads(value or "[]")
-    except orjson.JSONDecodeError as error:
-        raise ValueError(f"not a JSON list: {error}") from error
 
 
 def _told_apart(objectives: list[Objective]) -> list[Objective]:
@@ -213,6 +329,7 @@ class Settings(BaseSettings):
     assembly: Assembly = Assembly()
     detection: Detection = Detection()
     dashboard: Dashboard = Dashboard()
+    notify: Notify = Notify()
     prices: Prices = Prices()
     telemetry: SelfTelemetry = SelfTelemetry()
 

@@ -12,7 +12,7 @@ from typing import NamedTuple, Protocol
 
 
 class TopicPartition(NamedTuple):
-    """One ordered part of a topic. The embedded eventlogs have one partition (0) a topic."""
+    """One ordered part of a topic. The embedded eventlog has one partition (0) a topic."""
 
     topic: str
     partition: int = 0
@@ -20,12 +20,16 @@ class TopicPartition(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class NewRecord:
-    """What a producer appends. `timestamp_ns` is the record's time, given by the producer's clock."""
+    """What a producer appends. `timestamp_ns` is the record's time, given by the producer's clock.
+
+    Without `partition`, records of the same key go to the same partition of a topic, those without a key to any.
+    """
 
     value: bytes
     timestamp_ns: int
     key: bytes = b""
     headers: Mapping[str, str] = field(default_factory=dict)
+    partition: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,8 +63,17 @@ class Consumer(Protocol):
     """One member of a consumer group. Not safe to share between threads, but for close().
 
     It joins the group at its first poll, and its position starts at the group's committed offsets, or at the
-    oldest record kept. Embedded, the newest member owns all partitions; Kafka shares them among the members.
+    oldest record kept. Embedded, the newest member owns all partitions. Kafka shares them among the members, so
+    that partition p of every topic of the group is with the same member.
     """
+
+    def assignment(self) -> frozenset[TopicPartition]:
+        """What this member reads now: nothing before its first poll. It changes only inside poll().
+
+        A partition that comes (also one that comes back) is read from the group's committed offset on. One that
+        goes was given up inside poll(): only after that another member reads it.
+        """
+        ...
 
     def poll(self, *, max_records: int, max_bytes: int, timeout_s: float) -> list[Record]:
         """Return the next records: by offset within a partition, topics merged by record time, oldest first.
@@ -76,20 +89,24 @@ class Consumer(Protocol):
 
         It is never refused for the log's size: only commits can empty a full log. Raises BackpressureError when
         the disk refuses, RetryableError when the log is locked, PermanentError when another member of the group
-        has taken over, InvalidError for a partition of another topic. Then nothing was committed or appended.
+        has taken over, InvalidError for a partition that does not exist or is of another topic. Then nothing was
+        committed or appended.
         """
         ...
 
     def committed(self) -> Offsets:
-        """The group's committed offsets; a partition that never was committed is absent."""
+        """The group's committed offsets, on all partitions of its topics; where it never committed, none."""
         ...
 
     def seek(self, offsets: Offsets) -> None:
-        """Read on from `offsets`. An offset that retention has removed means the oldest kept record."""
+        """Read on from `offsets`. An offset that retention has removed means the oldest kept record.
+
+        Before the first poll, it says where to begin. Later it is for partitions of the assignment.
+        """
         ...
 
     def lag(self) -> Mapping[TopicPartition, Lag]:
-        """How far the committed offsets are behind the end, by partition. Does not join the group."""
+        """How far the committed offsets are behind the end, on all partitions of its topics. Joins no group."""
         ...
 
     def close(self) -> None:
@@ -112,13 +129,25 @@ class EventLog(Protocol):
 
         A log that is full gives up the oldest records that all groups of their topic have committed (never the
         newest of a topic). Raises BackpressureError when it is still full or the disk refuses, RetryableError
-        when it is locked, InvalidError for a record that is too big for any eventlog. After an error, the batch
+        when it is locked, InvalidError for a record that is too big for any eventlog or names a partition
+        that does not exist. After an error, the batch
         may be appended again: at worst (an error of the disk in the last moment) its records are there twice.
         """
         ...
 
     def consumer(self, group: str, topics: Sequence[str]) -> Consumer:
         """A consumer that starts at the group's committed offsets, or at the oldest record kept."""
+        ...
+
+    def reader(self, partitions: Sequence[TopicPartition]) -> Consumer:
+        """A consumer of these partitions that is in no group: it starts at the oldest record kept.
+
+        It holds no records back, has committed nothing, and commit() raises PermanentError.
+        """
+        ...
+
+    def partitions(self, topic: str) -> int:
+        """How many partitions the topic has, or would have: they count from 0."""
         ...
 
     def trim(self, topic: str, *, keep_ns: int, keep_bytes: int, now_ns: int) -> int:

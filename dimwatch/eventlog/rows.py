@@ -60,7 +60,9 @@ SQL_STORED_BYTES: Final = f"length(key) + length(headers) + length(value) + {ROW
 
 
 def encode(record: NewRecord) -> Row:
-    """Compress and seal `record`. Raises InvalidError for a value that no eventlog should carry."""
+    """Compress and seal `record`. Raises InvalidError for one that this eventlog can not carry."""
+    if record.partition:
+        raise InvalidError(f"there is no partition {record.partition}: the embedded eventlog has one (0) a topic")
     size = len(record.value)
     if size > MAX_VALUE_BYTES:
         raise InvalidError(f"a record of {size} bytes is over the eventlog's limit of {MAX_VALUE_BYTES}")

@@ -17,7 +17,7 @@ from typing import Final
 import structlog
 
 from dimwatch import telemetry
-from dimwatch.errors import BackpressureError, PermanentError
+from dimwatch.errors import BackpressureError, InvalidError, PermanentError
 from dimwatch.eventlog import sqlite_tables as tables
 from dimwatch.eventlog.base import Batch, TopicPartition
 from dimwatch.eventlog.reserve import RESERVE_BYTES, Reserve
@@ -98,6 +98,19 @@ class SqliteEventLog:
 
     def consumer(self, group: str, topics: Sequence[str]) -> SqliteConsumer:
         """A consumer that joins the group at its first poll."""
+        return self._consumer(group, topics)
+
+    def reader(self, partitions: Sequence[TopicPartition]) -> SqliteConsumer:
+        """A consumer of these partitions that is in no group."""
+        if any(partition.partition for partition in partitions):
+            raise InvalidError("the embedded eventlog has one partition (0) a topic")
+        return self._consumer(None, [partition.topic for partition in partitions])
+
+    def partitions(self, topic: str) -> int:
+        """One."""
+        return 1
+
+    def _consumer(self, group: str | None, topics: Sequence[str]) -> SqliteConsumer:
         with self._lock:
             if self._closed:
                 raise PermanentError("the eventlog is closed")

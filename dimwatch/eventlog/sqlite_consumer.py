@@ -32,13 +32,16 @@ class _Item(NamedTuple):
 
 
 class SqliteConsumer:
-    """A member of a group. The newest member owns the group's topics: an older one may not commit any more."""
+    """A member of a group. The newest member owns the group's topics: an older one may not commit any more.
+
+    With `group` None it is a reader of its own: it starts at the oldest records and commits nothing.
+    """
 
     def __init__(
         self,
         path: Path,
         writer: Writer,
-        group: str,
+        group: str | None,
         topics: Sequence[str],
         *,
         corrupt: Callable[[TopicPartition, int], None],
@@ -55,6 +58,10 @@ class SqliteConsumer:
         self._seen_version: int | None = None  # of the database, when there was nothing left to read
         self._lock = threading.Lock()  # only so that close() waits for a poll in another thread
         self._connection: sqlite3.Connection | None = tables.connect(path)
+
+    def assignment(self) -> frozenset[TopicPartition]:
+        """What this member reads now."""
+        return frozenset(map(TopicPartition, self._topics)) if self._joined else frozenset()
 
     def poll(self, *, max_records: int, max_bytes: int, timeout_s: float) -> list[Record]:
         """Return the next records; see `dimwatch.eventlog.base.Consumer.poll`."""
@@ -73,17 +80,18 @@ class SqliteConsumer:
         """Commit `offsets` and append `outputs` in one transaction."""
         with self._lock:
             self._open()
+        group = self._group
+        if group is None:
+            raise PermanentError("a reader is in no group and commits nothing")
         next_offsets = self._by_topic(offsets)
         encoded, size = encode_batch(outputs or {})
 
         def work(connection: sqlite3.Connection) -> int:
             for topic in self._topics if self._joined else ():
-                if tables.newest_member(connection, self._group, topic) != self._member:
-                    raise PermanentError(
-                        f"another consumer of group {self._group} has taken over {topic}: this one must stop"
-                    )
+                if tables.newest_member(connection, group, topic) != self._member:
+                    raise PermanentError(f"another consumer of group {group} has taken over {topic}: stop this one")
             for topic, offset in next_offsets.items():
-                tables.commit(connection, self._group, topic, offset)
+                tables.commit(connection, group, topic, offset)
             tables.append(connection, encoded)
             return 0
 
@@ -93,8 +101,11 @@ class SqliteConsumer:
         """The group's committed offsets."""
         with self._lock:
             connection = self._open()
-            found = {t: tables.committed(connection, self._group, t) for t in self._topics}
+            found = {topic: self._committed(connection, topic) for topic in self._topics}
         return {TopicPartition(topic): offset for topic, offset in found.items() if offset is not None}
+
+    def _committed(self, connection: sqlite3.Connection, topic: str) -> int | None:
+        return None if self._group is None else tables.committed(connection, self._group, topic)
 
     def seek(self, offsets: Offsets) -> None:
         """Read on from `offsets`."""
@@ -116,7 +127,7 @@ class SqliteConsumer:
         first = tables.oldest(connection, topic.id) if topic else None
         if topic is None or first is None:
             return Lag(0, 0.0)
-        start = max(first, tables.committed(connection, self._group, name) or 0)
+        start = max(first, self._committed(connection, name) or 0)
         return Lag(max(0, topic.next_offset - start), tables.time_between(connection, topic.id, start))
 
     def close(self) -> None:
@@ -126,8 +137,8 @@ class SqliteConsumer:
                 return
             self._connection.close()
             self._connection = None
-        if self._joined:
-            self._leave()
+        if self._joined and self._group is not None:
+            self._leave(self._group)
         self._closed(self)
 
     def _open(self) -> sqlite3.Connection:
@@ -142,21 +153,24 @@ class SqliteConsumer:
         return {partition.topic: offset for partition, offset in offsets.items()}
 
     def _join(self) -> None:
-        committed: dict[str, int] = {}
-
-        def work(connection: sqlite3.Connection) -> int:
-            for topic in self._topics:
-                tables.join(connection, self._group, topic, self._member)
-                committed[topic] = tables.committed(connection, self._group, topic) or 0
-            return 0
-
-        self._writer.submit(work, urgent=True)
+        committed = dict.fromkeys(self._topics, 0)
+        if self._group is not None:
+            self._join_group(self._group, committed)
         self._joined = True
         self._positions = committed | self._positions  # a seek goes before
 
-    def _leave(self) -> None:
+    def _join_group(self, group: str, committed: dict[str, int]) -> None:
         def work(connection: sqlite3.Connection) -> int:
-            tables.leave(connection, self._group, self._member)
+            for topic in self._topics:
+                tables.join(connection, group, topic, self._member)
+                committed[topic] = tables.committed(connection, group, topic) or 0
+            return 0
+
+        self._writer.submit(work, urgent=True)
+
+    def _leave(self, group: str) -> None:
+        def work(connection: sqlite3.Connection) -> int:
+            tables.leave(connection, group, self._member)
             return 0
 
         # What stays behind on an error only holds records back until somebody joins again.

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from dimwatch.eventlog.base import EventLog
-from dimwatch.eventlog.memory import MemoryEventLog
+from dimwatch.eventlog.base import Consumer, EventLog
+from dimwatch.eventlog.memory import MemoryConsumer, MemoryEventLog
 from dimwatch.eventlog.sqlite import SqliteEventLog
-from dimwatch.eventlog.testing import SMALL_BYTES, EmbeddedEventLogContract
+from dimwatch.eventlog.testing import MANY, SMALL_BYTES, EmbeddedEventLogContract, SharedEventLogContract
 
 
 class TestSqlite(EmbeddedEventLogContract):
@@ -49,4 +49,30 @@ class TestMemory(EmbeddedEventLogContract):
     @pytest.fixture
     def reopen(self) -> Callable[[EventLog], EventLog]:
         # Its records live as long as it does: a restart is a new consumer.
+        return lambda log: log
+
+
+def end_session(log: EventLog, consumer: Consumer) -> None:
+    assert isinstance(log, MemoryEventLog)
+    assert isinstance(consumer, MemoryConsumer)
+    log.end_session(consumer)
+
+
+class TestSharedMemory(SharedEventLogContract):
+    @pytest.fixture
+    def eventlog(self) -> Iterator[EventLog]:
+        log = MemoryEventLog(partitions=MANY)
+        yield log
+        log.close()
+
+    @pytest.fixture
+    def shared(self, eventlog: EventLog) -> EventLog:
+        return eventlog
+
+    @pytest.fixture
+    def lose(self) -> Callable[[EventLog, Consumer], None]:
+        return end_session
+
+    @pytest.fixture
+    def reopen(self) -> Callable[[EventLog], EventLog]:
         return lambda log: log
