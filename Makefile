@@ -3,7 +3,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
-PROGRAMS := chromium curl openssl
+# Programs that tests need, each with the Debian package that has it.
+PROGRAMS := chromium:chromium curl:curl openssl:openssl java:openjdk-17-jre-headless mvn:maven
 
 help:  ## show this help
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -31,7 +32,7 @@ check: $(STAMP)  ## format, lint, types, import arrows, fast tests
 	$(BIN)/python -P -m pytest -q -m "not e2e and not browser"
 
 programs:  ## Debian packages that tests need, where they are missing and root may install them
-	@missing=$$(for program in $(PROGRAMS); do command -v $$program >/dev/null || echo $$program; done); \
+	@missing=$$(for program in $(PROGRAMS); do command -v $${program%:*} >/dev/null || echo $${program#*:}; done); \
 	test -z "$$missing" || if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
 	  apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $$missing; \
 	else echo "tests that need them are skipped, or fail in CI: install" $$missing; fi
