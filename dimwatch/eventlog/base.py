@@ -75,6 +75,13 @@ class Consumer(Protocol):
         """
         ...
 
+    def drained(self) -> frozenset[TopicPartition]:
+        """The part of the assignment of which polls have returned everything that the log had at the time of this call.
+
+        Nothing that was appended before the call is still to come from these.
+        """
+        ...
+
     def poll(self, *, max_records: int, max_bytes: int, timeout_s: float) -> list[Record]:
         """Return the next records: by offset within a partition, topics merged by record time, oldest first.
 

@@ -215,6 +215,17 @@ class MemoryConsumer:
         """What this member reads now."""
         return self._assigned
 
+    def drained(self) -> frozenset[TopicPartition]:
+        """The part of the assignment of which everything was read."""
+        with self._state.changed:
+            found = self._state.partitions
+            return frozenset(
+                partition
+                for partition in self._assigned
+                if partition not in found
+                or max(self._positions[partition], found[partition].first) >= found[partition].next_offset
+            )
+
     def poll(self, *, max_records: int, max_bytes: int, timeout_s: float) -> list[Record]:
         """Return the next records; see `dimwatch.eventlog.base.Consumer.poll`."""
         deadline = time.monotonic() + timeout_s

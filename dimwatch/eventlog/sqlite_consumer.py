@@ -63,6 +63,19 @@ class SqliteConsumer:
         """What this member reads now."""
         return frozenset(map(TopicPartition, self._topics)) if self._joined else frozenset()
 
+    def drained(self) -> frozenset[TopicPartition]:
+        """The topics of which everything was read; none before the first poll."""
+        with self._lock:
+            connection = self._open()
+            try:
+                if self._seen_version == tables.data_version(connection):
+                    return self.assignment()
+                found = {name: tables.find_topic(connection, name) for name in self._positions}
+            except sqlite3.Error as error:
+                raise explain(error) from error
+        read = (name for name, topic in found.items() if topic is None or self._positions[name] >= topic.next_offset)
+        return self.assignment() & frozenset(map(TopicPartition, read))
+
     def poll(self, *, max_records: int, max_bytes: int, timeout_s: float) -> list[Record]:
         """Return the next records; see `dimwatch.eventlog.base.Consumer.poll`."""
         deadline = time.monotonic() + timeout_s

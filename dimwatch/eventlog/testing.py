@@ -275,6 +275,19 @@ class EventLogContract:
         expected = {TopicPartition(topic, n) for topic in ("s", "t") for n in range(eventlog.partitions(topic))}
         assert consumer.assignment() == expected
 
+    def test_what_is_drained_has_nothing_more_to_come(self, eventlog: EventLog) -> None:
+        eventlog.append({"a": [new(b"1"), new(b"2")]})
+        consumer = eventlog.consumer("g", ["a", "b"])
+        assert consumer.drained() == frozenset()
+        read(consumer, 1, max_records=1)
+        assert TopicPartition("a") not in consumer.drained()
+        read(consumer, 1)
+        until(lambda: consumer.drained() == consumer.assignment())
+        eventlog.append({"b": [new(b"3")]})
+        assert consumer.drained() == consumer.assignment() - {TopicPartition("b", 0)}
+        read(consumer, 1)
+        until(lambda: consumer.drained() == consumer.assignment())
+
     def test_a_partition_can_be_named(self, eventlog: EventLog) -> None:
         last = eventlog.partitions("t") - 1
         eventlog.append({"t": [NewRecord(b"1", 0, key=KEY, partition=last)]})
