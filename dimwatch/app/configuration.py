@@ -14,6 +14,7 @@ from pydantic import BaseModel, SecretStr, ValidationError
 from pydantic_settings import EnvSettingsSource
 
 from detectors.declared import check
+from detectors.notify import declared as notify_declared
 from dimwatch.errors import InvalidError, PermanentError
 from dimwatch.settings import Settings
 
@@ -61,6 +62,10 @@ def resolve(flags: Mapping[str, object] | None = None, config: Path | None = Non
         check(settings.detection.slos)
     except InvalidError as error:
         raise PermanentError(f"setting detection.slos ({origins['detection.slos']}): {error}") from error
+    try:
+        notify_declared.check(settings.notify.routes)
+    except InvalidError as error:
+        raise PermanentError(f"setting notify.routes ({origins['notify.routes']}): {error}") from error
     settings.data = settings.data.expanduser().absolute()
     return Resolved(settings, origins)
 
@@ -116,6 +121,8 @@ def _text(value: object) -> str:
 
 
 def _plain(value: object) -> object:
+    if isinstance(value, SecretStr):
+        return value.get_secret_value()
     return value.model_dump() if isinstance(value, BaseModel) else str(value)
 
 

@@ -16,7 +16,7 @@ import orjson
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
-from pydantic import SecretStr
+from pydantic import BaseModel, SecretStr
 
 from dimwatch.app import health, machine
 from dimwatch.app.collector import check_exposure
@@ -248,9 +248,15 @@ def _is_open(path: Path) -> bool:
     return path.is_file() and bool(path.stat().st_mode & 0o077)
 
 
+def _plain(value: object) -> object:
+    if isinstance(value, SecretStr):
+        return MASK
+    return value.model_dump() if isinstance(value, BaseModel) else str(value)
+
+
 def _shown(value: object) -> str:
     if isinstance(value, SecretStr):
         return MASK if value.get_secret_value() else ""
     if isinstance(value, list):
-        return orjson.dumps(value, default=lambda of: of.model_dump()).decode()
+        return orjson.dumps(value, default=_plain).decode()
     return "" if value is None else str(value)
