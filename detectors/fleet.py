@@ -20,6 +20,7 @@ from detectors.incidents.control import Order
 from detectors.incidents.incident import Incident
 from detectors.incidents.incidents import Incidents
 from detectors.incidents.objectives import Objectives
+from detectors.incidents.orders import Answer, Orders
 from detectors.series.pack import pack, unpack
 from detectors.shadow import Shadow, ShadowAlert
 from detectors.windows.minute import Minute
@@ -47,8 +48,9 @@ class Fleet:
         self.windower = Windower(settings)
         self.engine = Engine(settings)
         self.ledger = Ledger()
-        self.incidents = Incidents()
-        self.objectives = Objectives(settings)
+        self.orders = Orders()
+        self.incidents = Incidents(self.orders.silences)
+        self.objectives = Objectives(settings, self.orders.silences)
         self.shadow = Shadow(settings)
 
     @property
@@ -56,10 +58,9 @@ class Fleet:
         """How many incidents are open."""
         return self.incidents.open + self.objectives.open
 
-    def tell(self, order: Order) -> None:
-        """Somebody said something of an incident: it counts from the next minute on."""
-        self.incidents.tell(order)
-        self.objectives.tell(order)
+    def tell(self, order: Order) -> Answer:
+        """Somebody said something of an incident: it counts at once, for the statistics from the next minute on."""
+        return self.orders.obey(order, [*self.incidents.cases, *self.objectives.cases])
 
     def add(
         self, points: pa.Table | None, sightings: pa.Table | None, *, source: str, watermark_ns: int
@@ -74,6 +75,7 @@ class Fleet:
         output = FleetOutput()
         for minute in minutes:
             output.minutes.append(minute)
+            self.orders.step(minute.end_ns)
             output.changes += self.ledger.step(minute, self.engine)
             alerts = self.engine.step(minute)
             output.shadow += self.shadow.step(minute, self.engine)
@@ -117,6 +119,7 @@ class Fleet:
             "windower": self.windower,
             "engine": self.engine,
             "ledger": self.ledger,
+            "orders": self.orders,
             "incidents": self.incidents,
             "objectives": self.objectives,
             "shadow": self.shadow,

@@ -34,6 +34,10 @@ CHANGES: Final = "changes"
 SHADOW_ALERTS: Final = "shadow_alerts"
 DELIVERIES: Final = "deliveries"
 """Every attempt to tell somebody of an incident."""
+ORDERS: Final = "orders"
+"""What became of what people said on `control`."""
+CANARIES: Final = "canaries"
+"""Spans that Dimwatch sends to itself: they are in no other topic than this and `otlp_spans`."""
 CHECKPOINTS: Final = "checkpoints"
 """Assembler state, newest record wins; see `detectors.traces.checkpoint`."""
 FLEET_CHECKPOINTS: Final = "fleet_checkpoints"
@@ -284,6 +288,31 @@ INCIDENT: Final = _schema(
     ("version", _I64, False),
 )
 
+ORDER: Final = _schema(
+    # What somebody said of incidents, and what became of it.
+    ("id", _S, False),
+    ("tenant", _S, False),
+    ("time", _TIME, False),  # when it was said
+    ("action", _S, False),  # acknowledge, silence, end_silence, resolve, false, label
+    ("incident", _S, False),  # "" where it is about a scope
+    ("scope", _MAP, False),  # of a silence without an incident: tenant, kind, provider, model, agent, tool
+    ("until", _TIME, True),  # of a silence
+    ("silence", _S, False),  # the order whose silence ends
+    ("labels", _MAP, False),
+    ("by", _S, False),
+    ("note", _S, False),
+    ("outcome", _S, False),  # obeyed, over, unknown_incident, unknown_silence, too_many_silences
+    ("version", _I64, False),
+)
+
+CANARY: Final = _schema(
+    ("tenant", _S, False),
+    ("trace_id", _S, False),
+    ("sent_time", _TIME, False),
+    ("received_time", _TIME, False),
+    ("version", _I64, False),
+)
+
 SHADOW_ALERT: Final = _schema(
     # What a detector in shadow would have paged.
     ("id", _S, False),
@@ -328,8 +357,10 @@ SCHEMAS: Final = {
     WINDOW_SIGHTINGS: SIGHTING,
     CHANGES: CHANGE,
     INCIDENTS: INCIDENT,
+    ORDERS: ORDER,
     SHADOW_ALERTS: SHADOW_ALERT,
     DELIVERIES: DELIVERY,
+    CANARIES: CANARY,
 }
 """The topics that end in a table, and what their records hold."""
 

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 import orjson
 
 from detectors.alerts import Alert, Node
+from detectors.incidents.control import Action, Order
 from detectors.incidents.grouping import Agents
 from detectors.incidents.incident import Cause, Incident, Kind, Measure, Severity, Status
 from detectors.incidents.kinds import SYMPTOM, depth, leading
+from detectors.incidents.silences import Silences
 from detectors.windows.signals import BY_NAME, Subject
 
 
@@ -39,8 +41,12 @@ class Case:
     told_ns: int = 0
     told: str = ""
     """What was told last, to tell again when it is different."""
+    silence: str = ""
+    """Id of the order that silenced it, while that lasts."""
     silenced_until_ns: int = 0
     acknowledged: bool = False
+    relearn: bool = False
+    """Whether somebody has said that what it is like counts as normal, and the statistics do not know yet."""
 
     @property
     def open(self) -> bool:
@@ -98,8 +104,46 @@ class Case:
         self.incident.resolved_ns = None
         self.incident.status = Status.ACKNOWLEDGED if self.acknowledged else Status.OPEN
 
-    def news(self, now_ns: int, again_ns: int) -> bool:
-        """Whether there is something to tell that was not: a new version, then. Mere growth waits for `again_ns`."""
+    def obey(self, order: Order, now_ns: int) -> bool:
+        """Do what somebody said. False where it is over: then it stays over, except that it may turn out false."""
+        was_open = self.open
+        if order.action is Action.FALSE:
+            self.incident.status = Status.FALSE
+            self.incident.resolved_ns = now_ns if was_open else self.incident.resolved_ns
+        elif not was_open:
+            return False
+        elif order.action is Action.RESOLVE:
+            self.resolve(now_ns)
+        elif order.action is Action.ACKNOWLEDGE:
+            self.acknowledged = True
+        elif order.action is Action.SILENCE:
+            self.silence, self.silenced_until_ns = order.id, order.until_ns or 0
+        self.relearn = self.relearn or (was_open and order.action in (Action.ACKNOWLEDGE, Action.FALSE))
+        return True
+
+    def speak(self) -> None:
+        """Its own silence is over."""
+        self.silence, self.silenced_until_ns = "", 0
+
+    def follow(self, silences: Silences, now_ns: int) -> None:
+        """While it goes on: silenced as long as any silence lasts, its own or that of a scope, and then as before."""
+        if not self.open:
+            return
+        if self.silenced_until_ns <= now_ns:
+            self.speak()
+        if self.silenced_until_ns or silences.cover(self.incident):
+            self.incident.status = Status.SILENCED
+        else:
+            self.incident.status = Status.ACKNOWLEDGED if self.acknowledged else Status.OPEN
+
+    def copy(self) -> Incident:
+        """The incident as it is now, for others to keep."""
+        incident = self.incident
+        return replace(incident, measures=dict(incident.measures), causes=list(incident.causes))
+
+    def news(self, now_ns: int, again_ns: int | None = None) -> bool:
+        """Whether there is something to tell that was not: a new version, then. Mere growth waits for `again_ns`, and
+        is not told where that is None."""
         incident = self.incident
         now = orjson.dumps(
             [
@@ -112,7 +156,8 @@ class Case:
                 incident.settled,
             ]
         ).decode()
-        if now == self.told and (not self.open or now_ns - self.told_ns < again_ns):
+        grown = self.open and again_ns is not None and now_ns - self.told_ns >= again_ns
+        if now == self.told and not grown:
             return False
         self.told, self.told_ns = now, now_ns
         incident.version += 1

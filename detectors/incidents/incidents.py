@@ -9,7 +9,6 @@ from typing import Final
 import orjson
 
 from detectors.alerts import Alert, Node
-from detectors.incidents import control
 from detectors.incidents.belonging import belongs
 from detectors.incidents.case import Case
 from detectors.incidents.grouping import (
@@ -28,6 +27,7 @@ from detectors.incidents.kinds import depth, kind_of, leading
 from detectors.incidents.model_changes import ModelChange, ModelChanges
 from detectors.incidents.review import WIDENS, assess, failing_share, name, review, searched
 from detectors.incidents.severity import Traffic, burden_before
+from detectors.incidents.silences import Silences
 from detectors.windows.minute import Minute
 from detectors.windows.signals import BY_NAME, Subject
 from dimwatch.errors import InvalidError
@@ -48,26 +48,27 @@ _VERSION: Final = 1
 class Incidents:
     """All incidents of a fleet. The same minutes, alerts and ledger give the same incidents, in any order of alerts."""
 
-    def __init__(self) -> None:
+    def __init__(self, silences: Silences | None = None) -> None:
         self._waiting = WaitingRoom()
         self._model_changes = ModelChanges()
         self._cases: list[Case] = []
-        self._orders: list[control.Order] = []
+        self._silences = silences or Silences()
 
     @property
     def open(self) -> int:
         """How many are open."""
         return sum(case.open for case in self._cases)
 
-    def tell(self, order: control.Order) -> None:
-        """Somebody said something of an incident: it counts from the next minute on."""
-        self._orders.append(order)
+    @property
+    def cases(self) -> Sequence[Case]:
+        """Those that are open, and those that are remembered."""
+        return self._cases
 
     def step(self, minute: Minute, alerts: Sequence[Alert], engine: Engine, ledger: Ledger) -> list[Incident]:
         """Take in a closed minute. Returns the incidents that opened or changed, by time of opening; `version` 1 is one
         that opened, a `settled` one comes for the last time."""
         view = View(engine, minute.end_ns)
-        self._obey(view)
+        self._relearn(view)
         loose, cases = [], self._in_order()
         for alert in sorted(alerts, key=lambda alert: (depth(alert.signal), alert.signal, alert.node)):
             if BY_NAME[alert.signal].pages:
@@ -91,7 +92,7 @@ class Incidents:
         last = [case for case in self._cases if not case.incident.settled]
         for case in last:
             case.incident.settled = True
-        return sorted((_copy(case) for case in last), key=lambda incident: (incident.opened_ns, incident.id))
+        return sorted((case.copy() for case in last), key=lambda incident: (incident.opened_ns, incident.id))
 
     def snapshot(self) -> bytes:
         """All that is needed to go on, as JSON."""
@@ -101,7 +102,6 @@ class Incidents:
                 "cases": [case.state() for case in self._cases],
                 "waiting": self._waiting.state(),
                 "model_changes": self._model_changes.state(),
-                "orders": [order.encode().decode() for order in self._orders],
             }
         )
 
@@ -114,7 +114,6 @@ class Incidents:
             self._cases = [Case.of(case) for case in parts["cases"]]
             self._waiting = WaitingRoom.of(parts["waiting"])
             self._model_changes = ModelChanges.of(parts["model_changes"])
-            self._orders = [control.read(order.encode()) for order in parts["orders"]]
         except (orjson.JSONDecodeError, KeyError, TypeError, ValueError) as error:
             raise InvalidError(f"unreadable state of incidents: {error!r}") from error
 
@@ -289,23 +288,12 @@ class Incidents:
 
     # Going on, and ending.
 
-    def _obey(self, view: View) -> None:
-        for order in sorted(self._orders, key=lambda order: (order.at_ns, order.incident, order.action)):
-            case = self._case(order.incident)
-            if case is None:
-                continue
-            incident = case.incident
-            was_open = case.open
-            incident.status = control.status_after(incident, order, view.now_ns)
-            if order.action is control.Action.SILENCE and was_open and order.until_ns:
-                case.silenced_until_ns = order.until_ns
-            if order.action is control.Action.ACKNOWLEDGE and was_open:
-                case.acknowledged = True
-            if order.action in (control.Action.ACKNOWLEDGE, control.Action.FALSE) and was_open and case.direct:
-                view.engine.rebaseline(incident.scope, sorted(case.direct), incident.started_ns)
-            if was_open and incident.status in (Status.RESOLVED, Status.FALSE):
-                incident.resolved_ns = view.now_ns
-        self._orders.clear()
+    def _relearn(self, view: View) -> None:
+        """What people acknowledged or called false is normal from here on."""
+        for case in self._cases:
+            if case.relearn and case.direct:
+                view.engine.rebaseline(case.incident.scope, sorted(case.direct), case.incident.started_ns)
+            case.relearn = False
 
     def _case(self, id_: str) -> Case | None:
         return next((case for case in self._cases if case.incident.id == id_), None)
@@ -315,16 +303,11 @@ class Incidents:
         for case in self._cases:
             if not case.settling(now_ns, REOPEN):
                 case.incident.settled = True
+            case.follow(self._silences, now_ns)
             if case.news(now_ns, _TELL_AGAIN):
-                changed.append(_copy(case))
+                changed.append(case.copy())
         kept = [case for case in self._cases if case.settling(now_ns, REMEMBERED)]
         settled = [id(case) for case in kept if case.incident.settled]
         forgotten = set(settled[: max(len(kept) - MOST_KEPT, 0)])
         self._cases = [case for case in kept if id(case) not in forgotten]
         return sorted(changed, key=lambda incident: (incident.opened_ns, incident.id))
-
-
-def _copy(case: Case) -> Incident:
-    """As it is now, for others to keep."""
-    incident = case.incident
-    return replace(incident, measures=dict(incident.measures), causes=list(incident.causes))

@@ -14,10 +14,10 @@ import pyarrow.compute as pc
 
 from detectors.alerts import Node
 from detectors.declared import COUNTABLE, check
-from detectors.incidents import control
 from detectors.incidents.case import Case
 from detectors.incidents.incident import Incident, Kind, Measure, Severity, Status, identity
 from detectors.incidents.severity import Traffic, graver
+from detectors.incidents.silences import Silences
 from detectors.incidents.summary import PHRASES, clock, percent, place
 from detectors.plugins.burn_rate import TIERS, BurnRate, Tier
 from detectors.series.clockwork import DAY, WEEK
@@ -99,30 +99,29 @@ class Objectives:
     remember it for hours, neither keep it open nor open another.
     """
 
-    def __init__(self, settings: Detection) -> None:
+    def __init__(self, settings: Detection, silences: Silences | None = None) -> None:
         """Raises InvalidError for an objective that can not be evaluated."""
         check(settings.slos)
+        self._silences = silences or Silences()
         self._burns = [_Burn.of(objective) for objective in settings.slos]
         self._chance = settings.false_pages_per_week / (WEEK * max(len(self._burns), 1) * len(TIERS))
-        self._orders: list[control.Order] = []
         self._end_ns = 0
 
     @property
     def open(self) -> int:
         """How many incidents are open."""
-        return sum(case.open for burn in self._burns for case in burn.cases)
+        return sum(case.open for case in self.cases)
 
-    def tell(self, order: control.Order) -> None:
-        """Somebody said something of an incident: it counts from the next minute on."""
-        if self._burns:
-            self._orders.append(order)
+    @property
+    def cases(self) -> Sequence[Case]:
+        """Those that are open, and those that may come back."""
+        return [case for burn in self._burns for case in burn.cases]
 
     def step(self, minute: Minute) -> list[Incident]:
         """Take in a closed minute. Returns the incidents that opened or changed, by time of opening."""
         if not self._burns:
             return []
         now_ns = minute.end_ns
-        self._obey(now_ns)
         wanted = pa.array(sorted({burn.objective.signal for burn in self._burns}))
         points = minute.points.filter(pc.is_in(minute.points["signal"], wanted))
         missed = (minute.start_ns - self._end_ns) // MINUTE_NS if self._end_ns else 0
@@ -139,22 +138,20 @@ class Objectives:
             case = burn.latest
             if case is not None and case.open:
                 _assess(burn, case, own, minute)
-            changed += _changed(burn, now_ns)
+            changed += self._changed(burn, now_ns)
         return sorted(changed, key=lambda incident: (incident.opened_ns, incident.id))
 
     def finish(self) -> list[Incident]:
         """The input has ended: the final state of all that have not come for the last time."""
-        last = [case for burn in self._burns for case in burn.cases]
+        last = self.cases
         for case in last:
             case.incident.settled = True
-        incidents = (replace(case.incident, measures=dict(case.incident.measures)) for case in last)
-        return sorted(incidents, key=lambda incident: (incident.opened_ns, incident.id))
+        return sorted((case.copy() for case in last), key=lambda incident: (incident.opened_ns, incident.id))
 
     def snapshot(self) -> bytes:
         """All that is needed to go on."""
         burns = {str(number): _state(burn) for number, burn in enumerate(self._burns)}
-        orders = [order.encode().decode() for order in self._orders]
-        return pack({"version": _VERSION, "end_ns": self._end_ns, "orders": orders, "burns": burns})
+        return pack({"version": _VERSION, "end_ns": self._end_ns, "burns": burns})
 
     def restore(self, state: bytes) -> None:
         """Undo `snapshot`. An objective that was not in it, or was declared otherwise, begins anew; one that is not
@@ -163,7 +160,6 @@ class Objectives:
         if saved.get("version") != _VERSION:
             raise InvalidError(f"objectives of version {saved.get('version')}, this program writes {_VERSION}")
         self._end_ns = saved["end_ns"]
-        self._orders = [control.read(order.encode()) for order in saved["orders"]]
         known = {of["declared"]: of for of in saved["burns"].values()}
         for burn in self._burns:
             of = known.get(_declared(burn.objective))
@@ -174,21 +170,6 @@ class Objectives:
             burn.cases = [Case.of(case) for case in told.pop("cases")]
             for name, value in told.items():
                 setattr(burn, name, value)
-
-    def _obey(self, now_ns: int) -> None:
-        cases = {case.incident.id: case for burn in self._burns for case in burn.cases}
-        for order in sorted(self._orders, key=lambda order: (order.at_ns, order.incident, order.action)):
-            case = cases.get(order.incident)
-            if case is None:
-                continue
-            was_open = case.open
-            case.incident.status = control.status_after(case.incident, order, now_ns)
-            if was_open and order.action is control.Action.SILENCE and order.until_ns:
-                case.silenced_until_ns = order.until_ns
-            case.acknowledged = case.acknowledged or (was_open and order.action is control.Action.ACKNOWLEDGE)
-            if was_open and case.incident.status in (Status.RESOLVED, Status.FALSE):
-                case.incident.resolved_ns = now_ns
-        self._orders.clear()
 
     def _follow(self, burn: _Burn, now_ns: int) -> None:
         """Which tiers burn, and what that means for the incident."""
@@ -212,9 +193,18 @@ class Objectives:
         if not any(burn.burning[: burn.worst + 1]):
             case.resolve(now_ns)
             burn.cusum = 0.0
-        elif case.silenced_until_ns and case.silenced_until_ns <= now_ns:
-            case.silenced_until_ns = 0
-            case.incident.status = Status.ACKNOWLEDGED if case.acknowledged else Status.OPEN
+
+    def _changed(self, burn: _Burn, now_ns: int) -> list[Incident]:
+        changed = []
+        for case in burn.cases:
+            ended_ns = case.incident.resolved_ns
+            if ended_ns is not None and now_ns - ended_ns > REOPEN:
+                case.incident.settled = True
+            case.follow(self._silences, now_ns)
+            if case.news(now_ns, _TELL_AGAIN):
+                changed.append(case.copy())
+        burn.cases = [case for case in burn.cases if not case.incident.settled]
+        return changed
 
     @staticmethod
     def _open(burn: _Burn, now_ns: int) -> Case:
@@ -310,18 +300,6 @@ def _span(minutes: int, units: Sequence[str]) -> str:
     if minutes % DAY == 0:
         return f"{minutes // DAY}{units[2]}"
     return f"{minutes // 60}{units[1]}" if minutes % 60 == 0 else f"{minutes}{units[0]}"
-
-
-def _changed(burn: _Burn, now_ns: int) -> list[Incident]:
-    changed = []
-    for case in burn.cases:
-        incident = case.incident
-        if incident.resolved_ns is not None and now_ns - incident.resolved_ns > REOPEN:
-            incident.settled = True
-        if case.news(now_ns, _TELL_AGAIN):
-            changed.append(replace(incident, measures=dict(incident.measures)))
-    burn.cases = [case for case in burn.cases if not case.incident.settled]
-    return changed
 
 
 def _declared(objective: Objective) -> str:

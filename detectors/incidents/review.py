@@ -12,7 +12,7 @@ from detectors.alerts import Node
 from detectors.incidents.case import Case
 from detectors.incidents.causes import Pooled, ratio
 from detectors.incidents.grouping import MINUTE, Agents
-from detectors.incidents.incident import Kind, Measure, Status
+from detectors.incidents.incident import Kind, Measure
 from detectors.incidents.inputs import Ledger, View
 from detectors.incidents.kinds import SYMPTOM, depth, kind_of
 from detectors.incidents.ranking import causes
@@ -60,9 +60,6 @@ def review(view: View, case: Case) -> None:
         case.resolve(view.now_ns)
     elif age >= (MODEL_CHANGE_STAYS if model_change else _INTERVAL) and _over(view, case):
         case.resolve(view.now_ns)
-    elif case.silenced_until_ns and case.silenced_until_ns <= view.now_ns:
-        case.silenced_until_ns = 0
-        incident.status = Status.ACKNOWLEDGED if case.acknowledged else Status.OPEN
 
 
 def assess(case: Case, traffic: Traffic, ledger: Ledger, now_ns: int) -> None:

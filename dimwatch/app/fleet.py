@@ -19,6 +19,7 @@ import xxhash
 
 from detectors.fleet import Fleet, FleetOutput
 from detectors.incidents import control
+from detectors.incidents.orders import Outcome
 from detectors.windows.hours import Hours
 from detectors.windows.minute import Minute
 from detectors.windows.points import split
@@ -73,6 +74,8 @@ class FleetStage:
         self._drops: Counter[tuple[str, str]] = Counter()
         self._told: dict[tuple[str, str], int] = {}
         """Of what is counted in the state, how much was told before."""
+        self._answers: list[dict[str, object]] = []
+        """What became of orders, not written yet."""
         self._due_ns = clock.now_ns()
         self._read = False
         """Whether anything was read since the last commit."""
@@ -89,8 +92,8 @@ class FleetStage:
                 self._take(batch)
         now_ns = self._clock.now_ns()
         minutes = len(self._pending.minutes)
-        if minutes and (now_ns >= self._due_ns or minutes >= _PENDING_MINUTES):
-            self.checkpoint()
+        if self._answers or (minutes and (now_ns >= self._due_ns or minutes >= _PENDING_MINUTES)):
+            self.checkpoint()  # somebody who has said something waits for it to be seen
         elif self._read and now_ns >= self._due_ns + _IDLE_NS:
             self.checkpoint()  # no minute closes while nobody sends, and the log must not fill with heartbeats
         self._measure(now_ns)
@@ -106,6 +109,7 @@ class FleetStage:
         self._read = False
         self._pending = FleetOutput()
         self._windows.clear()
+        self._answers.clear()
         self._drops.clear()
         self._log.trim(records.FLEET_CHECKPOINTS, keep_ns=60 * NS_PER_SECOND, keep_bytes=512 * MIB, now_ns=now_ns)
         self._due_ns = now_ns + int(len(state) / _STATE_BYTES_PER_NS)
@@ -132,7 +136,7 @@ class FleetStage:
             self._next[TopicPartition(record.topic, record.partition)] = record.offset + 1
             try:
                 if record.topic == control.TOPIC:
-                    self._fleet.tell(control.read(record.value))
+                    self._obey(control.read(record.value), record.timestamp_ns)
                     continue
                 table = records.decode(record.value)
             except InvalidError as error:
@@ -143,6 +147,16 @@ class FleetStage:
             tables, watermark_ns = parts.get(key, ([], 0))
             parts[key] = [*tables, table], max(watermark_ns, record.timestamp_ns)
         return parts
+
+    def _obey(self, order: control.Order, version: int) -> None:
+        answer = self._fleet.tell(order)
+        if answer.outcome is Outcome.REPEATED:
+            return
+        if answer.outcome is not Outcome.OBEYED:
+            _log.warning("order not obeyed", order=order.id, action=order.action.value, outcome=answer.outcome.value)
+            self._drops[control.TOPIC, answer.outcome.value] += 1
+        self._answers.append(order.row(answer.outcome.value, answer.tenant, version))
+        self._pending.incidents += answer.changed
 
     def _keep(self, output: FleetOutput) -> None:
         for minute in output.minutes:
@@ -169,6 +183,7 @@ class FleetStage:
             records.INCIDENTS: [
                 records.table_from_rows(records.INCIDENT, (incident.row() for incident in pending.incidents))
             ],
+            records.ORDERS: [records.table_from_rows(records.ORDER, self._answers)],
             records.SHADOW_ALERTS: [records.table_from_rows(records.SHADOW_ALERT, (of.row() for of in pending.shadow))],
             records.DROPS: [self._drop_rows(now_ns)],
         }

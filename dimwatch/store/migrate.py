@@ -38,6 +38,8 @@ KEPT_TIMES: Final = {
     "sighting_versions": 3,
     "change_versions": 13,
     "incident_versions": 13,
+    "order_versions": 13,
+    "canary_versions": 1,
     "shadow_alert_versions": 3,
     "delivery_versions": 13,
 }

@@ -38,8 +38,10 @@ TABLES: Final = {
     records.WINDOW_SIGHTINGS: "sighting_versions",
     records.CHANGES: "change_versions",
     records.INCIDENTS: "incident_versions",
+    records.ORDERS: "order_versions",
     records.SHADOW_ALERTS: "shadow_alert_versions",
     records.DELIVERIES: "delivery_versions",
+    records.CANARIES: "canary_versions",
 }
 VIEWS: Final = {
     topic: f"{table.removesuffix('_versions')}s".replace("ys", "ies") for topic, table in TABLES.items()

@@ -12,6 +12,7 @@ from detectors.incidents import incidents as lifecycle
 from detectors.incidents.control import Action, Order
 from detectors.incidents.incident import Incident, Kind, Severity, Status
 from detectors.incidents.incidents import Incidents
+from detectors.incidents.orders import Orders
 from detectors.windows.minute import MINUTE_NS
 from dimwatch.errors import InvalidError
 from tests.synthetic_fleet import START_NS, Fault, SyntheticFleet
@@ -155,36 +156,42 @@ def test_what_comes_back_soon_is_the_same_incident_and_later_another() -> None:
     assert minute_of(incidents[0].resolved_ns) >= 105
 
 
-def test_orders_are_obeyed() -> None:
-    fleet = SyntheticFleet(TOOL)
+def test_orders_are_obeyed_at_once_and_the_statistics_learn_with_the_next_minute() -> None:
+    fleet, orders, told = SyntheticFleet(TOOL), Orders(), []
+    incidents = Incidents(orders.silences)
     states: dict[int, Status] = {}
-
-    def order(minute: int, incidents: Incidents) -> None:
-        known = {incident.id: incident for incident in told_so_far}
-        for id_, incident in known.items():
-            states[minute] = incident.status
-            at_ns = START_NS + minute * MINUTE_NS
-            if minute == 70:
-                incidents.tell(Order(Action.SILENCE, id_, at_ns, until_ns=at_ns + 5 * MINUTE_NS))
-            if minute == 80:
-                incidents.tell(Order(Action.ACKNOWLEDGE, id_, at_ns))
-            if minute == 85:
-                incidents.tell(Order(Action.FALSE, id_, at_ns))
-
-    told_so_far: list[Incident] = []
-    incidents = Incidents()
+    learned: dict[int, int] = {}
     while fleet.now < 90:
-        order(fleet.now, incidents)
         minute, alerts = fleet.step()
-        told_so_far += incidents.step(minute, alerts, fleet, fleet)
-    assert [states[minute] for minute in (70, 72, 78, 82, 88)] == [
+        orders.step(minute.end_ns)
+        told += incidents.step(minute, alerts, fleet, fleet)
+        now, at_ns = fleet.now, minute.end_ns
+        for incident in incidents.cases:
+            id_ = incident.incident.id
+            said = {
+                70: Order(Action.SILENCE, id_, at_ns, until_ns=at_ns + 5 * MINUTE_NS, id="1"),
+                80: Order(Action.ACKNOWLEDGE, id_, at_ns, id="2"),
+                82: Order(Action.FALSE, id_, at_ns, id="3"),
+            }.get(now)
+            if said is not None:
+                told += orders.obey(said, incidents.cases).changed
+        if told:
+            states[now], learned[now] = told[-1].status, len(fleet.rebaselined)
+    assert [states[minute] for minute in (69, 70, 74, 75, 79, 80, 81, 82, 89)] == [
         Status.OPEN,
         Status.SILENCED,
+        Status.SILENCED,
+        Status.OPEN,
         Status.OPEN,
         Status.ACKNOWLEDGED,
+        Status.ACKNOWLEDGED,
+        Status.FALSE,
         Status.FALSE,
     ]
+    assert [learned[minute] for minute in (79, 80, 81, 82, 83)] == [0, 0, 1, 1, 2]
     assert {signals for _, signals, _ in fleet.rebaselined} == {("tool_empty",)}
+    versions = [incident.version for incident in told]
+    assert versions == sorted(set(versions))
 
 
 def change(agent: str, minute: int, before: str = "gpt-a-05", after: str = "gpt-a-08", **of: str) -> Change:

@@ -10,6 +10,7 @@ import pytest
 from detectors.incidents import control
 from detectors.incidents.incident import Incident
 from detectors.incidents.objectives import Objectives, tiers
+from detectors.incidents.orders import Orders
 from detectors.windows.minute import MINUTE_NS
 from dimwatch.errors import InvalidError
 from dimwatch.settings import Detection
@@ -89,9 +90,12 @@ def test_two_objectives_of_one_scope_are_two_incidents() -> None:
 def test_people_are_obeyed(action: str, status: str) -> None:
     objectives = watched(ANSWERS)
     (first, *_) = runs(objectives, outage, 0, 122)
-    objectives.tell(control.Order(control.Action(action), first.id, (START + 122) * MINUTE_NS))
-    told = runs(objectives, outage, 122, 127)
-    assert told[-1].status == status
+    order = control.Order(control.Action(action), first.id, (START + 122) * MINUTE_NS, id="1")
+    orders = Orders()
+    orders.step(order.at_ns)
+    assert [incident.status for incident in orders.obey(order, objectives.cases).changed] == [status]
+    runs(objectives, outage, 122, 127)
+    assert [case.incident.status for case in objectives.cases] == [status]
     assert objectives.open == (action == "acknowledge")
 
 

@@ -234,3 +234,29 @@ def test_a_clock_that_was_set_back_is_told() -> None:
     site.kill()
     site.stage.step(0.0)
     assert REGISTRY.get_sample_value("dimwatch_watermark_lag_seconds") == -6 * 3600
+
+
+def test_an_order_counts_at_once_and_what_became_of_it_is_a_row() -> None:
+    site = Site()
+    *_, last = told(minutes=OUTAGE.start + 8)
+    for what in told(minutes=OUTAGE.start + 8):
+        site.hear(what)
+        site.stage.step(0.0)
+    site.stage.checkpoint()
+    about = site.rows(records.INCIDENTS)[records.INCIDENTS][-1]
+    assert (about["kind"], about["status"]) == ("outage", "open")
+    order = control.Order(control.Action.ACKNOWLEDGE, about["id"], last.watermark_ns, by="ann", id="1")
+    wrong = control.Order(control.Action.RESOLVE, "beef", last.watermark_ns, id="2")
+    for said in (order, order, wrong):
+        site.log.append({control.TOPIC: [NewRecord(said.encode(), last.watermark_ns)]})
+    site.stage.step(0.0)
+    site.kill()
+    rows = site.rows(records.INCIDENTS, records.ORDERS, records.DROPS)
+    assert (rows[records.INCIDENTS][-1]["id"], rows[records.INCIDENTS][-1]["status"]) == (about["id"], "acknowledged")
+    assert rows[records.INCIDENTS][-1]["version"] == about["version"] + 1, "once, and no minute was waited for"
+    assert [(row["id"], row["by"], row["outcome"]) for row in rows[records.ORDERS]] == [
+        ("1", "ann", "obeyed"),
+        ("2", "", "unknown_incident"),
+    ]
+    (drop,) = (row for row in rows[records.DROPS] if row["signal"] == control.TOPIC)
+    assert (drop["reason"], drop["count"]) == ("unknown_incident", 1)
