@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import socket
@@ -26,11 +27,21 @@ from dimwatch.simulate.options import scenario
 from dimwatch.store.client import StoreClient
 from dimwatch.store.sink import TABLES
 from ingest.normalize import Request
-from tests.docs.generated import DOCS
+from tests.docs.generated import DOCS, ROOT
 
 PATIENCE_S = 60.0
 _PAGE = (DOCS / "tables.md").read_text(encoding="utf-8")
 QUERIES = re.findall(r"```sql\n(.*?)```", _PAGE, flags=re.DOTALL)
+_BOARD = json.loads((ROOT / "deploy" / "grafana" / "dashboards" / "dimwatch.json").read_text(encoding="utf-8"))
+_ANNOTATIONS = [(item["name"], item["target"]["rawSql"]) for item in _BOARD["annotations"]["list"]]
+PANELS = _ANNOTATIONS + [
+    (panel["title"], target["rawSql"])
+    for panel in _BOARD["panels"]
+    for target in panel["targets"]
+    if "rawSql" in target
+]
+_MACROS = {"$__fromTime": "toDateTime(now() - 3600)", "$__toTime": "toDateTime(now() + 60)", "$__interval_s": "60"}
+"""What Grafana's ClickHouse plug-in makes of its words, for the last hour in steps of a minute."""
 TITLES = re.findall(r"\n\n([^\n|#]+):\n\n```sql", _PAGE)
 
 pytestmark = pytest.mark.e2e
@@ -107,6 +118,28 @@ def test_there_are_ten_with_a_title_each() -> None:
 def test_it_runs_and_finds_something(query: str, reader: StoreClient) -> None:
     answer = reader.text(query, "TabSeparatedWithNames").decode()
     assert len(answer.splitlines()) > 1, answer
+
+
+@pytest.mark.parametrize(("title", "query"), PANELS, ids=[title for title, _ in PANELS])
+def test_a_panel_of_grafana_runs(title: str, query: str, reader: StoreClient) -> None:
+    for word, meaning in _MACROS.items():
+        query = query.replace(word, meaning)
+    assert "$" not in query, "a word of Grafana's that this test does not know"
+    answer = reader.text(query, "TabSeparatedWithNames").decode().splitlines()
+    assert answer
+    if title in ("Green but failed", "Runs"):
+        assert float(answer[1]) > 0, "the simulated fleet fails while its spans are green"
+
+
+def test_the_accounts_of_a_server_are_in_clickhouses_own_words(reader: StoreClient) -> None:
+    """The embedded engine has no accounts; its parser is that of a server."""
+    text = (ROOT / "deploy" / "clickhouse" / "users.sql").read_text(encoding="utf-8")
+    statements = re.sub(r"^ *--.*$", "", text, flags=re.MULTILINE).split(";")
+    told = [statement.strip() for statement in statements if statement.strip()]
+    assert len(told) == 9
+    for statement in told:
+        quoted = statement.replace("\\", "\\\\").replace("'", "\\'")
+        assert reader.text(f"SELECT formatQuery('{quoted}')", "TabSeparated").decode().strip()
 
 
 def test_every_row_is_seen_once_however_often_it_is_written(reader: StoreClient) -> None:
