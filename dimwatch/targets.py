@@ -155,6 +155,14 @@ class AlertmanagerTarget(TargetBase):
     )
     labels: dict[str, str] = Field(default_factory=dict, description="Labels added to every alert.")
 
+    @field_validator("labels")
+    @classmethod
+    def _names_of_labels(cls, value: dict[str, str]) -> dict[str, str]:
+        for name in value:
+            if not re.fullmatch(r"[a-zA-Z_][a-zA-Z0-9_]*", name):
+                raise ValueError(f"{name!r} is not a label of Prometheus: letters, digits and _")
+        return value
+
 
 class EmailTarget(TargetBase):
     """Mail, by SMTP."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any, Final
 
@@ -113,6 +113,12 @@ def wait_ns(key: str, attempts: int) -> int:
     return int(longest_s * _jitter(key, attempts) * NS_PER_SECOND)
 
 
+def _inherit(newer: Message, older: Message) -> None:
+    """What nobody was told yet is no update of it."""
+    if older.event.wakes and newer.event in (Event.UPDATE, Event.REPEAT):
+        newer.page = replace(newer.page, event=older.event)
+
+
 def _jitter(salt: str, number: int) -> float:
     """From a half to one: different for every message and attempt, and the same on every replay."""
     return 0.5 + (xxhash.xxh3_64_intdigest(f"{salt}\x1f{number}".encode()) % 1000) / 2000
@@ -132,6 +138,7 @@ class Outbox:
         old = next((m for m in self._about(message) if not m.sending), None)
         if old is not None:
             del self.messages[old.key]
+            _inherit(message, old)
         self.messages[message.key] = message
         return old
 
@@ -203,7 +210,9 @@ class Outbox:
     def _state_after(self, message: Message, result: Result, now_ns: int) -> str:
         if result.outcome is Outcome.DELIVERED:
             return "delivered"
-        if any(other is not message for other in self._about(message)):
+        newer = next((other for other in self._about(message) if other is not message), None)
+        if newer is not None:
+            _inherit(newer, message)
             return "superseded"
         if result.outcome is Outcome.GONE or now_ns - message.created_ns > self._give_up_ns:
             return "given_up"

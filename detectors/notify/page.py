@@ -128,7 +128,7 @@ class Page:
     at_ns: int
     """When it was written."""
     incidents: tuple[Told, ...]
-    """The gravest and newest, at most MOST_SHOWN."""
+    """The gravest and newest."""
     more: int = 0
     """How many are not shown."""
 
@@ -143,11 +143,11 @@ class Page:
         return cls(**{**state, "event": Event(state["event"]), "incidents": told})
 
 
-def page_of(event: Event, key: str, tenant: str, incidents: Sequence[Told], at_ns: int) -> Page:
-    """The page that tells of these incidents."""
+def page_of(event: Event, key: str, tenant: str, incidents: Sequence[Told], at_ns: int, most: int = MOST_SHOWN) -> Page:
+    """The page that tells of these incidents, of `most` of them in full."""
     order = [severity.value for severity in Severity]
     ranked = sorted(incidents, key=lambda i: (not i.live, -order.index(i.severity), -i.opened_ns, i.id))
-    shown = tuple(ranked[:MOST_SHOWN])
+    shown = tuple(ranked[:most])
     return Page(event, key, tenant, status_of(incidents), gravest(incidents), at_ns, shown, len(ranked) - len(shown))
 
 

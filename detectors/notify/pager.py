@@ -8,10 +8,10 @@ from typing import Final
 import orjson
 import xxhash
 
-from detectors.notify.group import MINUTE_NS, Group, Manner
+from detectors.notify.group import MINUTE_NS, MOST_INCIDENTS, Group, Manner
 from detectors.notify.ledger import Ledger
 from detectors.notify.outbox import Circuit, Message, Outbox, Result
-from detectors.notify.page import Event, Page, Told, page_of
+from detectors.notify.page import MOST_SHOWN, Event, Page, Told, page_of
 from detectors.notify.routing import group_key, is_quiet, routes_of
 from dimwatch.clock import NS_PER_SECOND
 from dimwatch.errors import InvalidError
@@ -20,6 +20,7 @@ from dimwatch.targets import Notify, Route
 KEPT_NS: Final = 120 * MINUTE_NS
 """What is over is remembered so long: until then it may come back."""
 MOST_GROUPS: Final = 2_000
+MOST_PASSED: Final = 5_000
 LOOK_NS: Final = NS_PER_SECOND // 2
 """So often it is looked whether something is due by time alone."""
 HEARTBEAT: Final = "heartbeat"
@@ -43,6 +44,8 @@ class Pager:
         self._looked_ns = 0
         self._heard = False
         self.ledger = Ledger(self._types)
+        self._passed: dict[str, None] = {}
+        """Of whom nobody was told, and why: so that it is counted once. The oldest first."""
         self.skipped: Counter[str] = Counter()
         """Incidents that nobody was told of, by reason, since this was last emptied."""
         self.changed = True
@@ -67,7 +70,7 @@ class Pager:
         for group in known:
             group.take(incident, now_ns)
         if not known and incident.opened_ns < self._since_ns - int(self._notify.max_age_h * 60 * MINUTE_NS):
-            self.skipped["too_old"] += 1
+            self._skip(incident, "too old", now_ns)
             return
         taken = {group.route for group in known}
         fitting = routes_of(self._routes, incident)
@@ -121,6 +124,7 @@ class Pager:
                 "version": _VERSION,
                 "since_ns": self._since_ns,
                 "heartbeat_ns": self._heartbeat_ns,
+                "passed": list(self._passed),
                 "groups": [group.json() for group in self._groups.values()],
                 "messages": [message.json() for message in self._outbox.messages.values()],
                 "circuits": {name: [c.failures, c.until_ns] for name, c in self.circuits.items()},
@@ -136,9 +140,11 @@ class Pager:
             groups = [Group.from_json(group) for group in parts["groups"]]
             messages = [Message.of(message) for message in parts["messages"]]
             circuits = {name: Circuit(*values) for name, values in parts["circuits"].items()}
+            passed = dict.fromkeys(parts["passed"])
             self._since_ns, self._heartbeat_ns = int(parts["since_ns"]), int(parts["heartbeat_ns"])
         except (orjson.JSONDecodeError, KeyError, TypeError, ValueError) as error:
             raise InvalidError(f"unreadable state of the notifier: {error!r}") from error
+        self._passed = passed
         self._groups = {group.id: group for group in groups}
         self._outbox.messages = {message.key: message for message in messages}
         self._outbox.circuits = circuits
@@ -172,7 +178,9 @@ class Pager:
 
     def _write(self, group: Group, target: str, event: Event, now_ns: int) -> None:
         group.sequence += 1
-        page = page_of(event, group.key, group.tenant, list(group.incidents.values()), now_ns)
+        # For a machine every incident is an alert of its own; people want to see the worst of them.
+        most = MOST_INCIDENTS if self._types[target] == "alertmanager" else MOST_SHOWN
+        page = page_of(event, group.key, group.tenant, list(group.incidents.values()), now_ns, most)
         self._put(_key(target, group.id, str(group.sequence)), target, group.route, group.id, page)
 
     def _put(self, key: str, target: str, route: str, group: str, page: Page) -> None:
@@ -193,6 +201,12 @@ class Pager:
         self.changed = True
 
     def _skip(self, incident: Told, reason: str, now_ns: int) -> None:
+        known = f"{incident.id} {reason}"
+        if known in self._passed:
+            return
+        self._passed[known] = None
+        if len(self._passed) > MOST_PASSED:
+            del self._passed[next(iter(self._passed))]
         self.skipped[reason.replace(" ", "_")] += 1
         self.ledger.skip(incident, reason, now_ns)
 
