@@ -9,7 +9,7 @@ import asyncio
 import os
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import metadata
@@ -151,12 +151,14 @@ def serving(settings: Settings, role: str) -> Iterator[Health]:
 def needs(settings: Settings, role: str) -> dict[str, Need]:
     """What a role can not work without, beside its own loop."""
     found: dict[str, Need] = {}
+    if role != "dashboard" and settings.eventlog.backend == "kafka":
+        found["eventlog"] = _kafka(settings.eventlog.kafka.bootstrap_servers)
     store = settings.store
     if role in ("store", "api", "dashboard"):
-        place = f"{store.host}:{store.http_port}"
+        answers = health.http(store.host, store.http_port, "/ping")
         found["store"] = Need(
-            health.http(store.host, store.http_port, "/ping"),
-            f"unreachable: no ClickHouse interface answers at {place}",
+            health.tcp(store.host, store.http_port) if store.tls else answers,
+            f"unreachable: no ClickHouse interface answers at {store.host}:{store.http_port}",
         )
     if role == "collector":
         receiver = settings.receiver
@@ -170,3 +172,18 @@ def needs(settings: Settings, role: str) -> dict[str, Need]:
             health.tcp(settings.dashboard.host, settings.dashboard.port), f"nothing listens on {place} yet"
         )
     return found
+
+
+def _kafka(servers: Sequence[str]) -> Need:
+    """One of the brokers accepts connections. What it makes of them the loops find out."""
+    brokers = [health.tcp(*_place(server)) for server in servers]
+
+    async def check() -> bool:
+        return any(await asyncio.gather(*(broker() for broker in brokers)))
+
+    return Need(check, f"unreachable: no Kafka broker answers at {', '.join(servers)}")
+
+
+def _place(server: str) -> tuple[str, int]:
+    host, _, port = server.rpartition(":")
+    return host.strip("[]"), int(port)

@@ -13,7 +13,8 @@ import httpx
 import pytest
 from pydantic import SecretStr
 
-from dimwatch.app.standalone import Health, Need, serving
+from dimwatch import telemetry
+from dimwatch.app.standalone import Health, Need, needs, serving
 from dimwatch.errors import PermanentError
 from dimwatch.settings import Settings
 
@@ -72,6 +73,16 @@ def test_what_is_missing_is_named_with_its_place(stack: ExitStack, tmp_path: Pat
     assert answer.json()["work"] == "ready"
 
 
+def test_brokers_that_are_away_are_told_and_one_that_answers_is_enough(port: int) -> None:
+    away = Settings.model_validate(
+        {"eventlog": {"backend": "kafka", "kafka": {"bootstrap_servers": f"127.0.0.1:1,127.0.0.1:{port}"}}}
+    )
+    health = Health("worker", needs(away, "worker"))
+    assert health.states()["eventlog"] == f"unreachable: no Kafka broker answers at 127.0.0.1:1, 127.0.0.1:{port}"
+    with socket.create_server(("127.0.0.1", port)):
+        assert Health("worker", needs(away, "worker")).states()["eventlog"] == "ready"
+
+
 def test_however_many_ask_a_need_is_looked_at_once_a_second() -> None:
     looks = []
 
@@ -86,6 +97,7 @@ def test_however_many_ask_a_need_is_looked_at_once_a_second() -> None:
 
 def test_it_tells_its_own_metrics_and_status(stack: ExitStack, tmp_path: Path, port: int) -> None:
     stack.enter_context(serving(settings(tmp_path, port), "worker"))
+    telemetry.PROCESSED_SPANS.inc()
     assert "dimwatch_processed_spans_total" in get(port, "/metrics").text
     assert get(port, "/status").json()["role"] == "worker"
     assert get(port, "/elsewhere").status_code == 404
