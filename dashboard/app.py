@@ -6,19 +6,33 @@ The pages are not in a folder called `pages`: Streamlit would serve what is ther
 from __future__ import annotations
 
 from importlib import resources
+from typing import Final
 
 import streamlit as st
 
 # A file of our own: Streamlit would load a named icon from the internet.
 _ICON = resources.files("dashboard").joinpath("icon.svg").read_text()
+_PAGES: Final = {
+    "now": ("Now", "monitoring"),
+    "incident": ("Incident", "emergency_home"),
+    "tools": ("Tools", "build"),
+    "models": ("Models", "neurology"),
+    "agents": ("Agents", "smart_toy"),
+    "trace": ("Trace", "account_tree"),
+}
 
 st.set_page_config(page_title="Dimwatch", page_icon=_ICON, layout="wide")
 st.logo(_ICON, size="large")
 st.navigation(
     [
-        st.Page("views/now.py", title="Now", icon=":material/monitoring:", default=True),
-        st.Page("views/incident.py", title="Incident", icon=":material/emergency_home:", url_path="incident"),
-        st.Page("views/trace.py", title="Trace", icon=":material/account_tree:", url_path="trace"),
+        st.Page(
+            f"views/{name}.py",
+            title=title,
+            icon=f":material/{icon}:",
+            url_path=name,
+            default=name == "now",
+        )
+        for name, (title, icon) in _PAGES.items()
     ],
     position="top",
 ).run()

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import math
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Final
 
 import altair as alt
 import pandas as pd
 
+from dashboard.health import Course
 from dashboard.incidents import Timeline
 from dashboard.queries import CLASSES
+from dashboard.signals import Shown
 
 COLOURS: Final = {
     "fine": "#7fa8a3",
@@ -31,6 +33,7 @@ _MARKS: Final = {"began": "#cf4f5f", "opened": "#b0566e", "resolved": "#5f9e7f",
 _OTHER_KIND: Final = "#c3b6d6"
 _TALL: Final = 190
 _LINE_TALL: Final = 280
+_SMALL: Final = 150
 _HEADROOM: Final = 1.12
 """Room for the names of marks above a line."""
 _ROW: Final = 24
@@ -38,7 +41,7 @@ _NAMES: Final = 260
 _INDENT: Final = 14
 
 
-def shares(counts: pd.DataFrame) -> alt.LayerChart:
+def shares(counts: pd.DataFrame, since: datetime, until: datetime) -> alt.LayerChart:
     """Share of traces that failed: those that look green, and those that say so."""
     wide = counts.pivot_table(index="time", columns="class", values="traces", aggfunc="sum")
     failed = wide[["green but failed", "reported error"]]
@@ -50,7 +53,7 @@ def shares(counts: pd.DataFrame) -> alt.LayerChart:
     data = shares_near.assign(traces=total).reset_index()
     data = data.melt(["time", "traces"], var_name="class", value_name="share").dropna()
     base = alt.Chart(data).encode(
-        x=alt.X("time:T", title=None),
+        x=_over(since, until),
         y=alt.Y("share:Q", title=None, axis=alt.Axis(format=".0%", tickCount=4), scale=alt.Scale(domainMin=0)),
         tooltip=[
             alt.Tooltip("time:T", format="%d %b %H:%M"),
@@ -69,7 +72,7 @@ def shares(counts: pd.DataFrame) -> alt.LayerChart:
     return chart
 
 
-def volume(counts: pd.DataFrame, step: timedelta) -> alt.Chart:
+def volume(counts: pd.DataFrame, step: timedelta, since: datetime, until: datetime) -> alt.Chart:
     """Traces a minute by what became of them, what failed at the bottom where it can be compared."""
     minutes = step / timedelta(minutes=1)
     data = counts.assign(rate=counts["traces"] / minutes, end=counts["time"] + step)
@@ -81,7 +84,7 @@ def volume(counts: pd.DataFrame, step: timedelta) -> alt.Chart:
         alt.Chart(data[data["traces"] > 0])
         .mark_rect(opacity=0.9)
         .encode(
-            x=alt.X("time:T", title=None),
+            x=_over(since, until),
             x2="end:T",
             y=alt.Y("bottom:Q", title=None, axis=alt.Axis(tickCount=4)),
             y2="top:Q",
@@ -175,7 +178,8 @@ def timeline(told: Timeline, marks: pd.DataFrame) -> alt.LayerChart:
 
     `marks` has time, kind (a key of `_MARKS`), label and detail.
     """
-    x = alt.X("time:T", title=None, scale=alt.Scale(domain=[told.since.isoformat(), told.until.isoformat()]))
+    domain = [told.since.isoformat(), told.until.isoformat()]
+    x = alt.X("time:T", title=None, scale=alt.Scale(domain=domain), axis=_clock(told.since, told.until))
     form = ".0%" if told.shown.form == "hits" else "~s"
     highest = max(told.data["value"].max(), told.high if math.isfinite(told.high) else 0.0) or 1.0
     y = alt.Y(
@@ -210,6 +214,84 @@ def timeline(told: Timeline, marks: pd.DataFrame) -> alt.LayerChart:
         )
     )
     return alt.LayerChart(layer=[*layers, *_marks(marks, x)]).properties(height=_LINE_TALL)
+
+
+def course(told: Course, marks: pd.DataFrame, since: datetime, until: datetime) -> alt.LayerChart:
+    """A signal over time, small, with what was usual before, and changes. `marks` has time and label."""
+    domain = [pd.Timestamp(since).isoformat(), pd.Timestamp(until).isoformat()]
+    x = _over(since, until, 4)
+    ratio = told.shown.form == "hits"
+    highest = max(told.data["value"].max(), told.high if math.isfinite(told.high) else 0.0)
+    y = alt.Y(
+        "value:Q",
+        title=None,
+        axis=alt.Axis(format=_percent(highest) if ratio else "~s" if highest >= 1 else "~g", tickCount=3),
+        scale=alt.Scale(domain=[0.0, _HEADROOM * max(highest, 0.01 if ratio else 1e-9)]),
+    )
+    layers: list[alt.Chart] = []
+    if math.isfinite(told.low) and math.isfinite(told.high):
+        band = pd.DataFrame([{"time": domain[0], "end": domain[1], "value": told.low, "high": told.high}])
+        layers.append(
+            alt.Chart(band).mark_rect(color=COLOURS["fine"], opacity=0.25).encode(x=x, x2="end:T", y=y, y2="high:Q")
+        )
+    if math.isfinite(told.usual):
+        usual = pd.DataFrame([{"value": told.usual}])
+        layers.append(alt.Chart(usual).mark_rule(color=COLOURS["fine"], strokeDash=[6, 4], size=1.5).encode(y=y))
+    tooltip = [
+        alt.Tooltip("time:T", format="%d %b %H:%M"),
+        alt.Tooltip("value:Q", title=told.shown.label, format=".1%" if ratio else ",.4~g"),
+        alt.Tooltip("trials:Q", title="of", format=",.0f"),
+    ]
+    line = alt.Chart(_with_gaps(told.data)).mark_line(color=COLOURS["green but failed"], strokeWidth=1.5)
+    dots = alt.Chart(told.data).mark_point(color=COLOURS["green but failed"], filled=True, size=12, opacity=1)
+    layers += [line.encode(x=x, y=y), dots.encode(x=x, y=y, tooltip=tooltip)]
+    if not marks.empty:
+        changed = alt.Chart(marks).encode(x=x, tooltip=[alt.Tooltip("time:T", format="%d %b %H:%M"), "label:N"])
+        layers += [
+            changed.mark_rule(size=1, strokeDash=[3, 2], color=_MARKS["change"]),
+            changed.mark_point(
+                shape="triangle-up", filled=True, size=70, opacity=1, color=_MARKS["change"], y=alt.expr("height - 5")
+            ),
+        ]
+    return alt.LayerChart(layer=layers).properties(height=_SMALL, title=_title(told.shown.titled))
+
+
+def _over(since: datetime, until: datetime, ticks: int = 8) -> alt.X:
+    domain = [pd.Timestamp(since).isoformat(), pd.Timestamp(until).isoformat()]
+    return alt.X("time:T", title=None, scale=alt.Scale(domain=domain), axis=_clock(since, until, ticks))
+
+
+def _clock(since: datetime, until: datetime, ticks: int = 8) -> alt.Axis:
+    """A time axis of 24 hours a day; with the day where it is not clear."""
+    return alt.Axis(format="%H:%M" if until - since <= timedelta(hours=24) else "%d %b %H:%M", tickCount=ticks)
+
+
+def _percent(highest: float) -> str:
+    return ".1%" if highest < 0.03 else ".0%"
+
+
+def spread(found: pd.DataFrame, shown: Shown) -> alt.LayerChart:
+    """Shares of measurements by their size: now as an area, before as a line. `found` has value, now, before."""
+    data = found[["value", "now", "before"]].sort_values("value")
+    for name in ("now", "before"):
+        data[name] = data[name].rolling(3, min_periods=1, center=True).mean() / max(data[name].sum(), 1.0)
+    x = alt.X("value:Q", title=None, scale=alt.Scale(type="log"), axis=alt.Axis(format="~s", tickCount=6))
+    scale = alt.Scale(domain=["now", "before"], range=[COLOURS["green but failed"], COLOURS["fine"]])
+    data = data.melt("value", var_name="when", value_name="share")
+    base = alt.Chart(data).encode(
+        x=x,
+        y=alt.Y("share:Q", title=None, axis=None),
+        color=alt.Color("when:N", scale=scale, legend=alt.Legend(title=None, orient="top")),
+        tooltip=[
+            alt.Tooltip("value:Q", title=shown.unit, format=",.3~g"),
+            "when:N",
+            alt.Tooltip("share:Q", format=".1%"),
+        ],
+    )
+    area = base.mark_area(opacity=0.3).transform_filter("datum.when === 'now'")
+    return alt.LayerChart(layer=[area, base.mark_line(strokeWidth=1.5)]).properties(
+        height=_SMALL, title=_title(shown.titled)
+    )
 
 
 def _marks(marks: pd.DataFrame, x: alt.X) -> list[alt.Chart]:

@@ -6,9 +6,10 @@ as it is.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Final
-from zoneinfo import ZoneInfoNotFoundError
+from urllib.parse import urlencode
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import pandas as pd
 import streamlit as st
@@ -36,13 +37,17 @@ def style() -> None:
     st.html(_STYLE)
 
 
+def zone() -> str:
+    """The time zone of the person's browser; UTC where it says none that is known here."""
+    try:
+        return str(ZoneInfo(st.context.timezone or "UTC"))
+    except (ZoneInfoNotFoundError, ValueError):
+        return "UTC"
+
+
 def local(times: pd.Series) -> pd.Series:
     """Times in the time zone of the person's browser."""
-    aware = pd.to_datetime(times, utc=True)
-    try:
-        return aware.dt.tz_convert(st.context.timezone or "UTC")
-    except ZoneInfoNotFoundError:
-        return aware
+    return pd.to_datetime(times, utc=True).dt.tz_convert(zone())
 
 
 def guarded(draw: Callable[[], None]) -> None:
@@ -150,6 +155,16 @@ def incident_url(incident_id: str) -> str:
 def incident_link(label: str = "incident") -> object:
     """A column of links to the incident page."""
     return st.column_config.LinkColumn(label, display_text="open", width=64)
+
+
+def query(values: Mapping[str, str]) -> str:
+    """Names and values for an address; what is empty is left out."""
+    return urlencode({name: value for name, value in values.items() if value})
+
+
+def link(label: str) -> object:
+    """A column of links to other pages."""
+    return st.column_config.LinkColumn(label, display_text="open", width=58)
 
 
 def clock(time: pd.Timestamp, near: pd.Timestamp | None = None) -> str:

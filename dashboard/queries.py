@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
@@ -14,6 +14,8 @@ from dimwatch.clock import NS_PER_SECOND
 
 FINDINGS: Final = 300
 """Most findings in the table."""
+LEAST_BEFORE: Final = timedelta(hours=6)
+"""What is usual is read from so much time at least: the half-life of the statistics."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,13 +43,36 @@ class View:
     until: datetime
     step: timedelta
     agent: str = ""
+    fixed: bool = False
+    """It does not end now, but at a moment of the past."""
+    picked: Mapping[str, str] = field(default_factory=dict)
+    """Further filters of the page by name; "" is all."""
 
     @classmethod
-    def of(cls, chosen: str, now_ns: int, agent: str = "") -> View:
-        """The range of that key, up to now."""
+    def of(cls, chosen: str, now_ns: int, agent: str = "", until: datetime | None = None) -> View:
+        """The range of that key, up to now or to a moment of the past."""
         span = RANGES[chosen]
-        until = datetime.fromtimestamp(now_ns / NS_PER_SECOND, UTC)
-        return cls(until - span.length, until, span.step, agent)
+        ends = min(until or _time(now_ns), _time(now_ns))
+        return cls(ends - span.length, ends, span.step, agent, until is not None)
+
+    def moved_to(self, now_ns: int) -> View:
+        """As long a range that ends now."""
+        return replace(self, since=_time(now_ns) - (self.until - self.since), until=_time(now_ns))
+
+    @property
+    def length(self) -> timedelta:
+        """From its begin to its end."""
+        return self.until - self.since
+
+    @property
+    def width_s(self) -> int:
+        """Width of the windows that are read: those of a minute, of an hour for long ranges."""
+        return 60 if self.length <= timedelta(hours=24) else 3600
+
+    @property
+    def before(self) -> datetime:
+        """Begin of the time that it is compared with, which ends where it begins."""
+        return self.since - max(self.length, LEAST_BEFORE)
 
     @property
     def minutes(self) -> float:
@@ -57,6 +82,10 @@ class View:
     def values(self, **more: object) -> dict[str, object]:
         """Values for the placeholders of a query."""
         return {"since": self.since, "until": self.until, "agent": self.agent, **more}
+
+
+def _time(now_ns: int) -> datetime:
+    return datetime.fromtimestamp(now_ns / NS_PER_SECOND, UTC)
 
 
 def totals(view: View) -> pd.Series:
@@ -97,16 +126,6 @@ def findings(view: View, rule: str = "", severity: str = "") -> pd.DataFrame:
 def agents(view: View) -> pd.DataFrame:
     """Agents by health."""
     return source().frame("agents", view.values())
-
-
-def models(view: View) -> pd.DataFrame:
-    """Model calls by provider and model."""
-    return source().frame("models", view.values())
-
-
-def tools(view: View) -> pd.DataFrame:
-    """Tools by failures and empty results."""
-    return source().frame("tools", view.values())
 
 
 def drops(view: View) -> pd.DataFrame:
@@ -150,10 +169,3 @@ def span(trace_id: str, span_id: str) -> pd.Series | None:
     """One span with its content."""
     found = source().frame("span", {"trace_id": trace_id, "span_id": span_id})
     return None if found.empty else found.iloc[0]
-
-
-def weather(view: View) -> pd.DataFrame:
-    """Providers' models in the range and in the one just before it, from windows."""
-    length = view.until - view.since
-    width_s = 60 if length <= timedelta(hours=24) else 3600
-    return source().frame("weather", view.values(before=view.since - length, width_s=width_s))

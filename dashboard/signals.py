@@ -29,6 +29,20 @@ class Shown:
     drawn: str = ""
     """The signal whose tail is drawn instead: this one has no windows of its own."""
 
+    @property
+    def titled(self) -> str:
+        """Its label with its unit, where the label does not say that."""
+        unit = self.unit if self.unit not in self.label.split() else ""
+        rate = " a minute" if self.form in ("events", "amount") else ""
+        return self.label + (f", {unit}" if unit else "") + rate
+
+    def brief(self, value: float) -> str:
+        """A value for a narrow cell."""
+        if self.form == "hits":
+            return f"{100 * value:.1f} %"
+        number = f"{value:,.0f}" if abs(value) >= 100 else f"{value:.2g}" if abs(value) < 1 else f"{value:.3g}"
+        return f"{number} {self.unit}" if self.unit in ("s", "B") else number
+
     def text(self, value: float) -> str:
         """A value for people."""
         if not math.isfinite(value):

@@ -12,7 +12,7 @@ SELECT
     quantile(0.5)(duration_ns) / 1e9 AS p50_s,
     quantile(0.95)(duration_ns) / 1e9 AS p95_s,
     max(start_time) AS last_seen
-FROM traces
+FROM runs
 WHERE start_time >= {since:DateTime64(9)} AND start_time < {until:DateTime64(9)}
     AND ({agent:String} = '' OR agent = {agent:String})
 GROUP BY agent

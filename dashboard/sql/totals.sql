@@ -22,7 +22,7 @@ FROM
         start_time < {since:DateTime64(9)} AS earlier,
         outcome IN ('failed', 'degraded') AS bad,
         reported_status = 'error' AS reported
-    FROM traces
+    FROM runs
     WHERE start_time >= {before:DateTime64(9)} AND start_time < {until:DateTime64(9)}
         AND ({agent:String} = '' OR agent = {agent:String})
 )

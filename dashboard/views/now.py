@@ -2,61 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Final
-
 import pandas as pd
 import streamlit as st
 
-from dashboard import charts, parts, queries
+from dashboard import charts, chosen, parts, queries
 from dashboard.panels import incidents, weather
-from dashboard.queries import RANGES, View
-from dimwatch.clock import SystemClock
-
-_CLOCK: Final = SystemClock()
-_DEFAULT_RANGE: Final = "1h"
-
-
-def _chosen() -> tuple[str, str]:
-    """The time range and the agent; both are in the address, so that a view can be shared."""
-    left, middle, right = st.columns([5, 3, 4], vertical_alignment="center")
-    with left:
-        chosen = st.segmented_control(
-            "Time range",
-            list(RANGES),
-            default=_DEFAULT_RANGE,
-            required=True,
-            key="range",
-            bind="query-params",
-            label_visibility="collapsed",
-        )
-    agent = st.query_params.get("agent", "")
-    with middle:
-        options = ["", *_agents(chosen or _DEFAULT_RANGE, agent)]
-        picked = st.selectbox(
-            "Agent",
-            options,
-            index=options.index(agent),
-            format_func=lambda name: name or "all agents",
-            label_visibility="collapsed",
-        )
-    if picked != agent:
-        if picked:
-            st.query_params["agent"] = picked
-        else:
-            st.query_params.pop("agent", None)
-    with right:
-        st.caption(f"Refreshed every {parts.REFRESH_S} s · times in your time zone", text_alignment="right")
-    return chosen or _DEFAULT_RANGE, picked or ""
-
-
-def _agents(chosen: str, current: str) -> list[str]:
-    names: list[str] = []
-
-    def read() -> None:
-        names.extend(queries.agent_names(View.of(chosen, _CLOCK.now_ns())))
-
-    parts.guarded(read)
-    return names if current in ("", *names) else [current, *names]
+from dashboard.queries import View
 
 
 def _change(now: float, before: float, traces_before: float) -> str | None:
@@ -132,10 +83,18 @@ def _trends(view: View, counts: pd.DataFrame) -> None:
     left, right = st.columns(2)
     with left:
         st.markdown("#### Share of traces that failed")
-        st.altair_chart(charts.shares(counts), width="stretch")
+        st.altair_chart(
+            charts.shares(counts, view.since, view.until),
+            width="stretch",
+            alt="Share of runs over time that failed: those that look green, and those that say so",
+        )
     with right:
         st.markdown("#### Traces a minute")
-        st.altair_chart(charts.volume(counts, view.step), width="stretch")
+        st.altair_chart(
+            charts.volume(counts, view.step, view.since, view.until),
+            width="stretch",
+            alt="Runs a minute over time by what became of them",
+        )
 
 
 def _findings(view: View) -> None:
@@ -204,84 +163,8 @@ def _agents_table(view: View) -> None:
     )
 
 
-def _models_and_tools(view: View) -> None:
-    left, right = st.columns(2)
-    with left:
-        st.markdown("#### Models")
-        parts.table(
-            queries.models(view),
-            {
-                "provider": parts.text("provider", 84),
-                "model": parts.text("model", 140),
-                "calls": parts.number("calls"),
-                "error_rate": parts.share("failed", "Effective.", 0.5),
-                "p50_s": parts.seconds("p50"),
-                "p95_s": parts.seconds("p95"),
-                "first_token_s": parts.seconds("first token", "Median time to first token of streamed answers."),
-                "tokens_per_s": parts.number("tokens/s", "Output tokens a second of call.", format="%.0f"),
-                "cost_usd": parts.money("cost"),
-                "answered": st.column_config.ListColumn("answered by", width=220),
-            },
-            empty="No model call in this time range.",
-        )
-    with right:
-        st.markdown("#### Tools")
-        parts.table(
-            queries.tools(view),
-            {
-                "tool": parts.text("tool", 130),
-                "service": parts.text("service", 120),
-                "calls": parts.number("calls"),
-                "error_rate": parts.share("failed", "Effective.", 0.5),
-                "empty_rate": parts.share("empty", "Share that came back with nothing.", 0.5),
-                "reported_rate": parts.share("reported", "Share that reported an error itself.", 0.5),
-                "p50_s": parts.seconds("p50"),
-                "p95_s": parts.seconds("p95"),
-            },
-            empty="No tool call in this time range.",
-        )
-
-
-def _honesty(view: View) -> None:
-    left, right = st.columns([9, 5])
-    with left:
-        st.markdown("#### Coverage: what can be judged at all")
-        parts.table(
-            queries.coverage(view),
-            {
-                "service": parts.text("service", 140),
-                "conventions": parts.text("conventions", 110),
-                "spans": parts.number("spans"),
-                "tokens": parts.share("tokens"),
-                "finish": parts.share("finish reason"),
-                "messages": parts.share("messages"),
-                "tools_offered": parts.share("tools offered"),
-                "results": parts.share("tool results"),
-                "first_token": parts.share("first token"),
-                "conversation": parts.share("conversation"),
-            },
-            empty="No span in this time range.",
-        )
-    with right:
-        st.markdown("#### Dropped")
-        lost = queries.drops(view)
-        if not lost.empty:
-            lost["last_seen"] = parts.local(lost["last_seen"])
-        parts.table(
-            lost,
-            {
-                "reason": parts.text("reason", 150),
-                "stage": parts.text("stage", 80),
-                "signal": parts.text("signal", 80),
-                "dropped": parts.number("dropped"),
-                "last_seen": parts.moment("last"),
-            },
-            empty="Nothing was dropped in this time range.",
-        )
-
-
 parts.style()
-_range, _agent = _chosen()
+_chosen = chosen.view(chosen.AGENT)
 
 
 @st.fragment(run_every=parts.REFRESH_S)
@@ -289,30 +172,18 @@ def _live() -> None:
     parts.guarded(_draw)
 
 
-@st.fragment(run_every=parts.SLOW_REFRESH_S)
-def _slow() -> None:
-    parts.guarded(_draw_slowly)
-
-
 def _draw() -> None:
     if not queries.any_telemetry():
         parts.no_telemetry()
         return
-    view = View.of(_range, _CLOCK.now_ns(), _agent)
+    view = chosen.again(_chosen)
     incidents.draw(view)
     counts = queries.over_time(view)
     _figures(view, counts)
     _trends(view, counts)
     weather.draw(view)
-    _findings(view)
     _agents_table(view)
-    _models_and_tools(view)
-
-
-def _draw_slowly() -> None:
-    if queries.any_telemetry():
-        _honesty(View.of(_range, _CLOCK.now_ns(), _agent))
+    _findings(view)
 
 
 _live()
-_slow()

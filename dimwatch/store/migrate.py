@@ -41,6 +41,8 @@ KEPT_TIMES: Final = {
     "order_versions": 13,
     "canary_versions": 1,
     "shadow_alert_versions": 3,
+    "run_versions": 3,
+    "model_call_versions": 1,
     "delivery_versions": 13,
 }
 """How many times `keep_days` each table is kept."""

@@ -9,7 +9,8 @@ import pandas as pd
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from dashboard import charts, incidents, queries
+from dashboard import charts, health, incidents
+from dashboard.health import Place
 from dashboard.incidents import Incident, Timeline
 from dashboard.queries import View
 from dashboard.signals import SIGNALS, shown
@@ -67,15 +68,39 @@ def test_open_incidents_come_first_in_their_latest_version(fleet: pd.Timestamp) 
     assert found[0].evidence == 42.4
 
 
-def test_weather_compares_with_the_range_before(fleet: pd.Timestamp) -> None:
-    told = queries.weather(View.of("15m", fleet.value)).iloc[0]
-    assert (told["provider"], told["model"]) == ("openai", "gpt-4.1")
-    assert told["speed"] == pytest.approx(50)
-    told = queries.weather(View.of("1h", fleet.value)).iloc[0]
-    assert told["speed_before"] == pytest.approx(50 * (20 / 50) ** (40 / 60), rel=0.03)
-    assert told["error"] == 0
-    assert math.isnan(told["first_token"])
-    assert queries.weather(View.of("1h", fleet.value, "coder")).empty
+def test_health_compares_with_the_hours_before(fleet: pd.Timestamp) -> None:
+    (told,) = health.health(View.of("15m", fleet.value), ("provider", "model"), ("model_error", "model_speed"))
+    assert told.place.words == "openai / gpt-4.1"
+    assert told.value("model_speed").now == pytest.approx(50)
+    assert told.value("model_error").text == "0.0 %   was 0.0 %"
+    (told,) = health.health(View.of("1h", fleet.value), ("model",), ("model_speed",))
+    assert told.value("model_speed").off == 0
+    assert math.isnan(told.value("model_first_token").now)
+    assert not health.health(View.of("1h", fleet.value, "coder"), ("provider",), ("model_error",))
+
+
+def test_health_marks_what_is_worse_and_puts_it_first(fleet: pd.Timestamp) -> None:
+    (told,) = health.health(View.of("15m", fleet.value), ("tool",), ("tool_error", "tool_silent_failure"))
+    value = told.value("tool_silent_failure")
+    assert (value.off, value.worse, value.text[:8]) == (1, True, "▲ 80.0 %")
+    assert told.worse == 1
+
+
+def test_courses_have_what_was_usual(fleet: pd.Timestamp) -> None:
+    view = View.of("15m", fleet.value)
+    (course,) = health.courses(view, Place(tool="lookup"), ("tool_silent_failure", "tool_latency"))
+    assert course.data["value"].tolist() == pytest.approx([0.8] * len(course.data))
+    assert course.high < 0.2
+    assert 0.05 < course.usual < 0.1
+    (traffic,) = health.courses(view, Place(agent="triage"), ("run_traffic",))
+    assert traffic.usual == pytest.approx(5)
+
+
+def test_measurements_are_told_as_they_are_spread(fleet: pd.Timestamp) -> None:
+    spread = health.histogram(View.of("1h", fleet.value), ("model",), ("model_latency",))
+    told = health.quantiles(spread, ("model",), (0.5, 0.95))[("gpt-4.1", "model_latency")]
+    assert told == pytest.approx([1.04**-0.5, 1.04**79.5])
+    assert health.names(View.of("1h", fleet.value), "tool") == ["lookup"]
 
 
 def test_watched_series_and_since_when(fleet: pd.Timestamp) -> None:
@@ -177,8 +202,8 @@ def test_now_begins_with_what_is_wrong(fleet: pd.Timestamp) -> None:
     assert any("1 over in this time range" in expander.label for expander in page.expander)
     table = next(frame.value for frame in page.dataframe if "lasted" in frame.value)
     assert table["incident"].tolist() == [f"/incident?id={OVER}"]
-    weather = next(frame.value for frame in page.dataframe if "speed" in frame.value)
-    assert [text[0] for text in weather["speed"]] == ["▲"]
+    weather = next(frame.value for frame in page.dataframe if "model_speed" in frame.value)
+    assert weather["open"].tolist() == ["/models?provider=openai&model=gpt-4.1"]
 
 
 def test_now_for_another_agent_is_calm(fleet: pd.Timestamp) -> None:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from dashboard import incidents, queries, source
+from dashboard import health, incidents, queries, source, spending
 from dashboard.queries import RANGES, View
 from dimwatch.settings import Settings
 from dimwatch.store.client import StoreClient
 
 pytestmark = pytest.mark.e2e
-VIEW_QUERIES = ("rules", "findings", "agents", "models", "tools", "drops", "coverage", "agent_names", "over_time")
+VIEW_QUERIES = ("rules", "findings", "agents", "drops", "coverage", "agent_names", "over_time")
 
 
 @pytest.fixture
@@ -60,19 +60,11 @@ def test_agents_come_sickest_first(view: View) -> None:
 
 
 def test_models_are_merged_under_the_name_that_is_asked_for(view: View) -> None:
-    models = queries.models(view)
+    models = spending.models(view)
     assert list(models["model"]) == ["gpt-4.1"]
     assert models["calls"].tolist() == [2]
-    assert models["tokens_per_s"].tolist() == [50]
-    assert models["first_token_s"].tolist() == [pytest.approx(0.2)]
+    assert models["input"].tolist() == [1800]
     assert list(models["answered"].iloc[0]) == ["gpt-4.1-2025-04-14"]
-
-
-def test_tools_fail_or_come_back_empty(view: View) -> None:
-    tools = queries.tools(view)
-    assert list(tools["tool"]) == ["lookup"]
-    assert tools[["calls", "error_rate", "reported_rate"]].iloc[0].tolist() == [2, 0.5, 0]
-    assert 0 < tools["empty_rate"].iloc[0] <= 1
 
 
 def test_drops_are_summed(view: View) -> None:
@@ -90,7 +82,7 @@ def test_agent_narrows_everything(filled: Settings, now_ns: int) -> None:
     view = View.of("1h", now_ns, "coder")
     assert queries.totals(view)["traces"] == 1
     assert list(queries.agents(view)["agent"]) == ["coder"]
-    assert queries.models(view).empty
+    assert spending.models(view).empty
     assert queries.agent_names(view) == ["coder", "triage"]
 
 
@@ -113,10 +105,26 @@ def test_hostile_values_stay_values(filled: Settings, now_ns: int) -> None:
 
 def test_every_query_is_explained_by_the_engine(filled: Settings, now_ns: int) -> None:
     since = View.of("1h", now_ns).since
-    texts = ("rule", "severity", "id", "trace_id", "span_id", "tenant", "signal", "kind", "measure")
-    values = View.of("1h", now_ns).values(
-        before=since, step=60, rows=5, width_s=60, target=1.0, agents=[], outcomes=[], trace_ids=[]
-    ) | dict.fromkeys((*texts, *incidents.SCOPE), "")
+    texts = (
+        "rule",
+        "severity",
+        "id",
+        "trace_id",
+        "span_id",
+        "tenant",
+        "signal",
+        "kind",
+        "measure",
+        "about",
+        "dimension",
+    )
+    lists = ("agents", "outcomes", "trace_ids", "signals")
+    values = (
+        View.of("1h", now_ns).values(before=since, step=60, rows=5, width_s=60, target=1.0)
+        | dict.fromkeys((*texts, *incidents.SCOPE), "")
+        | {name: [] for name in lists}
+        | {f"by_{name}": True for name in health.NAMES}
+    )
     client = StoreClient(filled)
     for name in source.names():
         assert client.rows(f"EXPLAIN {source.sql(name)}", values), name

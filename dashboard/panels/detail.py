@@ -1,0 +1,114 @@
+"""One tool, model or agent: its signals over time against what is usual, how measurements are spread, what changed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+import pandas as pd
+import streamlit as st
+
+from dashboard import charts, health, parts
+from dashboard.health import Course, Place
+from dashboard.queries import View
+from dashboard.signals import SIGNALS
+
+_ACROSS: Final = 3
+_NAMES: Final = {
+    "answered_model": "model that answers",
+    "prompt": "system prompt",
+    "tools": "list of tools",
+    "model": "model asked for",
+}
+"""Of attributes whose own name is not the word."""
+_LONGEST: Final = 24
+
+
+def draw(view: View, place: Place, signals: Sequence[str], spread: Sequence[str], changed: pd.DataFrame) -> None:
+    """Signals of the place, how the measurements `spread` are spread, and the changes."""
+    drawn = health.courses(view, place, signals)
+    if not drawn:
+        st.caption("No window with anything of it in this time range.")
+    for begin in range(0, len(drawn), _ACROSS):
+        for cell, course in zip(st.columns(_ACROSS), drawn[begin : begin + _ACROSS], strict=False):
+            with cell:
+                _course(view, course, changed)
+    if drawn:
+        st.caption("Band: nine of ten points before this time range; dashed: that time together; triangles: changes.")
+    left, right = st.columns(2)
+    with left:
+        _spread(view, place, spread)
+    with right:
+        changes(changed)
+
+
+def changes(changed: pd.DataFrame, title: str = "What changed when") -> None:
+    """A table of changes."""
+    st.markdown(f"#### {title}")
+    if not changed.empty:
+        changed = changed.assign(
+            time=parts.local(changed["time"]),
+            what=[named(attribute) for attribute in changed["attribute"]],
+            status=changed["status"].str.replace("_", " "),
+        )
+    columns = {
+        "time": parts.moment("time"),
+        "agent": parts.text("agent", 130),
+        "what": parts.text("what", 130),
+        "key": parts.text("of", 110),
+        "before": parts.text("before", 150),
+        "after": parts.text("after", 150),
+        "status": parts.text("status", 84),
+    }
+    parts.table(changed, columns, empty="Nothing changed in this time range, as far as the telemetry says.")
+
+
+def named(attribute: str) -> str:
+    """An attribute of the change ledger in words."""
+    return _NAMES.get(attribute, attribute)
+
+
+def sentence(attribute: str, key: str, before: str, after: str) -> str:
+    """A change in words."""
+    name = named(attribute) + (f" of {key}" if key else "")
+    return f"{name}: {_short(before) or 'none'} → {_short(after) or 'none'}"
+
+
+def _short(value: str) -> str:
+    return value if len(value) <= _LONGEST else f"{value[:12]}…"
+
+
+def _course(view: View, course: Course, changed: pd.DataFrame) -> None:
+    label = course.shown.label
+    marks = pd.DataFrame({"time": [], "label": []})
+    if not changed.empty:
+        columns = ["attribute", "key", "before", "after"]
+        told = [sentence(*(str(value) for value in row)) for row in changed[columns].itertuples(index=False)]
+        marks = pd.DataFrame({"time": pd.to_datetime(changed["time"], utc=True), "label": told})
+        marks = marks[marks["time"] >= pd.Timestamp(view.since)].drop_duplicates()
+    last = course.data["value"].iloc[-1]
+    st.altair_chart(
+        charts.course(course, marks, view.since, view.until),
+        width="stretch",
+        alt=f"{label} over time: now {course.shown.text(last)}, usually {course.shown.text(course.usual)}",
+    )
+
+
+def _spread(view: View, place: Place, signals: Sequence[str]) -> None:
+    st.markdown("#### How it is spread, now and before")
+    found = health.histogram(view, (), signals, place)
+    if found.empty:
+        st.caption("Nothing was measured in this time range.")
+        return
+    for signal in signals:
+        one = found[found["signal"] == signal]
+        if one.empty or not one["now"].sum():
+            continue
+        shown = SIGNALS[signal]
+        low, high = (health.quantiles(one, (), (0.5, 0.95))[(signal,)][place] for place in (0, 1))
+        st.altair_chart(
+            charts.spread(one, shown),
+            width="stretch",
+            alt=f"{shown.label}: half below {shown.text(low)}, 95 of 100 below {shown.text(high)}",
+        )
+        st.caption(f"Half are below {shown.text(low)}, 95 of 100 below {shown.text(high)}.")
