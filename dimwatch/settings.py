@@ -171,7 +171,7 @@ class Store(BaseModel):
 
     mode: Literal["embedded", "server"] = Field(
         "embedded",
-        description="`embedded`: the store role is ClickHouse itself; `server`: it only writes to the one at `store.host`.",
+        description="`embedded`: the store role is ClickHouse itself; `server`: it writes to the one at `store.host`.",
     )
     host: str = Field("127.0.0.1", description="Where the embedded store listens, or the server to write to.")
     http_port: int = Field(8123, description="ClickHouse HTTP port; of a server with TLS mostly 8443.")
@@ -281,11 +281,62 @@ class Detection(BaseModel):
     )
 
 
+class Api(BaseModel):
+    """The HTTP API: incidents, and what people say of them."""
+
+    host: str = Field(
+        "127.0.0.1", description="Address to listen on; anything but loopback needs `api.responder_token`."
+    )
+    port: int = Field(8502, ge=0, le=65_535, description="API port.")
+    viewer_token: SecretStr | None = Field(None, description="Bearer token of those who may look.")
+    responder_token: SecretStr | None = Field(
+        None, description="Bearer token of those who may also acknowledge, silence, resolve and label."
+    )
+    service_token: SecretStr | None = Field(
+        None,
+        description="Bearer token of the dashboard, which says for whom it asks; none: the file `api-token` in the data "
+        "folder, which the API makes.",
+    )
+    orders_per_minute: int = Field(60, ge=1, description="Orders that one person may give in a minute.")
+    requests_per_minute: int = Field(1_200, ge=1, description="Requests that one person may make in a minute.")
+
+
+class Canary(BaseModel):
+    """A span that Dimwatch sends to itself and looks for in the store: whether it can see at all. Part of the API."""
+
+    enabled: bool = Field(True, description="Send canaries; of several API processes only one should.")
+    every_s: float = Field(60.0, ge=1, le=3_600, description="How often one is sent.")
+    blind_after_s: float = Field(
+        300.0, ge=5, le=86_400, description="When none has arrived for so long, Dimwatch is blind: an incident."
+    )
+    endpoint: str | None = Field(
+        None, description="OTLP/HTTP address to send them to, as `https://collector:4318`; none: that of the receiver."
+    )
+
+
+def _patterns(value: Any) -> Any:
+    return [str(name).lower() for name in named] if isinstance(named := _names(value), list) else named
+
+
+People = Annotated[list[str], NoDecode, BeforeValidator(_patterns)]
+
+
 class Dashboard(BaseModel):
     """The dashboard."""
 
     host: str = Field("127.0.0.1", description="Address to listen on.")
     port: int = Field(8501, description="Dashboard port.")
+    sign_in: Literal["none", "token", "oidc"] = Field(
+        "none",
+        description="How people say who they are: `token` of the API, `oidc` by the provider in `secrets.toml`; with "
+        "`none` everybody may look, and on loopback also act.",
+    )
+    viewers: People = Field(
+        default_factory=list, description="Mail addresses that may look, by OIDC; `*@example.com` is all of a domain."
+    )
+    responders: People = Field(
+        default_factory=list, description="Mail addresses that may also act on incidents, likewise."
+    )
 
 
 class Prices(BaseModel):
@@ -328,6 +379,8 @@ class Settings(BaseSettings):
     store: Store = Store()
     assembly: Assembly = Assembly()
     detection: Detection = Detection()
+    api: Api = Api()
+    canary: Canary = Canary()
     dashboard: Dashboard = Dashboard()
     notify: Notify = Notify()
     prices: Prices = Prices()

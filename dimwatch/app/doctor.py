@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import re
 import subprocess
@@ -24,7 +23,7 @@ from dimwatch.app.configuration import Resolved, setting_names, unknown_variable
 from dimwatch.app.instance import follow, locked, running
 from dimwatch.app.machine import Finding
 from dimwatch.app.ports import ports_of, problem
-from dimwatch.errors import PermanentError
+from dimwatch.errors import DimwatchError, PermanentError
 from dimwatch.eventlog.inspect import damages
 from dimwatch.settings import Receiver, Settings
 from dimwatch.store.access import is_loopback
@@ -182,12 +181,13 @@ def eventlog(settings: Settings) -> Iterator[Finding]:
 
 def store(settings: Settings) -> Iterator[Finding]:
     """Whether the store answers or, when Dimwatch is stopped, can be opened."""
-    followed = follow(settings).store
-    if running(settings.data) is not None:
-        if asyncio.run(health.get(followed.host, followed.http_port, "/ping")) is not None:
-            yield Finding("store", "ok", "answers")
+    if settings.store.mode == "server" or running(settings.data) is not None:
+        try:
+            health.require_store(follow(settings))
+        except DimwatchError as error:
+            yield Finding("store", "fail", str(error), "see `dimwatch status` and its log")
         else:
-            yield Finding("store", "fail", "does not answer", "see `dimwatch status` and its log")
+            yield Finding("store", "ok", "answers")
     elif not settings.store_path.exists():
         yield Finding("store", "ok", "there is none yet")
     else:

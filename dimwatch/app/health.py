@@ -7,12 +7,14 @@ import os
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
+from ssl import SSLContext
 from typing import Final
 
 from dimwatch.app.instance import run_folder
 from dimwatch.app.ports import reachable_host
 from dimwatch.errors import RetryableError
 from dimwatch.settings import Settings
+from dimwatch.store.client import tls_context
 
 Check = Callable[[], Awaitable[bool]]
 """Answers whether a process is ready, soon and without raising."""
@@ -42,13 +44,19 @@ def tcp(host: str, *ports: int) -> Check:
     return check
 
 
-def http(host: str, port: int, path: str) -> Check:
+def http(host: str, port: int, path: str, tls: SSLContext | None = None) -> Check:
     """Ready when a GET answers 200."""
 
     async def check() -> bool:
-        return await get(host, port, path) is not None
+        return await get(host, port, path, tls=tls) is not None
 
     return check
+
+
+def store(settings: Settings) -> Check:
+    """Ready when the ClickHouse interface answers, embedded or on a server."""
+    of = settings.store
+    return http(of.host, of.http_port, "/ping", tls_context(of))
 
 
 async def get(
@@ -57,6 +65,7 @@ async def get(
     path: str,
     headers: Mapping[str, str] | None = None,
     timeout_s: float = CHECK_TIMEOUT_S,
+    tls: SSLContext | None = None,
 ) -> bytes | None:
     """The body of a 200 answer (its first MiB), or None: for the few requests that the supervisor makes."""
     lines = [f"GET {path} HTTP/1.0", f"Host: {reachable_host(host)}:{port}", "Connection: close"]
@@ -64,7 +73,7 @@ async def get(
     writer = None
     try:
         async with asyncio.timeout(timeout_s):
-            reader, writer = await asyncio.open_connection(reachable_host(host), port)
+            reader, writer = await asyncio.open_connection(reachable_host(host), port, ssl=tls)
             writer.write("\r\n".join([*lines, "", ""]).encode())
             status = (await reader.readline()).split(b" ", 2)
             if len(status) < 2 or status[1] != b"200":
@@ -81,12 +90,18 @@ async def get(
 
 def require_store(settings: Settings) -> None:
     """Raise RetryableError with the remedy when no store answers. Not for use inside an event loop."""
-    store = settings.store
-    if asyncio.run(get(store.host, store.http_port, "/ping")) is None:
+    at = f"{settings.store.host}:{settings.store.http_port}"
+    if not asyncio.run(_ready(store(settings))):
+        if settings.store.mode == "server":
+            raise RetryableError(f"no ClickHouse server answers at {at}: is it up, and are the store settings right?")
         raise RetryableError(
-            f"no store answers at {store.host}:{store.http_port}: start Dimwatch with `dimwatch up`, "
+            f"no store answers at {at}: start Dimwatch with `dimwatch up`, "
             "or name the data folder of the one that runs with --data"
         )
+
+
+async def _ready(check: Check) -> bool:
+    return await check()
 
 
 def heartbeat(data: Path, role: str) -> Check:

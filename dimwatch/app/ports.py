@@ -23,10 +23,12 @@ class Port:
 
 def ports_of(settings: Settings) -> list[Port]:
     """Every port that `dimwatch up` listens on."""
+    store = settings.store
+    embedded = [Port("store.http_port", store.host, store.http_port, "--store-port")]
     return [
         Port("receiver.grpc_port", settings.receiver.host, settings.receiver.grpc_port, "--grpc-port"),
         Port("receiver.http_port", settings.receiver.host, settings.receiver.http_port, "--http-port"),
-        Port("store.http_port", settings.store.host, settings.store.http_port, "--store-port"),
+        *(embedded if store.mode == "embedded" else []),
         Port("dashboard.port", settings.dashboard.host, settings.dashboard.port, "--dashboard-port"),
         Port("telemetry.metrics_port", "127.0.0.1", settings.telemetry.metrics_port, "--metrics-port"),
     ]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import signal
 import socket
-import sys
 import threading
 from types import FrameType
 from typing import Final
@@ -14,40 +13,23 @@ import structlog
 import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from dimwatch import records
+from dimwatch.app import store_server
+from dimwatch.app.sinking import Sinking, keep_trimming, sink_limits
 from dimwatch.app.standalone import Health
 from dimwatch.clock import Clock, SystemClock
-from dimwatch.errors import DimwatchError, PermanentError, RetryableError
+from dimwatch.errors import PermanentError
 from dimwatch.eventlog import open_eventlog
-from dimwatch.eventlog.base import EventLog
-from dimwatch.eventlog.sqlite import SqliteEventLog
 from dimwatch.settings import MIB, Settings
 from dimwatch.store.access import ensure_token
-from dimwatch.store.engine import Engine, EngineError, quote_identifier
-from dimwatch.store.migrate import migrate
+from dimwatch.store.engine import Engine, EngineError
+from dimwatch.store.migrate import create_database, migrate
 from dimwatch.store.server import StoreServer
-from dimwatch.store.sink import GROUP, TABLES, Sink
+from dimwatch.store.sink import GROUP, TABLES
 from dimwatch.store.target import EngineTarget
 
 ENGINE_MEMORY: Final = 4096 * MIB
-TRIM_EVERY_S: Final = 60.0
-SINK_RESTART_S: Final = 30.0
 DRAIN_S: Final = 10.0
 HEADERS_S: Final = 15.0
-TRIMMED: Final = (
-    records.OTLP_SPANS,
-    records.OTLP_LOGS,
-    records.POINTS,
-    records.SIGHTINGS,
-    *records.SCHEMAS,
-    records.POINTS,
-    records.SIGHTINGS,
-    records.DEAD_LETTERS,
-)
-"""Topics under retention. `checkpoints` is not: its newest record counts however old it is; nor are metrics, which the
-collector bounds by itself."""
-DEAD_LETTERS_SHARE: Final = 16
-"""Only people read dead letters, so that they get that part of the eventlog. They were counted as drops already."""
 
 _log = structlog.get_logger()
 
@@ -55,7 +37,8 @@ _log = structlog.get_logger()
 def run(settings: Settings, health: Health) -> None:
     """Serve, sink and trim until SIGTERM or SIGINT; then finish what is at hand.
 
-    Raises PermanentError when the folder, the port or the migrations make it impossible to start.
+    With `store.mode = "server"` there is nothing to serve. Raises PermanentError when the folder, the port, the account
+    or the migrations make it impossible to start.
     """
     stop = threading.Event()
 
@@ -64,6 +47,13 @@ def run(settings: Settings, health: Health) -> None:
 
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, on_signal)
+    if settings.store.mode == "server":
+        store_server.run(settings, health, stop)
+    else:
+        _run_embedded(settings, health, stop)
+
+
+def _run_embedded(settings: Settings, health: Health, stop: threading.Event) -> None:
     engine = Engine(settings.store_path, ENGINE_MEMORY)
     try:
         _migrate(engine, settings)
@@ -84,7 +74,7 @@ def run(settings: Settings, health: Health) -> None:
 def _migrate(engine: Engine, settings: Settings) -> None:
     with engine.session() as session:
         try:
-            session.run(f"CREATE DATABASE IF NOT EXISTS {quote_identifier(settings.store.database)}")
+            create_database(lambda sql: session.run(sql).data.decode(), settings.store)
             session.use(settings.store.database)
             if not session.run("SHOW TABLES").data:
                 _take_over_again(settings)
@@ -184,56 +174,15 @@ def http_server(store: StoreServer, headers_s: float = HEADERS_S) -> uvicorn.Ser
 def _sink_and_trim(
     engine: Engine, settings: Settings, clock: Clock, stop: threading.Event, serving: threading.Thread
 ) -> None:
-    eventlog = SqliteEventLog(settings.eventlog_path, max_bytes=settings.eventlog.max_bytes)
-    sinking = _Sinking(eventlog, EngineTarget(engine, settings.store.database), clock)
+    def check() -> None:
+        if not serving.is_alive():
+            raise PermanentError("the HTTP interface of the store has stopped")
+
+    eventlog = open_eventlog(settings)
+    sinking = Sinking(eventlog, EngineTarget(engine, settings.store.database), clock, sink_limits(settings, parallel=1))
     sinking.start()
     try:
-        while not stop.wait(TRIM_EVERY_S if serving.is_alive() else 0):
-            if not serving.is_alive():
-                raise PermanentError("the HTTP interface of the store has stopped")
-            _trim(eventlog, settings, clock)
+        keep_trimming(eventlog, settings, clock, stop, check)
     finally:
         sinking.stop()
         eventlog.close()
-
-
-def _trim(eventlog: EventLog, settings: Settings, clock: Clock) -> None:
-    keep_ns = int(settings.eventlog.keep_hours * 3600e9)
-    try:
-        for topic in TRIMMED:
-            # Where somebody reads, no bound by bytes: that would remove unread records, and the eventlog makes room by
-            # itself.
-            unread = topic == records.DEAD_LETTERS
-            keep_bytes = int(settings.eventlog.max_bytes) // DEAD_LETTERS_SHARE if unread else sys.maxsize
-            eventlog.trim(topic, keep_ns=keep_ns, keep_bytes=keep_bytes, now_ns=clock.now_ns())
-    except RetryableError as error:
-        _log.warning("the eventlog could not be trimmed now", error=str(error))
-
-
-class _Sinking:
-    """The sink on a thread of its own. If it gives up, the data stays readable and it tries again later."""
-
-    def __init__(self, eventlog: EventLog, target: EngineTarget, clock: Clock) -> None:
-        self._eventlog, self._target, self._clock = eventlog, target, clock
-        self._stopped = threading.Event()
-        self._sink = Sink(eventlog, target, clock)
-        self._thread = threading.Thread(target=self._run, name="sink")
-
-    def start(self) -> None:
-        self._thread.start()
-
-    def stop(self) -> None:
-        """Finish the batch at hand."""
-        self._stopped.set()
-        self._sink.stop()
-        self._thread.join(DRAIN_S)
-
-    def _run(self) -> None:
-        while not self._stopped.is_set():
-            try:
-                self._sink.run()
-            except DimwatchError as error:
-                if self._stopped.is_set():
-                    return
-                _log.error("the sink has stopped", error=str(error), again_in_s=SINK_RESTART_S)
-                self._stopped.wait(SINK_RESTART_S)

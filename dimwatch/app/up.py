@@ -28,6 +28,7 @@ from dimwatch.app.supervisor import Process, Role, Supervisor
 from dimwatch.clock import SystemClock
 from dimwatch.errors import PermanentError
 from dimwatch.settings import Settings
+from dimwatch.store.client import tls_context
 
 SIMULATE: Final = "simulate"
 _INCIDENTS: Final = """\
@@ -50,7 +51,9 @@ class Options:
 def roles(settings: Settings, *, demo_ns: int | None = None) -> list[Role]:
     """The processes, in the order of the flow, which is the order in which they are drained. `demo_ns`: when a demo
     starts."""
-    receiver, store, dashboard = settings.receiver, settings.store, settings.dashboard
+    receiver, dashboard = settings.receiver, settings.dashboard
+    embedded = settings.store.mode == "embedded"
+    stored = health.store(settings) if embedded else health.heartbeat(settings.data, "store")
     flow = [
         Role(
             "collector",
@@ -63,7 +66,8 @@ def roles(settings: Settings, *, demo_ns: int | None = None) -> list[Role]:
             _role_command("fleet", *([] if demo_ns is None else ["--demo"])),
             health.heartbeat(settings.data, "fleet"),
         ),
-        Role("store", _role_command("store"), health.http(store.host, store.http_port, "/ping"), grace_s=20.0),
+        *_notifier(settings),
+        Role("store", _role_command("store"), stored, grace_s=20.0),
         Role(
             "dashboard",
             _role_command("dashboard"),
@@ -86,6 +90,14 @@ def roles(settings: Settings, *, demo_ns: int | None = None) -> list[Role]:
             ),
         )
     return flow
+
+
+def _notifier(settings: Settings) -> list[Role]:
+    """The notifier, where somebody is to be told. It ends when what is on its way has arrived or run out of time."""
+    if not settings.notify.targets:
+        return []
+    ready = health.heartbeat(settings.data, "notifier")
+    return [Role("notifier", _role_command("notifier"), ready, grace_s=settings.notify.timeout_s + 5.0)]
 
 
 def run(settings: Settings, options: Options, say: Say) -> int:
@@ -235,7 +247,7 @@ async def _rows(settings: Settings, sql: str) -> list[list[Any]]:
     form = {"default_format": "JSONCompactEachRow", "output_format_json_quote_64bit_integers": "0"}
     query = urlencode({"database": store.database, "query": sql, **form})
     headers = {"X-ClickHouse-User": store.user, "X-ClickHouse-Key": store.password.get_secret_value()}
-    body = await health.get(store.host, store.http_port, f"/?{query}", headers)
+    body = await health.get(store.host, store.http_port, f"/?{query}", headers, tls=tls_context(store))
     return [orjson.loads(line) for line in (body or b"").splitlines()]
 
 
@@ -256,11 +268,12 @@ def addresses(settings: Settings) -> str:
     """Where everything listens, for people."""
     receiver, store = reachable_host(settings.receiver.host), reachable_host(settings.store.host)
     scheme = "http" if settings.receiver.tls_cert is None else "https"
+    store_scheme = "https" if settings.store.tls else "http"
     lines = {
         "Dashboard": dashboard_url(settings),
         "OTLP/HTTP": f"{scheme}://{receiver}:{settings.receiver.http_port}",
         "OTLP/gRPC": f"{scheme}://{receiver}:{settings.receiver.grpc_port}",
-        "ClickHouse": f"http://{store}:{settings.store.http_port}   database {settings.store.database}",
+        "ClickHouse": f"{store_scheme}://{store}:{settings.store.http_port}   database {settings.store.database}",
         "Metrics": f"http://{endpoint.HOST}:{settings.telemetry.metrics_port}/metrics",
         "Data": str(settings.data),
     }

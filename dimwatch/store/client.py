@@ -5,6 +5,7 @@ Errors come as `RetryableError` (the same call may work later) or `PermanentErro
 
 from __future__ import annotations
 
+import ssl
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar, cast
@@ -17,8 +18,8 @@ from clickhouse_connect.driver.client import Client
 from clickhouse_connect.driver.exceptions import ClickHouseError, DatabaseError
 from urllib3.exceptions import HTTPError
 
-from dimwatch.errors import RetryableError
-from dimwatch.settings import Settings
+from dimwatch.errors import PermanentError, RetryableError
+from dimwatch.settings import Settings, Store
 from dimwatch.store.access import INTERNAL_USER, is_loopback, token_path
 from dimwatch.store.codes import BUSY, error_of
 
@@ -36,9 +37,15 @@ Values = Mapping[str, object]
 class StoreClient:
     """Speaks to the ClickHouse of `settings.store`. Safe to share between threads: each has a connection."""
 
-    def __init__(self, settings: Settings, *, writer: bool = False, timeout_s: float = 70.0) -> None:
-        """Connects at the first call. A `writer` presents the token of the embedded store, if there is one."""
+    def __init__(
+        self, settings: Settings, *, writer: bool = False, timeout_s: float = 70.0, database: str | None = None
+    ) -> None:
+        """Connects at the first call. A `writer` presents the token of the embedded store, if there is one.
+
+        `database`: another one than that of the settings, as it is needed to create that.
+        """
         self._settings = settings
+        self._database = settings.store.database if database is None else database
         self._writer = writer
         self._timeout_s = timeout_s
         self._near = is_loopback(settings.store.host)  # compression costs more than it saves there
@@ -76,8 +83,11 @@ class StoreClient:
         with pa.ipc.new_stream(sink, rows.schema, options=options) as writer:
             writer.write_table(rows)
         block = sink.getvalue().to_pybytes()
-        settings = {"optimize_on_insert": 0, "max_partitions_per_insert_block": 0}
-        self._call(lambda client: client.raw_insert(table, insert_block=block, fmt="ArrowStream", settings=settings))
+        settings = insert_settings(self._settings.store)
+        self._call(
+            lambda client: client.raw_insert(table, insert_block=block, fmt="ArrowStream", settings=settings),
+            rows=True,
+        )
 
     def close(self) -> None:
         """Close this thread's connection."""
@@ -91,7 +101,7 @@ class StoreClient:
                 return self._call(call)
         raise AssertionError("unreachable")
 
-    def _call(self, call: Callable[[Client], T]) -> T:
+    def _call(self, call: Callable[[Client], T], *, rows: bool = False) -> T:
         try:
             return call(self._client())
         except DatabaseError as error:
@@ -99,15 +109,16 @@ class StoreClient:
                 raise self._unreachable(error) from error
             if error.code in BUSY:
                 raise _Busy(f"the store is busy: {error}") from error
-            raise error_of(error.code, str(error)) from error
+            raise error_of(error.code, str(error), rows=rows) from error
         except (ClickHouseError, HTTPError, OSError) as error:
             raise self._unreachable(error) from error
 
     def _unreachable(self, error: Exception) -> _Busy:
         store = self._settings.store
-        return _Busy(
-            f"the store at {store.host}:{store.http_port} does not answer (is `dimwatch up` running?): {error}"
+        remedy = (
+            "is `dimwatch up` running?" if store.mode == "embedded" else "is it up, and are the store settings right?"
         )
+        return _Busy(f"the store at {store.host}:{store.http_port} does not answer ({remedy}): {error}")
 
     def _client(self) -> Client:
         client = getattr(self._local, "client", None)
@@ -119,12 +130,13 @@ class StoreClient:
                 port=store.http_port,
                 username=user,
                 password=password,
-                database=store.database,
+                database=self._database,
                 compress=not self._near,
                 connect_timeout=5,
                 send_receive_timeout=self._timeout_s,
                 autogenerate_session_id=False,
                 dedicated_pool=True,
+                **_tls(store),
             )
             self._local.client = client
         return cast("Client", client)
@@ -132,12 +144,61 @@ class StoreClient:
     def _account(self) -> tuple[str, str]:
         store = self._settings.store
         password = store.password.get_secret_value()
-        if password or not self._writer:
+        if password or not self._writer or store.mode == "server":
             return store.user, password
         try:
             return INTERNAL_USER, token_path(self._settings).read_text().strip()
         except FileNotFoundError:
             return store.user, password
+
+
+def insert_settings(store: Store) -> dict[str, str]:
+    """What an insert asks of ClickHouse: to answer when the rows are on disk, and not to look for doubles.
+
+    Doubles are removed by merges and FINAL; looking for them at each insert costs a quarter more.
+    """
+    settings = {"optimize_on_insert": "0", "max_partitions_per_insert_block": "0"}
+    if store.mode == "server":
+        # The sink gathers by itself and knows the offsets of what it inserts. A server that gathers once more, as its
+        # profile may say, would only make it wait, or answer before the rows are on disk.
+        settings["async_insert"] = "0"
+    if store.cluster:
+        settings["distributed_foreground_insert"] = "1"
+        settings["insert_quorum"] = str(store.insert_quorum)
+    return settings
+
+
+def _tls(store: Store) -> dict[str, Any]:
+    if not store.tls:
+        return {"interface": "http"}
+    options: dict[str, Any] = {"interface": "https", "verify": store.tls_verify}
+    if store.tls_ca is not None:
+        options["ca_cert"] = str(store.tls_ca)
+    if store.tls_cert is not None:
+        options["client_cert"] = str(store.tls_cert)
+        options["client_cert_key"] = None if store.tls_key is None else str(store.tls_key)
+        # With a password the certificate opens the connection only; without one it is the account's proof.
+        options["tls_mode"] = "strict" if store.password.get_secret_value() else "mutual"
+    return options
+
+
+def tls_context(store: Store) -> ssl.SSLContext | None:
+    """How to open a connection to the store by other means; None without TLS. Raises PermanentError for bad files."""
+    if not store.tls:
+        return None
+    try:
+        context = ssl.create_default_context(cafile=None if store.tls_ca is None else str(store.tls_ca))
+        if not store.tls_verify:
+            context.check_hostname = False
+            context.verify_mode = ssl.CERT_NONE
+        if store.tls_cert is not None:
+            context.load_cert_chain(store.tls_cert, store.tls_key)
+    except (OSError, ValueError) as error:
+        raise PermanentError(
+            f"the certificates for the store can not be used ({error}): look at store.tls_ca, store.tls_cert and"
+            " store.tls_key"
+        ) from error
+    return context
 
 
 def _bound(values: Values | None) -> dict[str, object]:

@@ -1,4 +1,9 @@
-"""Schema migrations: numbered SQL files, applied once each, in order, never changed afterwards."""
+"""Schema migrations: numbered SQL files, applied once each, in order, never changed afterwards.
+
+Programs that migrate at the same time do no harm, and neither does one that stops half-way: every statement stands
+being repeated (a test holds the files to that), and what was done is noted after it was. What writes meanwhile goes on:
+a new column has a default, and rows that lack it get that.
+"""
 
 from __future__ import annotations
 
@@ -11,11 +16,15 @@ from typing import Final
 
 from dimwatch.errors import PermanentError
 from dimwatch.settings import Store
+from dimwatch.store.cluster import LOCAL, Cluster
+from dimwatch.store.codes import ALREADY_THERE, code_of
+from dimwatch.store.engine import quote_identifier
 
 Execute = Callable[[str], str]
 """Runs one statement in the database and returns its result as TabSeparated text."""
 
 _NAME: Final = re.compile(r"(\d{4})_\w+\.sql")
+_CREATED: Final = re.compile(r"CREATE TABLE IF NOT EXISTS (\w+)")
 _COMMENT: Final = re.compile(r"^\s*--[^\n]*\n?", re.MULTILINE)
 
 _LEDGER: Final = """
@@ -26,7 +35,8 @@ CREATE TABLE IF NOT EXISTS migrations
     checksum String,
     applied_at DateTime('UTC') DEFAULT now('UTC')
 )
-ENGINE = MergeTree ORDER BY number
+ENGINE = MergeTree
+ORDER BY number
 SETTINGS fsync_after_insert = 1, fsync_part_directory = 1, min_rows_to_fsync_after_merge = 1
 """
 
@@ -79,13 +89,38 @@ def migrations() -> list[Migration]:
     return sorted(found, key=lambda migration: migration.number)
 
 
+def create_database(execute: Execute, store: Store) -> None:
+    """Create the database, where it is missing. Not to be run in that database."""
+    if store.cluster:
+        _once(execute, _cluster(store).create_database())
+    else:
+        _once(execute, f"CREATE DATABASE IF NOT EXISTS {quote_identifier(store.database)}")
+
+
 def migrate(execute: Execute, store: Store) -> list[str]:
     """Bring the database up to date and return the names of what was applied.
 
     Raises PermanentError when the database was migrated by a newer Dimwatch, or an applied file has changed.
-    A migration that was cut short is applied again, so its statements must stand being repeated.
     """
-    execute(_LEDGER)
+    cluster = _cluster(store) if store.cluster else None
+    _once(execute, cluster.everywhere(_LEDGER) if cluster else _LEDGER)
+    done = []
+    for migration in pending(execute):
+        for statement in migration.statements:
+            for variant in cluster.variants(statement) if cluster else [statement]:
+                _once(execute, variant)
+        execute(
+            "INSERT INTO migrations (number, name, checksum)"
+            f" SELECT {migration.number}, '{migration.name}', '{migration.checksum}'"
+        )
+        done.append(migration.name)
+    for table, rule in retention(store).items():
+        _keep(execute, cluster, table, rule)
+    return done
+
+
+def pending(execute: Execute) -> list[Migration]:
+    """What is still to be applied. Raises PermanentError as `migrate` does."""
     rows = [row.split("\t") for row in execute("SELECT number, checksum FROM migrations").splitlines()]
     applied = {int(number): checksum for number, checksum in rows}
     known = migrations()
@@ -93,24 +128,27 @@ def migrate(execute: Execute, store: Store) -> list[str]:
         raise PermanentError(
             f"the database has migration {max(newer)}, which this Dimwatch does not know: install the newer version"
         )
-    done = []
     for migration in known:
-        if migration.number in applied:
-            if applied[migration.number] != migration.checksum:
-                raise PermanentError(
-                    f"{migration.name} was changed after it had been applied: restore it, add a new one instead"
-                )
-            continue
-        for statement in migration.statements:
-            execute(statement)
-        execute(
-            "INSERT INTO migrations (number, name, checksum)"
-            f" SELECT {migration.number}, '{migration.name}', '{migration.checksum}'"
-        )
-        done.append(migration.name)
-    for table, rule in retention(store).items():
-        _keep(execute, table, rule)
-    return done
+        if applied.get(migration.number, migration.checksum) != migration.checksum:
+            raise PermanentError(
+                f"{migration.name} was changed after it had been applied: restore it, add a new one instead"
+            )
+    return [migration for migration in known if migration.number not in applied]
+
+
+def _cluster(store: Store) -> Cluster:
+    statements = (statement for migration in migrations() for statement in migration.statements)
+    tables = {found[1] for statement in statements if (found := _CREATED.match(statement))}
+    return Cluster(store.cluster, store.database, tables)
+
+
+def _once(execute: Execute, statement: str) -> None:
+    """Run a statement; that somebody else has just done the same is fine."""
+    try:
+        execute(statement)
+    except Exception as error:
+        if code_of(error) not in ALREADY_THERE:
+            raise
 
 
 def retention(store: Store) -> dict[str, str]:
@@ -124,10 +162,13 @@ def retention(store: Store) -> dict[str, str]:
     return rules
 
 
-def _keep(execute: Execute, table: str, rule: str) -> None:
+def _keep(execute: Execute, cluster: Cluster | None, table: str, rule: str) -> None:
+    holder = table + LOCAL if cluster else table
     definition = execute(
-        f"SELECT create_table_query FROM system.tables WHERE database = currentDatabase() AND name = '{table}'"
+        f"SELECT create_table_query FROM system.tables WHERE database = currentDatabase() AND name = '{holder}'"
     )
     if f"TTL {rule} SETTINGS" not in definition:
         # Applies to parts as they merge; rewriting all of them at once would stop the inserts.
-        execute(f"ALTER TABLE {table} MODIFY TTL {rule} SETTINGS materialize_ttl_after_modify = 0")
+        what = f"MODIFY TTL {rule} SETTINGS materialize_ttl_after_modify = 0"
+        for statement in cluster.altered(table, what, columns=False) if cluster else [f"ALTER TABLE {table} {what}"]:
+            execute(statement)

@@ -14,6 +14,7 @@ import threading
 import time
 from collections import defaultdict, deque
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from typing import Final, Protocol, TypeVar
 
@@ -43,9 +44,7 @@ TABLES: Final = {
     records.DELIVERIES: "delivery_versions",
     records.CANARIES: "canary_versions",
 }
-VIEWS: Final = {
-    topic: f"{table.removesuffix('_versions')}s".replace("ys", "ies") for topic, table in TABLES.items()
-}
+VIEWS: Final = {topic: f"{table.removesuffix('_versions')}s".replace("ys", "ies") for topic, table in TABLES.items()}
 """What people read: each row once."""
 
 _log = structlog.get_logger()
@@ -55,7 +54,11 @@ class Target(Protocol):
     """Where rows go: `EngineTarget`, or `StoreClient` for a ClickHouse server."""
 
     def insert(self, table: str, rows: pa.Table) -> None:
-        """Insert durably. Raises RetryableError or PermanentError."""
+        """Insert, and return when the rows are on disk.
+
+        Raises RetryableError when it may work later, InvalidError when these rows are at fault, PermanentError when
+        every insert would fail.
+        """
         ...
 
 
@@ -71,6 +74,8 @@ class SinkLimits:
     invalid_window: int = 100
     invalid_ratio: float = 0.5
     backoff_max_s: float = 15.0
+    parallel: int = 1
+    """Inserts into different tables at the same time: for a server, whose answers take their time."""
 
 
 @dataclass(slots=True)
@@ -99,6 +104,8 @@ class Sink:
         self._clock = clock
         self._limits = limits or SinkLimits()
         self._stop = threading.Event()
+        parallel = self._limits.parallel
+        self._pool = ThreadPoolExecutor(parallel, thread_name_prefix="insert") if parallel > 1 else None
         self._verdicts: deque[bool] = deque(maxlen=self._limits.invalid_window)
         """Whether each of the last records was refused."""
 
@@ -132,8 +139,7 @@ class Sink:
             return 0
         with telemetry.STAGE_SECONDS.labels(stage="sink").time():
             batch = self._read(polled)
-            for topic, parts in batch.tables.items():
-                self._insert(topic, parts, batch.refused)
+            self._insert_all(batch)
             self._judge(polled, batch.refused)
             outputs = self._outputs(batch.refused)
             self._retrying(lambda: consumer.commit(batch.offsets, outputs), "eventlog")
@@ -153,14 +159,33 @@ class Sink:
                 batch.tables[record.topic].append((record, table))
         return batch
 
+    def _insert_all(self, batch: _Batch) -> None:
+        """One insert a table. All have ended when this returns or raises, so that none runs on into the next batch."""
+        if self._pool is None:
+            for topic, parts in batch.tables.items():
+                self._insert(topic, parts, batch.refused)
+            return
+        inserts = [
+            self._pool.submit(self._insert, topic, parts, batch.refused) for topic, parts in batch.tables.items()
+        ]
+        wait(inserts)
+        for insert in inserts:
+            insert.result()
+
     def _insert(self, topic: str, parts: list[tuple[Record, pa.Table]], refused: list[_Refused]) -> None:
-        """Insert all parts; if the store refuses them together, halve until the ones at fault stand alone."""
+        """Insert all parts; if the store refuses them together, halve until the ones at fault stand alone.
+
+        Raises PermanentError for what is no record's fault: then none is given up.
+        """
         table = TABLES[topic]
         rows = pa.concat_tables([part for _, part in parts])
         try:
             self._retrying(lambda: self._target.insert(table, rows), table)
-        except PermanentError as error:
+        except PermanentError:
             telemetry.SINK_ERRORS.labels(table=table, kind="permanent").inc()
+            raise
+        except InvalidError as error:
+            telemetry.SINK_ERRORS.labels(table=table, kind="poison").inc()
             if len(parts) == 1:
                 refused.append(_Refused(parts[0][0], "refused_by_store", str(error), rows.num_rows))
                 return

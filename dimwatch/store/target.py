@@ -26,7 +26,7 @@ class EngineTarget:
         self._database = database
 
     def insert(self, table: str, rows: pa.Table) -> None:
-        """Insert rows once; returns when they are on disk. Raises RetryableError or PermanentError."""
+        """Insert rows once; returns when they are on disk. Raises as `Target.insert` says."""
         try:
             with self._engine.session() as session:
                 session.use(self._database)
@@ -34,7 +34,7 @@ class EngineTarget:
                 session.set({"optimize_on_insert": "0", "max_partitions_per_insert_block": "0"})
                 session.insert(f"INSERT INTO {quote_identifier(table)}", "ArrowStream", _arrow_stream(rows))
         except EngineError as error:
-            raise error_of(error.code, str(error)) from error
+            raise error_of(error.code, str(error), rows=True) from error
 
 
 def _arrow_stream(rows: pa.Table) -> Iterator[bytes]:

@@ -11,7 +11,7 @@ import pytest
 
 from dimwatch import records
 from dimwatch.clock import ManualClock
-from dimwatch.errors import PermanentError, RetryableError
+from dimwatch.errors import InvalidError, PermanentError, RetryableError
 from dimwatch.eventlog.base import EventLog, NewRecord, Record
 from dimwatch.eventlog.memory import MemoryEventLog
 from dimwatch.store.sink import GROUP, TABLES, Sink, SinkLimits
@@ -190,7 +190,7 @@ def test_the_store_refuses_one_record_and_the_others_go_in(log: EventLog) -> Non
 
     def refuse(_table: str, rows: pa.Table) -> None:
         if "17a" in rows.column("id").to_pylist():
-            raise PermanentError("no 17a here")
+            raise InvalidError("no 17a here")
 
     target = ListTarget(refuse)
     drain(log, target)
@@ -205,14 +205,57 @@ def test_when_most_records_are_refused_the_sink_stops_and_keeps_them(log: EventL
     append(log, records.OBSERVATIONS, *(records.encode(observations(str(i))) for i in range(40)))
 
     def refuse(_table: str, _rows: pa.Table) -> None:
-        raise PermanentError("no such column")
+        raise InvalidError("no such value")
 
-    with pytest.raises(PermanentError, match=r"40 of the last 40 records .*no such column"):
+    with pytest.raises(PermanentError, match=r"40 of the last 40 records .*no such value"):
         drain(log, ListTarget(refuse))
     assert read(log, records.DEAD_LETTERS) == []
     target = ListTarget()
     drain(log, target)
     assert len(target.rows["observation_versions"]) == 40
+
+
+def test_what_is_no_records_fault_gives_up_none(log: EventLog) -> None:
+    append(log, records.OBSERVATIONS, *(records.encode(observations(str(i))) for i in range(3)))
+
+    def refuse(_table: str, _rows: pa.Table) -> None:
+        raise PermanentError("no such table")
+
+    with pytest.raises(PermanentError, match="no such table"):
+        drain(log, ListTarget(refuse))
+    assert read(log, records.DEAD_LETTERS) == []
+    target = ListTarget()
+    drain(log, target)
+    assert len(target.rows["observation_versions"]) == 3
+
+
+def test_inserts_into_several_tables_run_side_by_side_and_all_end_before_the_commit(log: EventLog) -> None:
+    append(log, records.DROPS, records.encode(drops("a")))
+    append(log, records.OBSERVATIONS, records.encode(observations("o")))
+    both = threading.Barrier(2, timeout=5)
+
+    def meet(_table: str, _rows: pa.Table) -> None:
+        both.wait()
+
+    target = ListTarget(meet)
+    drain(log, target, SinkLimits(parallel=2))
+    assert {table: len(rows) for table, rows in target.rows.items()} == {"drop_versions": 1, "observation_versions": 1}
+
+    append(log, records.DROPS, records.encode(drops("b")))
+    append(log, records.OBSERVATIONS, b"garbage", records.encode(observations("p")))
+    ended = []
+
+    def half(table: str, _rows: pa.Table) -> None:
+        if table == "drop_versions":
+            raise PermanentError("no such table")
+        ended.append(table)
+
+    with pytest.raises(PermanentError):
+        drain(log, ListTarget(half), SinkLimits(parallel=2))
+    assert ended == ["observation_versions"]
+    target = ListTarget()
+    drain(log, target)
+    assert target.rows["drop_versions"][0]["id"] == "b", "nothing was committed"
 
 
 def test_a_refused_drop_makes_no_more_drops(log: EventLog) -> None:
