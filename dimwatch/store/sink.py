@@ -248,10 +248,17 @@ class Sink:
 
 
 def conform(table: pa.Table, schema: pa.Schema) -> pa.Table:
-    """The table in the schema's columns and types. Raises InvalidError when it lacks some or holds others."""
+    """The table in the schema's columns and types. Raises InvalidError when it lacks some or holds others.
+
+    A column that may be null may also be missing: a record of an older version does not know it.
+    """
     if table.schema.equals(schema):
         return table
     names = set(table.column_names)
+    for column in schema:
+        if column.name not in names and column.nullable:
+            table = table.append_column(column, pa.nulls(table.num_rows, column.type))
+            names.add(column.name)
     if missing := [name for name in schema.names if name not in names]:
         raise InvalidError(f"columns are missing: {', '.join(missing)}")
     if unknown := names - set(schema.names):

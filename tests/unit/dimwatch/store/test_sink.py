@@ -14,7 +14,7 @@ from dimwatch.clock import ManualClock
 from dimwatch.errors import InvalidError, PermanentError, RetryableError
 from dimwatch.eventlog.base import EventLog, NewRecord, Record
 from dimwatch.eventlog.memory import MemoryEventLog
-from dimwatch.store.sink import GROUP, TABLES, Sink, SinkLimits
+from dimwatch.store.sink import GROUP, TABLES, Sink, SinkLimits, conform
 
 
 class ListTarget:
@@ -183,6 +183,14 @@ def test_columns_in_another_order_or_narrower_type_are_read(log: EventLog) -> No
     target = ListTarget()
     drain(log, target)
     assert len(target.rows["drop_versions"]) == 2
+
+
+def test_records_of_an_older_version_lack_columns_that_may_be_null() -> None:
+    schema = pa.schema([pa.field("a", pa.int64(), nullable=False), pa.field("new", pa.string())])
+    old = pa.table({"a": pa.array([1, 2], pa.int64())}, schema=pa.schema([schema.field("a")]))
+    assert conform(old, schema).to_pydict() == {"a": [1, 2], "new": [None, None]}
+    with pytest.raises(InvalidError, match="missing: a"):
+        conform(old.rename_columns(["new"]), schema)
 
 
 def test_the_store_refuses_one_record_and_the_others_go_in(log: EventLog) -> None:
