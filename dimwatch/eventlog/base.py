@@ -71,7 +71,8 @@ class Consumer(Protocol):
         """What this member reads now: nothing before its first poll. It changes only inside poll().
 
         A partition that comes (also one that comes back) is read from the group's committed offset on. One that
-        goes was given up inside poll(): only after that another member reads it.
+        goes was given up inside poll(): only after that another member reads it, unless this one was not heard of for
+        too long. Whatever was lost, even for a moment, is missing after some poll, which returns no records.
         """
         ...
 
@@ -83,7 +84,9 @@ class Consumer(Protocol):
         ...
 
     def poll(self, *, max_records: int, max_bytes: int, timeout_s: float) -> list[Record]:
-        """Return the next records: by offset within a partition, topics merged by record time, oldest first.
+        """Return the next records: by offset within a partition, partitions merged by record time, oldest first.
+
+        On Kafka they are merged as far as they have been fetched.
 
         Blocks up to `timeout_s` while there is nothing; at least one record is returned if there is one, even
         when it alone is over `max_bytes` (of values). Moves the position, never the committed offset. A record
@@ -93,6 +96,8 @@ class Consumer(Protocol):
 
     def commit(self, offsets: Offsets, outputs: Batch | None = None) -> None:
         """Make `offsets` (next to read) the group's, and append `outputs`, in one atomic durable step.
+
+        After RetryableError it may be called again, after PermanentError only a new consumer can go on.
 
         It is never refused for the log's size: only commits can empty a full log. Raises BackpressureError when
         the disk refuses, RetryableError when the log is locked, PermanentError when another member of the group
@@ -134,6 +139,7 @@ class EventLog(Protocol):
     def append(self, batch: Batch) -> None:
         """Append all records of `batch`, atomically; returns when they are durable.
 
+        On Kafka atomic for each partition only: what has to come whole over partitions is output of a commit.
         A log that is full gives up the oldest records that all groups of their topic have committed (never the
         newest of a topic). Raises BackpressureError when it is still full or the disk refuses, RetryableError
         when it is locked, InvalidError for a record that is too big for any eventlog or names a partition
@@ -149,7 +155,8 @@ class EventLog(Protocol):
     def reader(self, partitions: Sequence[TopicPartition]) -> Consumer:
         """A consumer of these partitions that is in no group: it starts at the oldest record kept.
 
-        It holds no records back, has committed nothing, and commit() raises PermanentError.
+        It holds no records back, has committed nothing, and commit() raises PermanentError. Its poll() comes back
+        empty only at the end.
         """
         ...
 
@@ -160,6 +167,7 @@ class EventLog(Protocol):
     def trim(self, topic: str, *, keep_ns: int, keep_bytes: int, now_ns: int) -> int:
         """Remove the oldest records that are over `keep_ns` old or beyond `keep_bytes`; return how many.
 
+        On Kafka this is nothing: the brokers do it, by the topic's own retention or compaction.
         Bytes are those that the records take in the log, compressed. Records that some consumer group of the
         topic has not committed are never removed by age, only by size, and a removal of unread records is
         counted by the caller as a drop. A consumer of removed offsets goes on with the oldest record kept.

@@ -232,7 +232,8 @@ class MemoryConsumer:
         with self._state.changed:
             while True:
                 self._check_open()
-                self._take_part()
+                if not self._take_part():
+                    return []
                 records = self._read(max_records, max_bytes)
                 remaining = deadline - time.monotonic()
                 if records or remaining <= 0:
@@ -307,24 +308,30 @@ class MemoryConsumer:
                     f"{partition.topic}/{partition.partition} is not read by this consumer of group {self.group}"
                 )
 
-    def _take_part(self) -> None:
-        """Join at the first poll; later give up what goes to others and take what comes."""
+    def _take_part(self) -> bool:
+        """Join at the first poll; later give up what goes to others and take what comes.
+
+        False when something was lost: the caller is to see that before anything comes back.
+        """
+        before = self._assigned
         if self.group is None:
-            assigned = frozenset(self._partitions)
+            self._assigned = frozenset(self._partitions)
+        elif self._state.groups.has(self):
+            self._assigned = self._state.groups.assigned(self)
         else:
-            if not self._state.groups.has(self):
-                self._state.groups.join(self)
-                self._assigned = frozenset()
-            assigned = self._state.groups.assigned(self)
-        committed = self._committed() if assigned != self._assigned else {}
-        for partition in assigned - self._assigned:
+            self._state.groups.join(self)
+            self._assigned = frozenset() if before else self._state.groups.assigned(self)
+        if before - self._assigned:
+            self._assigned &= before
+            self._state.changed.notify_all()  # others may take it now
+            return False
+        committed = self._committed() if self._assigned != before else {}
+        for partition in self._assigned - before:
             if self._joined:
                 self._positions.pop(partition, None)
             self._positions.setdefault(partition, committed.get(partition, 0))
-        if self._assigned - assigned:
-            self._state.changed.notify_all()  # others may take it now
         self._joined = True
-        self._assigned = assigned
+        return True
 
     def _read(self, max_records: int, max_bytes: int) -> list[Record]:
         found = [

@@ -13,14 +13,21 @@ def newest(log: EventLog, topic: str, count: int, *, max_bytes: int, partition: 
     part = TopicPartition(topic, partition)
     reader = log.reader([part])
     try:
-        found = reader.poll(max_records=1, max_bytes=max_bytes, timeout_s=0.0)
-        if found:
-            # A reader commits nothing, so its lag counts from the oldest record.
-            end = found[0].offset + reader.lag()[part].records
-            reader.seek({part: max(end - count, found[0].offset)})
-            found.clear()
-        while batch := reader.poll(max_records=count, max_bytes=max_bytes, timeout_s=0.0):
-            found += batch
-        return found
+        oldest = reader.poll(max_records=1, max_bytes=max_bytes, timeout_s=0.0)
+        if not oldest:
+            return []
+        # A reader commits nothing, so its lag counts from the oldest record.
+        first = oldest[0].offset
+        end = first + reader.lag()[part].records
+        back = count
+        while True:
+            start = max(end - back, first)
+            reader.seek({part: start})
+            found: list[Record] = []
+            while batch := reader.poll(max_records=back, max_bytes=max_bytes, timeout_s=0.0):
+                found += batch
+            if len(found) >= count or start == first:
+                return found[-count:]
+            back *= 4  # marks of transactions and what was compacted away take offsets too
     finally:
         reader.close()

@@ -340,34 +340,6 @@ class EventLogContract:
         consumer.commit(after(records))
         assert (consumer.lag()[partition].records, consumer.lag()[partition].seconds) == (0, 0.0)
 
-    def test_trim_by_age_keeps_what_a_group_has_not_committed(self, eventlog: EventLog) -> None:
-        eventlog.append({"t": [new(b"%d" % n, n * SECOND) for n in range(10)]})
-        consumer = eventlog.consumer("g", ["t"])
-        consumer.commit(after(read(consumer, 10)[:6]))
-
-        def trim(keep_s: int) -> int:
-            return eventlog.trim("t", keep_ns=keep_s * SECOND, keep_bytes=_FOREVER, now_ns=10 * SECOND)
-
-        assert trim(keep_s=7) == 3  # those of the seconds 0, 1 and 2
-        assert trim(keep_s=7) == 0
-        assert trim(keep_s=0) == 3  # not those that the group has not committed
-        assert values(read(eventlog.consumer("h", ["t"]), 4)) == [b"6", b"7", b"8", b"9"]
-
-    def test_trim_by_size_removes_unread_records_too(self, eventlog: EventLog) -> None:
-        eventlog.append({"t": [new(b"%d" % n) for n in range(10)]})
-        consumer = eventlog.consumer("g", ["t"])
-        first = read(consumer, 1, max_records=1)
-        consumer.commit(after(first))
-        assert eventlog.trim("t", keep_ns=_FOREVER, keep_bytes=0, now_ns=0) == 10
-        eventlog.append({"t": [new(b"next")]})
-        # The consumer goes on with the oldest record that is left, and offsets are never given twice.
-        (record,) = read(consumer, 1)
-        assert record.value == b"next"
-        assert record.offset > first[0].offset + 8
-        consumer.seek(after(first))
-        assert values(read(consumer, 1)) == [b"next"]
-        assert sum(lag.records for lag in consumer.lag().values()) == 1
-
     def test_trim_of_an_unknown_topic_is_nothing(self, eventlog: EventLog) -> None:
         assert eventlog.trim("never", keep_ns=0, keep_bytes=0, now_ns=0) == 0
 
@@ -499,7 +471,7 @@ class SharedEventLogContract(EventLogContract):
 
 
 class EmbeddedEventLogContract(EventLogContract):
-    """What the eventlogs of one machine keep beside: one partition a topic, and a bound of their own.
+    """What the eventlogs of one machine keep beside: one partition a topic, and bounds and retention of their own.
 
     It needs one more fixture: `small`, an eventlog that is full at `SMALL_BYTES`.
     """
@@ -514,6 +486,34 @@ class EmbeddedEventLogContract(EventLogContract):
             old.commit(after(records), {"out": [new(b"twice")]})
         assert newer.committed() == {}
         assert read_rest(eventlog.consumer("h", ["out"])) == []
+
+    def test_trim_by_age_keeps_what_a_group_has_not_committed(self, eventlog: EventLog) -> None:
+        eventlog.append({"t": [new(b"%d" % n, n * SECOND) for n in range(10)]})
+        consumer = eventlog.consumer("g", ["t"])
+        consumer.commit(after(read(consumer, 10)[:6]))
+
+        def trim(keep_s: int) -> int:
+            return eventlog.trim("t", keep_ns=keep_s * SECOND, keep_bytes=_FOREVER, now_ns=10 * SECOND)
+
+        assert trim(keep_s=7) == 3  # those of the seconds 0, 1 and 2
+        assert trim(keep_s=7) == 0
+        assert trim(keep_s=0) == 3  # not those that the group has not committed
+        assert values(read(eventlog.consumer("h", ["t"]), 4)) == [b"6", b"7", b"8", b"9"]
+
+    def test_trim_by_size_removes_unread_records_too(self, eventlog: EventLog) -> None:
+        eventlog.append({"t": [new(b"%d" % n) for n in range(10)]})
+        consumer = eventlog.consumer("g", ["t"])
+        first = read(consumer, 1, max_records=1)
+        consumer.commit(after(first))
+        assert eventlog.trim("t", keep_ns=_FOREVER, keep_bytes=0, now_ns=0) == 10
+        eventlog.append({"t": [new(b"next")]})
+        # The consumer goes on with the oldest record that is left, and offsets are never given twice.
+        (record,) = read(consumer, 1)
+        assert record.value == b"next"
+        assert record.offset > first[0].offset + 8
+        consumer.seek(after(first))
+        assert values(read(consumer, 1)) == [b"next"]
+        assert sum(lag.records for lag in consumer.lag().values()) == 1
 
     def test_offsets_are_dense_also_after_a_trim(self, eventlog: EventLog) -> None:
         eventlog.append({"t": [new(b"0"), new(b"1")]})

@@ -1,0 +1,154 @@
+"""How every client of Kafka connects, and what its errors mean for a caller."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any, Final, TypeVar
+
+from kafka import errors
+
+from dimwatch.errors import BackpressureError, DimwatchError, InvalidError, PermanentError, RetryableError
+from dimwatch.settings import Kafka
+
+_RETRY_AFTER_S: Final = 5.0
+_T = TypeVar("_T")
+
+_TOO_BIG: Final = (errors.MessageSizeTooLargeError, errors.RecordListTooLargeError)
+_TAKEN_OVER: Final = (
+    errors.CommitFailedError,
+    errors.FencedInstanceIdError,
+    errors.IllegalGenerationError,
+    errors.InvalidProducerEpochError,
+    errors.ProducerFencedError,
+    errors.UnknownMemberIdError,
+)
+_SIGN_IN: Final = (
+    errors.IllegalSaslStateError,
+    errors.SaslAuthenticationFailedError,
+    errors.UnsupportedSaslMechanismError,
+)
+_RETRYABLE: Final = (
+    errors.RetriableError,
+    errors.BrokerNotAvailableError,
+    errors.RebalanceInProgressError,
+    errors.TransactionAbortedError,
+    OSError,
+)
+
+
+def connection(settings: Kafka, role: str) -> dict[str, Any]:
+    """What producers, consumers and admin clients have in common. `role` is for the brokers' logs."""
+    # It tells every reconnect at the level of info, and of errors it raises what matters.
+    logging.getLogger("kafka").setLevel(logging.ERROR)
+    found: dict[str, Any] = {
+        "bootstrap_servers": settings.bootstrap_servers,
+        "client_id": f"{settings.client_id}-{role}",
+        "security_protocol": settings.security_protocol,
+        "request_timeout_ms": _ms(settings.request_timeout_s),
+        "bootstrap_timeout_ms": _ms(settings.delivery_timeout_s),
+        "reconnect_backoff_max_ms": 1_000,
+    }
+    if "SASL" in settings.security_protocol and settings.sasl_password is not None:
+        found |= {
+            "sasl_mechanism": settings.sasl_mechanism,
+            "sasl_plain_username": settings.sasl_user,
+            "sasl_plain_password": settings.sasl_password.get_secret_value(),
+        }
+    if "SSL" in settings.security_protocol:
+        found |= {
+            "ssl_cafile": settings.tls_ca and str(settings.tls_ca),
+            "ssl_certfile": settings.tls_cert and str(settings.tls_cert),
+            "ssl_keyfile": settings.tls_key and str(settings.tls_key),
+        }
+    return found
+
+
+def producing(settings: Kafka, role: str) -> dict[str, Any]:
+    """What all producers have in common: a record counts when all replicas in sync have it, and once."""
+    return connection(settings, role) | {
+        # A broker that does not answer is asked again within the time for the whole.
+        "request_timeout_ms": _ms(min(settings.request_timeout_s, settings.delivery_timeout_s / 2)),
+        "metrics_enabled": False,
+        "acks": "all",
+        "enable_idempotence": True,
+        "compression_type": None if settings.compression == "none" else settings.compression,
+        "max_request_size": int(settings.max_message) + OVERHEAD_BYTES,
+        "batch_size": 1024 * 1024,
+        "retry_backoff_ms": 20,
+        "allow_auto_create_topics": False,
+        "max_block_ms": _ms(settings.delivery_timeout_s),
+        "delivery_timeout_ms": _ms(settings.delivery_timeout_s),
+    }
+
+
+OVERHEAD_BYTES: Final = 1024 * 1024
+"""What key and headers of the largest record may take, and what the format adds."""
+
+
+def _ms(seconds: float) -> int:
+    return max(1, int(seconds * 1000))
+
+
+@contextlib.contextmanager
+def explained(doing: str, *, sender: bool = False) -> Iterator[None]:
+    """Errors of Kafka's client inside the block become ours. With `sender`, it may try again in a while."""
+    try:
+        yield
+    except DimwatchError:
+        raise
+    except (errors.KafkaError, OSError) as error:
+        raise explain(error, doing, sender=sender) from error
+
+
+def explain(error: Exception, doing: str, *, sender: bool = False) -> DimwatchError:
+    """The error of ours that tells the caller what to do about an error of Kafka's client."""
+    said = f"Kafka, {doing}: {_text(error)}"
+    if isinstance(error, _TOO_BIG):
+        return InvalidError(f"{said}; raise eventlog.kafka.max_message, and max.message.bytes of the topic")
+    if isinstance(error, errors.InvalidRecordError):
+        return InvalidError(said)
+    if isinstance(error, _TAKEN_OVER):
+        return PermanentError(f"{said}; another consumer of the group has taken over: stop this one")
+    if isinstance(error, _SIGN_IN):
+        return PermanentError(f"{said}; check eventlog.kafka.sasl_mechanism, sasl_user and sasl_password")
+    if isinstance(error, errors.AuthorizationError):
+        return PermanentError(f"{said}; give the user the rights that docs/kafka.md lists")
+    if isinstance(error, _RETRYABLE):
+        # A wrong certificate is no matter of time, but the client tells it only as a lost connection.
+        if sender:
+            return BackpressureError(said, retry_after_s=_RETRY_AFTER_S)
+        return RetryableError(said)
+    return PermanentError(said)
+
+
+def _text(error: Exception) -> str:
+    text = str(error)
+    return text if type(error).__name__ in text else f"{type(error).__name__} {text}".strip()
+
+
+def bounded(call: Callable[[], _T], timeout_s: float) -> _T:
+    """The result of a call of Kafka's client that knows no time-out of its own. Raises TimeoutError.
+
+    What did not end is left to its thread: close the client that it waits for.
+    """
+    done = threading.Event()
+    results: list[_T] = []
+    raised: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            results.append(call())
+        except BaseException as error:
+            raised.append(error)
+        finally:
+            done.set()
+
+    threading.Thread(target=run, name="kafka-call", daemon=True).start()
+    if not done.wait(timeout_s):
+        raise TimeoutError(f"no answer in {timeout_s:g} s")
+    if raised:
+        raise raised[0]
+    return results[0]
