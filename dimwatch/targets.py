@@ -325,7 +325,7 @@ class Notify(BaseModel):
         description="Targets (`webhook`, `alertmanager` or `apprise`) that are called while all is well: "
         "what should wake somebody when the calls stop.",
     )
-    heartbeat_m: float = Field(5.0, ge=0.05, le=1440, description="Minutes between two such calls.")
+    heartbeat_m: float = Field(5.0, ge=0.01, le=1440, description="Minutes between two such calls.")
     heartbeat_lag_m: float = Field(
         15.0, gt=0, le=1440, description="All is not well when a stage is so many minutes behind."
     )

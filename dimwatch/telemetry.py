@@ -29,6 +29,20 @@ CLOSED_TRACES: Final = Counter("dimwatch_closed_traces_total", "Traces judged, b
 OBSERVATIONS_FOUND: Final = Counter("dimwatch_observations_total", "Observations, by rule.", ["rule"])
 CLOSED_WINDOWS: Final = Counter("dimwatch_closed_windows_total", "Minutes of the fleet that were closed.")
 INCIDENTS_FOUND: Final = Counter("dimwatch_incidents_total", "Incidents that opened, by kind.", ["kind"])
+ORDERS: Final = Counter("dimwatch_orders_total", "What people said of incidents by the API, by action.", ["action"])
+CANARIES: Final = Counter(
+    "dimwatch_canaries_total", "Canaries: seen in the store, lost on the way, or refused by the receiver.", ["outcome"]
+)
+CANARY_SECONDS: Final = Gauge(
+    "dimwatch_canary_seconds",
+    "From sending the last canary that arrived to reading it in the store.",
+    multiprocess_mode="livemostrecent",
+)
+CANARY_SEEN_SECONDS: Final = Gauge(
+    "dimwatch_canary_seen_timestamp_seconds",
+    "When the last canary arrived, in Unix time; it stands still while Dimwatch is blind.",
+    multiprocess_mode="livemostrecent",
+)
 SHADOW_ALERTS: Final = Counter(
     "dimwatch_shadow_alerts_total", "What detectors in shadow would have paged, by plug-in.", ["plugin"]
 )
@@ -47,13 +61,38 @@ WATERMARK_LAG_SECONDS: Final = Gauge(
     "Age of the newest moment that all workers have judged; below 0 when the clock was set back.",
     multiprocess_mode="livemostrecent",
 )
+CLOCK_SET_BACK: Final = Counter(
+    "dimwatch_clock_set_back_total",
+    "How often a partition's watermark went back, because the clock that had moved it ahead was set back.",
+)
 LATE_POINTS: Final = Gauge(
     "dimwatch_late_points", "Points that came after their window, since the state began.", multiprocess_mode="livesum"
+)
+WINDOWS_TAKEN_BACK: Final = Gauge(
+    "dimwatch_windows_taken_back",
+    "How often minutes were opened again because the clocks that had closed them were set back, since the state began.",
+    multiprocess_mode="livesum",
 )
 OTHER_SERIES: Final = Gauge(
     "dimwatch_other_series",
     "Series, once a minute, that were counted under `other`, since the state began.",
     multiprocess_mode="livesum",
+)
+DELIVERIES: Final = Counter(
+    "dimwatch_deliveries_total",
+    "Attempts to tell a target something, by how they ended.",
+    ["target", "event", "state"],
+)
+DELIVERY_SECONDS: Final = Histogram("dimwatch_delivery_seconds", "Time of one attempt.", ["target"])
+PAGES_SKIPPED: Final = Counter(
+    "dimwatch_pages_skipped_total", "Incidents that nobody was told of, by reason.", ["reason"]
+)
+OUTBOX: Final = Gauge("dimwatch_outbox_messages", "Messages that have not arrived yet.", multiprocess_mode="livesum")
+CIRCUIT_OPEN: Final = Gauge(
+    "dimwatch_circuit_open",
+    "1 while a target fails so often that it is tried rarely.",
+    ["target"],
+    multiprocess_mode="livemax",
 )
 SINK_ROWS: Final = Counter("dimwatch_sink_rows_total", "Rows inserted into ClickHouse.", ["table"])
 SINK_ERRORS: Final = Counter("dimwatch_sink_errors_total", "Inserts that failed, by kind.", ["table", "kind"])

@@ -104,6 +104,10 @@ class Pager:
             self.ledger.add(message, message.started_ns, "sending", next_ns=message.next_ns)
         return due
 
+    def message(self, key: str) -> Message:
+        """The message of that key. Raises KeyError."""
+        return self._outbox.messages[key]
+
     def finish(self, key: str, result: Result, now_ns: int) -> str:
         """How an attempt ended; returns `delivered`, `retrying`, `superseded` or `given_up`."""
         message = self._outbox.messages[key]

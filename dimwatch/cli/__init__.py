@@ -14,11 +14,15 @@ COMMANDS: Final = {
     "sql": ("dimwatch.cli.sql", "Run a query on the store."),
     "status": ("dimwatch.cli.status", "Show flow, lag, drops by reason and coverage by agent."),
     "doctor": ("dimwatch.cli.doctor", "Check ports, disk, versions and packages, and name the remedy."),
+    "incidents": ("dimwatch.cli.incidents", "List incidents; acknowledge, silence, resolve or label one."),
     "rules": ("dimwatch.cli.rules", "List the rules, or explain one."),
+    "notify": ("dimwatch.cli.notify", "See whom incidents are told, and send a test."),
     "collector": ("dimwatch.cli.roles", "Run the OTLP receivers alone."),
     "worker": ("dimwatch.cli.roles", "Run the stream processing alone."),
     "fleet": ("dimwatch.cli.roles", "Run the fleet's statistics alone."),
+    "notifier": ("dimwatch.cli.roles", "Run the pages to people alone."),
     "store": ("dimwatch.cli.roles", "Run the embedded ClickHouse and its sink alone."),
+    "api": ("dimwatch.cli.roles", "Run the HTTP API and the canary alone."),
     "dashboard": ("dimwatch.cli.roles", "Run the dashboard alone."),
 }
 

@@ -1,4 +1,4 @@
-"""`dimwatch collector`, `worker`, `fleet`, `store` and `dashboard`: one process each, as `dimwatch up` starts them."""
+"""The roles: `dimwatch collector`, `worker`, `fleet` and so on, one process each, as `dimwatch up` starts them."""
 
 from __future__ import annotations
 
@@ -74,6 +74,19 @@ def fleet(data: Path | None, config: Path | None, demo: bool, **flags: object) -
 
 @click.command()
 @role_options
+def notifier(data: Path | None, config: Path | None, **flags: object) -> None:
+    """Run the pages to people alone: incidents in, HTTP requests and mail out.
+
+    \b
+    Examples:
+      dimwatch notifier --data data
+      dimwatch notifier --config dimwatch.toml
+    """
+    _run("notifier", data, config, flags)
+
+
+@click.command()
+@role_options
 def store(data: Path | None, config: Path | None, **flags: object) -> None:
     """Run the embedded ClickHouse, its HTTP interface and the sink that fills it.
 
@@ -83,6 +96,19 @@ def store(data: Path | None, config: Path | None, **flags: object) -> None:
       curl 'http://127.0.0.1:8123/?query=SELECT+count()+FROM+spans'
     """
     _run("store", data, config, flags)
+
+
+@click.command()
+@role_options
+def api(data: Path | None, config: Path | None, **flags: object) -> None:
+    """Run the HTTP API and the canary alone: incidents and orders about them.
+
+    \b
+    Examples:
+      dimwatch api --data data
+      DIMWATCH_API__HOST=0.0.0.0 DIMWATCH_API__RESPONDER_TOKEN=… dimwatch api
+    """
+    _run("api", data, config, flags)
 
 
 @click.command()

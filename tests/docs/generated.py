@@ -22,9 +22,11 @@ from detectors.windows.signals import DERIVED, SIGNALS
 from dimwatch import telemetry
 from dimwatch.app.configuration import setting_names, variable
 from dimwatch.settings import Settings
+from dimwatch.targets import QuietHours, Route, Target
 from ingest import conventions
 from ingest.conventions import FIELD_ORDER
 from ingest.conventions.base import Convention
+from tests.docs.targets import EXAMPLES
 
 ROOT: Final = Path(__file__).parents[2]
 DOCS: Final = ROOT / "docs"
@@ -103,6 +105,33 @@ def convention_modules() -> dict[str, Convention]:
     return found
 
 
+def routes_table() -> str:
+    """What can be said of a route and of quiet hours."""
+    parts = []
+    for title, model in (("of a route", Route), ("of quiet hours", QuietHours)):
+        parts.append(_table((title, "default", "meaning"), _fields(model)))
+    return "\n\n".join(parts)
+
+
+def targets_tables() -> str:
+    """Every kind of target, with an example."""
+    parts = []
+    for model in get_args(Target):
+        kind = get_args(model.model_fields["type"].annotation)[0]
+        heading = f"### {kind}\n\n{inspect.getdoc(model)}\n\n```toml\n{EXAMPLES[kind]}```\n\n"
+        own = [row for row in _fields(model) if row[0] not in ("`name`", "`type`")]
+        parts.append(heading + _table((kind, "default", "meaning"), own))
+    return "\n\n".join(parts)
+
+
+def _fields(model: type[BaseModel]) -> list[tuple[str, ...]]:
+    rows: list[tuple[str, ...]] = []
+    for name, field in model.model_fields.items():
+        default = "required" if field.is_required() else _default(field)
+        rows.append((f"`{field.alias or name}`", default, field.description or ""))
+    return rows
+
+
 def conventions_table() -> str:
     """All conventions, in the order of their fields."""
     files = {id(convention): name for name, convention in convention_modules().items()}
@@ -158,6 +187,8 @@ def _table(header: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
 BLOCKS: Final[dict[str, Callable[[], str]]] = {
     "settings": settings_table,
     "metrics": metrics_table,
+    "routes": routes_table,
+    "targets": targets_tables,
     "conventions": conventions_table,
     "signals": signals_table,
     "kinds": kinds_table,

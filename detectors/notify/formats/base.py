@@ -45,7 +45,11 @@ class Request:
 def post(url: str, document: Any, **headers: str) -> Request:
     """A POST of JSON; `_` in the names of headers stands for `-`."""
     named = {name.replace("_", "-"): value for name, value in headers.items() if value}
-    return Request(url, orjson.dumps(document), {"content-type": "application/json", "user-agent": "Dimwatch", **named})
+    return Request(
+        url,
+        orjson.dumps(document),
+        {"content-type": "application/json", "user-agent": "Dimwatch", "accept-encoding": "identity", **named},
+    )
 
 
 def bearer(token: str) -> str:
