@@ -9,4 +9,8 @@ from dimwatch.settings import Settings
 
 def open_eventlog(settings: Settings) -> EventLog:
     """The eventlog that `settings` ask for. Raises PermanentError if its file can not be used."""
+    if settings.eventlog.backend == "kafka":
+        from dimwatch.eventlog.kafka import KafkaEventLog  # 0.3 s that embedded commands need not wait for
+
+        return KafkaEventLog(settings.eventlog.kafka)
     return SqliteEventLog(settings.eventlog_path, max_bytes=settings.eventlog.max_bytes)

@@ -273,7 +273,7 @@ class KafkaMember:
             group_id=None if self._group is None else self._topics.name(self._group),
             group_instance_id=None if self._group is None else settings.instance_id,
             session_timeout_ms=session_ms,
-            heartbeat_interval_ms=max(1, min(3_000, session_ms // 3)),
+            heartbeat_interval_ms=max(1, min(1_000, session_ms // 6)),
             max_poll_interval_ms=max(session_ms, int(_MAX_POLL_S * 1000)),
             partition_assignment_strategy=(CopartitionedAssignor,),
             metrics_enabled=False,

@@ -19,7 +19,7 @@ PARTITIONED: Final = frozenset(
 )
 """These have as many partitions as `eventlog.kafka.partitions`, all the same number; every other topic has one."""
 
-COMPACTED: Final = frozenset({records.CHECKPOINTS, records.FLEET_CHECKPOINTS})
+COMPACTED: Final = frozenset({records.CHECKPOINTS, records.FLEET_CHECKPOINTS, records.NOTIFIER_CHECKPOINTS})
 """Of these, the newest record of each key is what counts."""
 
 
