@@ -10,7 +10,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Self
 
 import orjson
-from standardwebhooks.webhooks import Webhook
+from standardwebhooks.webhooks import Webhook, WebhookVerificationError
 
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 OTHER_SECRET = "whsec_" + "QUJDREVGR0hJSktMTU5PUFFSU1RVVldYWVo="
@@ -80,15 +80,19 @@ class Receiver:
 
     def accept(self, handler: BaseHTTPRequestHandler, got: Got, number: int) -> None:
         """Verify the signature, keep what is new by its key, and say that all is well."""
+        genuine = self.keep(got)
+        reply(handler, 200 if genuine else 401)
+
+    def keep(self, got: Got) -> bool:
+        """Keep a request that is genuine and has a new key; whether it is genuine."""
         try:
             Webhook(SECRET).verify(got.body, dict(got.headers))
-        except Exception:
+        except WebhookVerificationError:
             self.forged += 1
-            reply(handler, 401, b"forged")
-            return
+            return False
         with self._lock:
             self.accepted.setdefault(got.key, got)
-        reply(handler, 200, b"ok")
+        return True
 
 
 class _Server(ThreadingHTTPServer):
