@@ -223,7 +223,7 @@ def table(result: Result) -> str:
             f"doubled     {len(result.doubled):>6,} messages, to a receiver that honours the key",
             f"unrecorded  {len(result.unrecorded):>6,} messages with more requests than rows of the ledger",
             f"forged      {result.forged:>6,} signatures that did not verify",
-            f"delay       {delay[len(delay) // 2]:>6.1f} s from incident to message in the median, {delay[-1]:.1f} at most",
+            f"delay       {delay[len(delay) // 2]:>6.1f} s in the median until told, {delay[-1]:.1f} at most",
         )
     )
 
