@@ -20,8 +20,8 @@ from dimwatch.app.fleet import GROUP as FLEET
 from dimwatch.eventlog.inspect import lags
 from dimwatch.settings import Settings
 
-ROLES: Final = ("collector", "worker", "fleet", "store", "dashboard")
-_PORTS: Final = ("receiver__grpc_port", "receiver__http_port", "store__http_port", "dashboard__port")
+ROLES: Final = ("collector", "worker", "fleet", "store", "api", "dashboard")
+_PORTS: Final = ("receiver__grpc_port", "receiver__http_port", "store__http_port", "api__port", "dashboard__port")
 _HOST: Final = "127.0.0.1"
 
 

@@ -288,6 +288,9 @@ class Api(BaseModel):
         "127.0.0.1", description="Address to listen on; anything but loopback needs `api.responder_token`."
     )
     port: int = Field(8502, ge=0, le=65_535, description="API port.")
+    url: str | None = Field(
+        None, description="Where the dashboard and commands find it, as behind a proxy; none: at that host and port."
+    )
     viewer_token: SecretStr | None = Field(None, description="Bearer token of those who may look.")
     responder_token: SecretStr | None = Field(
         None, description="Bearer token of those who may also acknowledge, silence, resolve and label."

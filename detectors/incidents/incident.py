@@ -38,6 +38,8 @@ class Kind(StrEnum):
     """Another model answers than did."""
     SLO_BURN = "slo_burn"
     """A declared objective is missed: its error budget burns too fast."""
+    BLIND = "blind"
+    """Dimwatch itself can not see: what its canary sends is not readable."""
 
 
 class Severity(StrEnum):
@@ -195,6 +197,19 @@ def identity(tenant: str, kind: Kind, scope: Node, started_ns: int, name: str = 
     parts: Iterable[str] = (tenant, kind.value, *(f"{of}={value}" for of, value in scope.of), str(minute))
     parts = (*parts, name) if name else parts
     return xxhash.xxh3_64_hexdigest("\x1f".join(parts).encode())
+
+
+_BLIND: Final = "b11d"
+
+
+def blind_identity(started_ns: int) -> str:
+    """The id of an incident of the canary's, which tells it from those of the fleet stage."""
+    return _BLIND + identity("", Kind.BLIND, Node(), started_ns)[len(_BLIND) :]
+
+
+def is_blind(id_: str) -> bool:
+    """Whether an incident that the fleet stage does not know may be the canary's."""
+    return id_.startswith(_BLIND)
 
 
 def rfc3339(ns: int) -> str:

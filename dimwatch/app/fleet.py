@@ -19,6 +19,7 @@ import xxhash
 
 from detectors.fleet import Fleet, FleetOutput
 from detectors.incidents import control
+from detectors.incidents.incident import is_blind
 from detectors.incidents.orders import Outcome
 from detectors.windows.hours import Hours
 from detectors.windows.minute import Minute
@@ -152,6 +153,8 @@ class FleetStage:
         answer = self._fleet.tell(order)
         if answer.outcome is Outcome.REPEATED:
             return
+        if answer.outcome is Outcome.UNKNOWN_INCIDENT and is_blind(order.incident):
+            return  # the canary's, which answers for itself
         if answer.outcome is not Outcome.OBEYED:
             _log.warning("order not obeyed", order=order.id, action=order.action.value, outcome=answer.outcome.value)
             self._drops[control.TOPIC, answer.outcome.value] += 1

@@ -26,6 +26,8 @@ class Instance:
     http_port: int
     store_host: str
     store_port: int
+    api_host: str
+    api_port: int
     dashboard_host: str
     dashboard_port: int
     metrics_port: int
@@ -105,6 +107,8 @@ def note(settings: Settings) -> None:
         "http_port": settings.receiver.http_port,
         "store_host": settings.store.host,
         "store_port": settings.store.http_port,
+        "api_host": settings.api.host,
+        "api_port": settings.api.port,
         "dashboard_host": settings.dashboard.host,
         "dashboard_port": settings.dashboard.port,
         "metrics_port": settings.telemetry.metrics_port,
@@ -136,6 +140,8 @@ def follow(settings: Settings) -> Settings:
     followed.receiver.http_port = instance.http_port
     followed.store.host = instance.store_host
     followed.store.http_port = instance.store_port
+    followed.api.host = instance.api_host
+    followed.api.port = instance.api_port
     followed.dashboard.host = instance.dashboard_host
     followed.dashboard.port = instance.dashboard_port
     followed.telemetry.metrics_port = instance.metrics_port

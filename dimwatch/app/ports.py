@@ -29,6 +29,7 @@ def ports_of(settings: Settings) -> list[Port]:
         Port("receiver.grpc_port", settings.receiver.host, settings.receiver.grpc_port, "--grpc-port"),
         Port("receiver.http_port", settings.receiver.host, settings.receiver.http_port, "--http-port"),
         *(embedded if store.mode == "embedded" else []),
+        Port("api.port", settings.api.host, settings.api.port, "--api-port"),
         Port("dashboard.port", settings.dashboard.host, settings.dashboard.port, "--dashboard-port"),
         Port("telemetry.metrics_port", "127.0.0.1", settings.telemetry.metrics_port, "--metrics-port"),
     ]

@@ -69,6 +69,13 @@ def roles(settings: Settings, *, demo_ns: int | None = None) -> list[Role]:
         *_notifier(settings),
         Role("store", _role_command("store"), stored, grace_s=20.0),
         Role(
+            "api",
+            _role_command("api"),
+            health.http(settings.api.host, settings.api.port, "/healthz"),
+            after="store",
+            grace_s=8.0,
+        ),
+        Role(
             "dashboard",
             _role_command("dashboard"),
             health.http(dashboard.host, dashboard.port, "/_stcore/health"),
@@ -271,6 +278,7 @@ def addresses(settings: Settings) -> str:
     store_scheme = "https" if settings.store.tls else "http"
     lines = {
         "Dashboard": dashboard_url(settings),
+        "API": f"http://{reachable_host(settings.api.host)}:{settings.api.port}",
         "OTLP/HTTP": f"{scheme}://{receiver}:{settings.receiver.http_port}",
         "OTLP/gRPC": f"{scheme}://{receiver}:{settings.receiver.grpc_port}",
         "ClickHouse": f"{store_scheme}://{store}:{settings.store.http_port}   database {settings.store.database}",

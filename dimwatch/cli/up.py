@@ -23,6 +23,7 @@ _PORT = click.IntRange(1, 65535)
 @click.option("--grpc-port", "receiver__grpc_port", type=_PORT, help="OTLP/gRPC port. Default: 4317.")
 @click.option("--http-port", "receiver__http_port", type=_PORT, help="OTLP/HTTP port. Default: 4318.")
 @click.option("--store-port", "store__http_port", type=_PORT, help="ClickHouse HTTP port. Default: 8123.")
+@click.option("--api-port", "api__port", type=_PORT, help="API port. Default: 8502.")
 @click.option("--dashboard-port", "dashboard__port", type=_PORT, help="Dashboard port. Default: 8501.")
 @click.option("--metrics-port", "telemetry__metrics_port", type=_PORT, help="Prometheus port. Default: 9464.")
 @click.option(
@@ -39,7 +40,7 @@ _PORT = click.IntRange(1, 65535)
 )
 @errors_as_messages
 def up(data: Path | None, config: Path | None, demo: bool, open_browser: bool, **flags: object) -> None:
-    """Start Dimwatch on this machine: collector, worker, fleet, store and dashboard.
+    """Start Dimwatch on this machine: collector, worker, fleet, store, API and dashboard.
 
     Runs until Ctrl-C or SIGTERM, then drains. A process that dies is started again. Settings come from flags,
     then DIMWATCH_… variables, then a TOML file, then defaults; `dimwatch doctor` shows them all.

@@ -19,8 +19,8 @@ import pytest
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(180)]
 
-ROLES = ("collector", "worker", "fleet", "store", "dashboard")
-FLAGS = ("--grpc-port", "--http-port", "--store-port", "--dashboard-port", "--metrics-port")
+ROLES = ("collector", "worker", "fleet", "store", "api", "dashboard")
+FLAGS = ("--grpc-port", "--http-port", "--store-port", "--api-port", "--dashboard-port", "--metrics-port")
 
 
 class Up:
