@@ -18,6 +18,9 @@ _PAGES: Final = {
     "tools": ("Tools", "build"),
     "models": ("Models", "neurology"),
     "agents": ("Agents", "smart_toy"),
+    "cost": ("Cost", "payments"),
+    "scope": ("Scope", "travel_explore"),
+    "coverage": ("Coverage", "visibility"),
     "trace": ("Trace", "account_tree"),
 }
 

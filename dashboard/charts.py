@@ -13,6 +13,7 @@ from dashboard.health import Course
 from dashboard.incidents import Timeline
 from dashboard.queries import CLASSES
 from dashboard.signals import Shown
+from dashboard.spending import OTHERS
 
 COLOURS: Final = {
     "fine": "#7fa8a3",
@@ -30,6 +31,8 @@ KIND_COLOURS: Final = {
     "chain": "#a9b4c0",
 }
 _MARKS: Final = {"began": "#cf4f5f", "opened": "#b0566e", "resolved": "#5f9e7f", "change": "#6c8fd6"}
+_AGENTS: Final = ("#6c8fd6", "#5fa8a0", "#c7a14a", "#a884c4", "#7d93a8", "#b98a6b", "#98a2ad")
+"""Neither of these says good or bad."""
 _OTHER_KIND: Final = "#c3b6d6"
 _TALL: Final = 190
 _LINE_TALL: Final = 280
@@ -178,8 +181,7 @@ def timeline(told: Timeline, marks: pd.DataFrame) -> alt.LayerChart:
 
     `marks` has time, kind (a key of `_MARKS`), label and detail.
     """
-    domain = [told.since.isoformat(), told.until.isoformat()]
-    x = alt.X("time:T", title=None, scale=alt.Scale(domain=domain), axis=_clock(told.since, told.until))
+    x = _over(told.since, told.until)
     form = ".0%" if told.shown.form == "hits" else "~s"
     highest = max(told.data["value"].max(), told.high if math.isfinite(told.high) else 0.0) or 1.0
     y = alt.Y(
@@ -218,7 +220,6 @@ def timeline(told: Timeline, marks: pd.DataFrame) -> alt.LayerChart:
 
 def course(told: Course, marks: pd.DataFrame, since: datetime, until: datetime) -> alt.LayerChart:
     """A signal over time, small, with what was usual before, and changes. `marks` has time and label."""
-    domain = [pd.Timestamp(since).isoformat(), pd.Timestamp(until).isoformat()]
     x = _over(since, until, 4)
     ratio = told.shown.form == "hits"
     highest = max(told.data["value"].max(), told.high if math.isfinite(told.high) else 0.0)
@@ -230,7 +231,9 @@ def course(told: Course, marks: pd.DataFrame, since: datetime, until: datetime) 
     )
     layers: list[alt.Chart] = []
     if math.isfinite(told.low) and math.isfinite(told.high):
-        band = pd.DataFrame([{"time": domain[0], "end": domain[1], "value": told.low, "high": told.high}])
+        band = pd.DataFrame(
+            [{"time": pd.Timestamp(since), "end": pd.Timestamp(until), "value": told.low, "high": told.high}]
+        )
         layers.append(
             alt.Chart(band).mark_rect(color=COLOURS["fine"], opacity=0.25).encode(x=x, x2="end:T", y=y, y2="high:Q")
         )
@@ -256,9 +259,46 @@ def course(told: Course, marks: pd.DataFrame, since: datetime, until: datetime) 
     return alt.LayerChart(layer=layers).properties(height=_SMALL, title=_title(told.shown.titled))
 
 
+def spend(found: pd.DataFrame, since: datetime, until: datetime) -> alt.Chart:
+    """US dollars an hour over time, stacked by agent. `found` has time, end, agent, rate."""
+    names = list(found.groupby("agent")["rate"].sum().sort_values(ascending=False).index)
+    names = [name for name in names if name != OTHERS] + [name for name in names if name == OTHERS]
+    data = found.assign(order=found["agent"].map({name: place for place, name in enumerate(names)}))
+    data = data.sort_values(["time", "order"])
+    data["top"] = data.groupby("time")["rate"].cumsum()
+    data["bottom"] = data["top"] - data["rate"]
+    scale = alt.Scale(domain=names, range=[*_AGENTS[: len(names)]])
+    chart: alt.Chart = (
+        alt.Chart(data)
+        .mark_rect(opacity=0.9)
+        .encode(
+            x=_over(since, until),
+            x2="end:T",
+            y=alt.Y("bottom:Q", title=None, axis=alt.Axis(tickCount=4, format="$~s")),
+            y2="top:Q",
+            color=alt.Color(
+                "agent:N", scale=scale, legend=alt.Legend(title=None, orient="top", direction="horizontal")
+            ),
+            tooltip=[
+                alt.Tooltip("time:T", format="%d %b %H:%M"),
+                alt.Tooltip("agent:N"),
+                alt.Tooltip("rate:Q", format="$.2f", title="an hour"),
+                alt.Tooltip("spent_usd:Q", format="$.4f", title="in this step"),
+            ],
+        )
+        .properties(height=_TALL)
+    )
+    return chart
+
+
 def _over(since: datetime, until: datetime, ticks: int = 8) -> alt.X:
-    domain = [pd.Timestamp(since).isoformat(), pd.Timestamp(until).isoformat()]
+    domain = [_ms(since), _ms(until)]
     return alt.X("time:T", title=None, scale=alt.Scale(domain=domain), axis=_clock(since, until, ticks))
+
+
+def _ms(time: datetime) -> int:
+    """What Vega takes for a time in every layer alike; texts of times it reads in two ways."""
+    return int(time.timestamp() * 1000)
 
 
 def _clock(since: datetime, until: datetime, ticks: int = 8) -> alt.Axis:

@@ -124,7 +124,7 @@ def number(label: str, help: str | None = None, format: str = "compact") -> obje
 
 def money(label: str, help: str | None = None) -> object:
     """A column of US dollars."""
-    return st.column_config.NumberColumn(label, help=help, format="$%.2f", width=70)
+    return st.column_config.NumberColumn(label, help=help, format="$%.2f", width=74)
 
 
 def text(label: str, width: int = 130, help: str | None = None) -> object:
@@ -181,3 +181,8 @@ def lasting(length: pd.Timedelta) -> str:
         return f"{minutes} min"
     hours, minutes = divmod(minutes, 60)
     return f"{hours} h {minutes:02}" if hours < 48 else f"{hours // 24} days {hours % 24} h"
+
+
+def ago(age: pd.Timedelta) -> str:
+    """How long ago, in words, as `12 s ago`."""
+    return f"{age / pd.Timedelta(seconds=1):.0f} s ago" if age < pd.Timedelta(minutes=2) else f"{lasting(age)} ago"

@@ -133,11 +133,6 @@ def drops(view: View) -> pd.DataFrame:
     return source().frame("drops", view.values())
 
 
-def coverage(view: View) -> pd.DataFrame:
-    """What the telemetry of each service carries."""
-    return source().frame("coverage", view.values())
-
-
 def agent_names(view: View) -> list[str]:
     """Agents that ran in the range."""
     found = source().frame("agent_names", view.values())

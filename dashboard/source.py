@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from importlib import resources
 from threading import Lock
@@ -15,12 +15,17 @@ from dimwatch.store.client import StoreClient
 _PATIENCE_S = 20.0
 """A page that is not there after so long is better told to be late."""
 
+Sight = Callable[[Sequence[object]], tuple[Sequence[str], Sequence[str]]]
+"""From the counts of `coverage.sql` of one agent: the rules that are blind to it, and those that see it in part."""
+
 
 class Source:
     """The store that this process shows. Safe to share between sessions."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, sight: Sight | None = None) -> None:
         self.settings = settings
+        self.sight = sight
+        """Which rules can not see an agent; None where nobody said how to tell."""
         self._client = StoreClient(settings, timeout_s=_PATIENCE_S)
 
     def frame(self, query: str, values: Mapping[str, object]) -> pd.DataFrame:
@@ -47,10 +52,10 @@ class _Shown:
         self._source: Source | None = None
         self._lock = Lock()
 
-    def configure(self, settings: Settings) -> None:
-        """Show the store of these settings."""
+    def configure(self, settings: Settings, sight: Sight | None = None) -> None:
+        """Show the store of these settings. `sight`: how to tell which rules see an agent."""
         with self._lock:
-            self._source = Source(settings)
+            self._source = Source(settings, sight)
 
     def source(self) -> Source:
         """The source that was configured, or that of the settings in the environment."""

@@ -1,25 +1,43 @@
--- What the telemetry of each service carries, as shares of the spans that could carry it: what is missing can
--- not be judged.
+-- What the telemetry of each agent carries, by counts of the spans that could carry it: what is missing can not be
+-- judged. The first columns are those of `dimwatch status`.
 SELECT
-    service,
-    arrayStringConcat(arraySort(groupUniqArrayIf(convention, convention != '')), ', ') AS conventions,
+    multiIf(span.agent != '', span.agent, run.agent != '', run.agent, span.service) AS who,
+    uniqExact(span.trace_id) AS traces,
     count() AS spans,
-    countIf(kind = 'llm' AND counted AND input_tokens IS NOT NULL) / nullIf(countIf(kind = 'llm' AND counted), 0)
-        AS tokens,
-    countIf(kind = 'llm' AND counted AND finish_reason != '') / nullIf(countIf(kind = 'llm' AND counted), 0)
-        AS finish,
-    countIf(kind = 'llm' AND counted AND input_messages IS NOT NULL) / nullIf(countIf(kind = 'llm' AND counted), 0)
-        AS messages,
-    countIf(kind = 'llm' AND counted AND tool_definitions IS NOT NULL)
-        / nullIf(countIf(kind = 'llm' AND counted), 0) AS tools_offered,
-    countIf(kind = 'tool' AND (tool_result IS NOT NULL OR reported_status = 'error'))
-        / nullIf(countIf(kind = 'tool'), 0) AS results,
-    countIf(kind = 'llm' AND counted AND time_to_first_token_ns IS NOT NULL)
-        / nullIf(countIf(kind = 'llm' AND counted), 0) AS first_token,
-    countIf(conversation_id != '') / count() AS conversation
-FROM spans
-WHERE start_time >= {since:DateTime64(9)} AND start_time < {until:DateTime64(9)}
-    AND ({agent:String} = '' OR agent = {agent:String})
-GROUP BY service
-ORDER BY spans DESC
+    countIf(kind = 'tool') AS tool_spans,
+    countIf(kind = 'tool' AND has_result) AS tool_result,
+    countIf(kind = 'tool' AND has_arguments) AS tool_arguments,
+    countIf(kind = 'llm' AND counted) AS llm_spans,
+    countIf(kind = 'llm' AND counted AND finish_reason NOT IN ('', 'unknown')) AS finish_reason,
+    countIf(kind = 'llm' AND counted AND has_output_tokens) AS output_tokens,
+    countIf(kind = 'llm' AND counted AND has_input) AS input_messages,
+    countIf(kind = 'llm' AND counted AND has_output) AS output_messages,
+    countIf(kind = 'llm' AND counted AND has_request_model) AS request_model,
+    countIf(kind = 'llm' AND counted AND has_response_model) AS response_model,
+    countIf(kind = 'llm' AND counted AND has_definitions) AS tool_definitions,
+    countIf(kind = 'llm' AND counted AND has_first_token) AS first_token,
+    countIf(has_conversation) AS conversation,
+    arrayStringConcat(arraySort(groupUniqArrayIf(convention, convention != '')), ', ') AS conventions
+FROM
+(
+    SELECT
+        trace_id, agent, service, kind, convention, counted, finish_reason,
+        tool_result IS NOT NULL AS has_result, tool_arguments IS NOT NULL AS has_arguments,
+        output_tokens IS NOT NULL AS has_output_tokens, input_messages IS NOT NULL AS has_input,
+        output_messages IS NOT NULL AS has_output, request_model != '' AS has_request_model,
+        response_model != '' AS has_response_model, tool_definitions IS NOT NULL AS has_definitions,
+        time_to_first_token_ns IS NOT NULL AS has_first_token, conversation_id != '' AS has_conversation
+    FROM spans
+    WHERE start_time >= {since:DateTime64(9)} AND start_time < {until:DateTime64(9)}
+) AS span
+INNER JOIN
+(
+    -- Traces that have been judged: of an open one the agent is not known yet. It may have begun before.
+    SELECT trace_id, agent
+    FROM runs
+    WHERE start_time >= {since:DateTime64(9)} - INTERVAL 6 HOUR AND start_time < {until:DateTime64(9)}
+) AS run USING (trace_id)
+WHERE {agent:String} = '' OR {agent:String} IN (span.agent, run.agent)
+GROUP BY who
+ORDER BY spans DESC, who
 LIMIT 200

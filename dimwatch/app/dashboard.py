@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import socket
+from collections.abc import Sequence
 from importlib import resources
 from typing import Final
 
 from streamlit.web import bootstrap
 
 from dashboard.source import configure
+from dimwatch.app.coverage import coverage
 from dimwatch.app.standalone import Health
 from dimwatch.errors import PermanentError
 from dimwatch.settings import Settings
@@ -49,10 +51,15 @@ def run(settings: Settings, health: Health) -> None:  # its port says how it is
     """Serve until SIGTERM or SIGINT. Raises PermanentError when the port is not to be had."""
     place = settings.dashboard
     _require_free(place.host, place.port)
-    configure(settings)
+    configure(settings, _sight)
     bootstrap.load_config_options({**_OPTIONS, "server.address": place.host, "server.port": place.port})
     script = resources.files("dashboard").joinpath("app.py")
     bootstrap.run(str(script), False, [], {})
+
+
+def _sight(counts: Sequence[object]) -> tuple[Sequence[str], Sequence[str]]:
+    seen = coverage(counts)
+    return seen.blind, seen.partly
 
 
 def _require_free(host: str, port: int) -> None:

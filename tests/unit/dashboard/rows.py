@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from importlib import resources
 
 import pyarrow as pa
 
@@ -12,6 +13,12 @@ from dimwatch.store.client import StoreClient
 HOSTILE = "<img src=x onerror=alert(1)> [click](javascript:alert(1)) **bold** `; DROP TABLE spans --"
 TRACE = "a" * 32
 """The trace that looks green and is not."""
+VIEWS = sorted(
+    file.name.removesuffix(".py")
+    for file in resources.files("dashboard").joinpath("views").iterdir()
+    if file.name.endswith(".py")
+)
+"""The names of all pages."""
 
 _NEUTRAL = {
     pa.string(): "",

@@ -17,7 +17,7 @@ from dashboard.signals import SIGNALS, shown
 from detectors.incidents.kinds import READINGS
 from detectors.windows.signals import BY_NAME, DERIVED
 from tests.unit.dashboard.fleet_rows import GOOD, OPEN, OVER, QUIET
-from tests.unit.dashboard.rows import HOSTILE, TRACE
+from tests.unit.dashboard.rows import HOSTILE, TRACE, VIEWS
 
 pytestmark = pytest.mark.e2e
 
@@ -258,3 +258,8 @@ def test_text_from_telemetry_never_reaches_markdown(fleet: pd.Timestamp, name: s
     assert "onerror" not in _prose(page)
     held = [text.value for text in page.text] + [f.value.to_string(max_colwidth=200) for f in page.dataframe]
     assert any("onerror" in text for text in held)
+
+
+@pytest.mark.parametrize("name", VIEWS)
+def test_every_page_draws_a_fleet(fleet: pd.Timestamp, name: str) -> None:
+    assert "refuses" not in _prose(_page(name, range="6h"))

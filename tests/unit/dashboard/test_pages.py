@@ -11,7 +11,7 @@ from streamlit.testing.v1 import AppTest
 
 from dashboard import source
 from dimwatch.settings import Settings, Store
-from tests.unit.dashboard.rows import HOSTILE, TRACE
+from tests.unit.dashboard.rows import HOSTILE, TRACE, VIEWS
 
 pytestmark = pytest.mark.e2e
 
@@ -62,7 +62,14 @@ def test_now_without_telemetry_says_where_to_send_it(empty: Settings) -> None:
     assert f"http://127.0.0.1:{empty.receiver.http_port}" in page.code[0].value
 
 
-@pytest.mark.parametrize("name", ["now", "incident", "trace"])
+@pytest.mark.parametrize("name", VIEWS)
+def test_every_page_says_what_an_empty_store_lacks(name: str, empty: Settings) -> None:
+    page = _page(name)
+    assert not page.exception
+    assert _prose(page)
+
+
+@pytest.mark.parametrize("name", ["now", "incident", "trace", "tools", "cost", "coverage"])
 def test_store_away_is_said(name: str, tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]

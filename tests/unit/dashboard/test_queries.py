@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+
+import pandas as pd
 import pytest
 
-from dashboard import health, incidents, queries, source, spending
+from dashboard import covered, health, incidents, queries, reach, source, spending
 from dashboard.queries import RANGES, View
+from dimwatch import records
 from dimwatch.settings import Settings
 from dimwatch.store.client import StoreClient
+from tests.unit.dashboard.rows import TRACE, row
 
 pytestmark = pytest.mark.e2e
-VIEW_QUERIES = ("rules", "findings", "agents", "drops", "coverage", "agent_names", "over_time")
+VIEW_QUERIES = ("rules", "findings", "agents", "drops", "agent_names", "over_time")
 
 
 @pytest.fixture
@@ -71,11 +76,80 @@ def test_drops_are_summed(view: View) -> None:
     assert queries.drops(view)[["reason", "dropped"]].iloc[0].tolist() == ["malformed", 6]
 
 
-def test_coverage_says_what_is_missing(view: View) -> None:
-    covered = queries.coverage(view).iloc[0]
-    assert covered["tokens"] == 1
-    assert covered["messages"] == 0.5
-    assert covered["tools_offered"] == 0
+def test_coverage_says_what_is_missing_and_how_old_the_newest_is(view: View) -> None:
+    told = covered.agents(view).iloc[0]
+    assert (told["who"], told["conventions"], told["spans"]) == ("triage", "otel_genai", 5)
+    assert told["output_tokens"] == 1
+    assert told["input_messages"] == 0.5
+    assert told["tool_definitions"] == 0
+    assert told["tool_arguments"] == 0.5
+    lag = covered.lag(view)
+    assert lag.received is not None
+    assert lag.received < pd.Timedelta(minutes=1)
+    assert lag.closed is None, "no window is not an old one"
+    assert covered.canaries(view).empty
+
+
+def test_coverage_names_the_rules_that_are_blind(filled: Settings, view: View) -> None:
+    source.configure(filled, lambda counts: ([f"blind to {counts[0]}"], []))
+    assert covered.agents(view)["blind"].iloc[0] == ["blind to triage"]
+
+
+def test_spending_is_counted_and_compared(view: View) -> None:
+    told = spending.spending(view)
+    assert told.usd == pytest.approx(0.09)
+    assert told.vain_usd == pytest.approx(0.03)
+    assert told.per_success == pytest.approx(0.09 / 7)
+    assert told.per_success_before == pytest.approx(0.01)
+    assert (told.runs, told.unpriced) == (10, 1)
+    by_agent = spending.by(view, "agent").set_index("name")
+    assert by_agent["runs"].to_dict() == {"triage": 9, "coder": 1}
+    assert by_agent["vain"]["triage"] == pytest.approx(1 / 3)
+    assert spending.over_time(view)["rate"].sum() / 60 == pytest.approx(0.09)
+
+
+def test_faults_cost_what_clean_runs_do_not(filled: Settings, now_ns: int) -> None:
+    client = StoreClient(filled, writer=True)
+    start = datetime.fromtimestamp(now_ns // 1_000_000_000 - 60, UTC)
+    common = {"agent": "triage", "start_time": start, "outcome": "failed", "rules": ["tool_loop"], "version": 1}
+    dear = row(records.TRACE, **common, trace_id="e" * 32, cost_usd=0.5)
+    client.insert("trace_versions", records.table_from_rows(records.TRACE, [dear]))
+    client.close()
+    (told,) = spending.faults(View.of("1h", now_ns)).to_dict("records")
+    assert (told["rule"], told["hit"], told["vain_usd"]) == ("tool_loop", 1, 0.5)
+    assert told["extra_usd"] == pytest.approx(0.49)
+
+
+def test_what_agents_reach_has_a_first_time(view: View) -> None:
+    assert reach.counts(view) == {"tool": (1, 1), "argument": (1, 1), "resource": (0, 0)}
+    ledger = reach.ledger(view, "")
+    assert set(zip(ledger["kind"], ledger["who"], ledger["tool"], ledger["name"], strict=True)) == {
+        ("tool", "triage", "lookup", ""),
+        ("argument", "triage", "lookup", "id"),
+    }
+    assert ledger["trace_id"].tolist() == [TRACE, TRACE]
+    assert len(reach.ledger(view, "argument")) == 1
+
+
+def test_what_is_shared_between_users_is_found(filled: Settings, now_ns: int) -> None:
+    client = StoreClient(filled, writer=True)
+    start = datetime.fromtimestamp(now_ns // 1_000_000_000 - 60, UTC)
+    for number, user in enumerate(("ann", "bob", "bob")):
+        ids = {"trace_id": f"{number + 100:032x}", "agent": "triage", "start_time": start, "version": 1}
+        call = row(records.SPAN, **ids, span_id=f"{number:016x}", kind="tool", tool="crm", received_time=start,
+                   tool_arguments='{"account": "A-77", "n": 1, "text": "' + user + '"}')  # fmt: skip
+        run = row(records.TRACE, **ids, user_id=user, conversation_id=f"talk of {user}")
+        client.insert("span_versions", records.table_from_rows(records.SPAN, [call]))
+        client.insert("trace_versions", records.table_from_rows(records.TRACE, [run]))
+    client.close()
+    (told,) = reach.shared(View.of("1h", now_ns)).to_dict("records")
+    assert (told["tool"], told["argument"], told["value"], told["users"], told["calls"]) == (
+        "crm",
+        "account",
+        "A-77",
+        2,
+        3,
+    )
 
 
 def test_agent_narrows_everything(filled: Settings, now_ns: int) -> None:
