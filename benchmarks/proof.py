@@ -6,17 +6,18 @@ import json
 import subprocess
 import sys
 from collections import defaultdict
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Protocol, TypeVar
 
 import pyarrow as pa
 import pyarrow.compute as pc
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
-from benchmarks.oracle import Oracle
+from benchmarks.oracle import Oracle, SpanKey
 from benchmarks.running import Running
 from detectors.fleet import Fleet, FleetOutput
 from detectors.windows.points import merged, merged_sightings
@@ -24,12 +25,16 @@ from dimwatch import records
 from dimwatch.app.pipeline import Output, Pipeline
 from dimwatch.clock import NS_PER_SECOND
 from dimwatch.eventlog import open_eventlog
-from dimwatch.settings import MIB
+from dimwatch.eventlog.base import EventLog, Record, TopicPartition
+from dimwatch.settings import MIB, Settings
 from ingest.normalize import Request
 
 Finding = tuple[str, str, str, str]
 """Rule, trace id, span id, tool."""
 Row = tuple[Any, ...]
+Item = TypeVar("Item")
+SOURCES: Final = (records.OTLP_SPANS, records.OTLP_LOGS)
+_BATCH: Final = 64
 _WINDOW: Final = (
     "tenant", "time", "subject", "agent", "provider", "model", "tool", "release", "region", "signal", "n", "total",
     "squares",
@@ -44,6 +49,7 @@ class Proof:
 
     spans: int = 0
     findings: int = 0
+    found: set[Finding] = field(default_factory=set)
     traces: int = 0
     lost: set[tuple[str, str]] = field(default_factory=set)
     doubles: int = 0
@@ -71,26 +77,55 @@ class Proof:
         return {finding for finding in self.not_in_replay | self.only_in_replay if finding[1] not in self.split}
 
 
-def prove(running: Running, oracle: Oracle, sent: set[tuple[str, str]] | None = None) -> Proof:
-    """Compare the store with what was acknowledged and with an undisturbed run. Stops Dimwatch."""
-    visible = {(row[0], row[1]) for row in running.rows("SELECT trace_id, span_id FROM spans")}
-    rows, distinct = running.rows("SELECT count(), uniqExact((trace_id, span_id)) FROM spans")[0]
-    found = {tuple(row) for row in running.rows("SELECT rule, trace_id, span_id, tool FROM observations")}
-    traces = {tuple(row) for row in running.rows(f"SELECT {', '.join(_TRACE)} FROM traces")}
-    columns = ", ".join(_WINDOW).replace("time", "toUnixTimestamp64Nano(time)")
-    windows = {tuple(row) for row in running.rows(f"SELECT {columns} FROM windows WHERE width_s = 60")}
-    closed_ns = max((row[1] for row in windows), default=0)
-    incidents = {tuple(row) for row in running.rows(f"SELECT {', '.join(_INCIDENT)} FROM incidents")}
-    running.stop()
-    expected, expected_traces, split = undisturbed(running)
-    expected_windows, expected_incidents = undisturbed_fleet(running, closed_ns)
+class Store(Protocol):
+    """Whom to ask for rows, and how to bring everything else to an end."""
+
+    def rows(self, sql: str) -> list[list[Any]]:
+        """The rows of a query."""
+        ...
+
+    def settings(self) -> Settings:
+        """The settings that stages run with."""
+        ...
+
+    def stop(self) -> object:
+        """End everything that may still write."""
+        ...
+
+
+def prove(running: Running, oracle: Oracle, sent: set[SpanKey] | None = None) -> Proof:
+    """Compare the store with what was acknowledged, an undisturbed run and `dimwatch replay`. Stops Dimwatch."""
+    proof = compare(running, oracle.acknowledged, sent)
     replayed = replay(running, oracle.folder)
-    split |= paused(oracle.folder, running.settings().assembly.idle_s)
+    proof.split |= paused(oracle.folder, running.settings().assembly.idle_s)
+    proof.not_in_replay = proof.found - replayed
+    proof.only_in_replay = replayed - proof.found
+    return proof
+
+
+def compare(store: Store, acknowledged: set[SpanKey], sent: set[SpanKey] | None = None) -> Proof:
+    """Compare the store with what was acknowledged and with an undisturbed run over the same eventlog."""
+    visible = {(row[0], row[1]) for row in store.rows("SELECT trace_id, span_id FROM spans")}
+    rows, distinct = store.rows("SELECT count(), uniqExact((trace_id, span_id)) FROM spans")[0]
+    found: set[Finding] = {
+        (row[0], row[1], row[2], row[3]) for row in store.rows("SELECT rule, trace_id, span_id, tool FROM observations")
+    }
+    traces = {tuple(row) for row in store.rows(f"SELECT {', '.join(_TRACE)} FROM traces")}
+    columns = ", ".join(_WINDOW).replace("time", "toUnixTimestamp64Nano(time)")
+    windows = {tuple(row) for row in store.rows(f"SELECT {columns} FROM windows WHERE width_s = 60")}
+    closed_ns = max((row[1] for row in windows), default=0)
+    incidents = {tuple(row) for row in store.rows(f"SELECT {', '.join(_INCIDENT)} FROM incidents")}
+    store.stop()
+    settings = store.settings()
+    partitions = recorded(settings)
+    expected, expected_traces, split = undisturbed(settings, partitions)
+    expected_windows, expected_incidents = undisturbed_fleet(settings, partitions, closed_ns)
     return Proof(
         spans=rows,
         findings=len(found),
+        found=found,
         traces=len(traces),
-        lost=oracle.acknowledged - visible,
+        lost=acknowledged - visible,
         doubles=rows - distinct,
         strange=len(visible - sent) if sent is not None else 0,
         missing=expected - found,
@@ -100,19 +135,36 @@ def prove(running: Running, oracle: Oracle, sent: set[tuple[str, str]] | None = 
         other_windows=windows ^ expected_windows,
         incidents=len(incidents),
         other_incidents=incidents ^ expected_incidents,
-        not_in_replay=found - replayed,
-        only_in_replay=replayed - found,
         split=split,
     )
 
 
-def undisturbed(running: Running) -> tuple[set[Finding], set[tuple[Any, ...]], set[str]]:
+def recorded(settings: Settings) -> list[list[Record]]:
+    """What the receivers have put into the eventlog, by partition, in its order of arrival."""
+    eventlog = open_eventlog(settings)
+    try:
+        return [_partition(eventlog, number) for number in range(eventlog.partitions(records.OTLP_SPANS))]
+    finally:
+        eventlog.close()
+
+
+def _partition(eventlog: EventLog, number: int) -> list[Record]:
+    reader = eventlog.reader([TopicPartition(topic, number) for topic in SOURCES])
+    found: list[Record] = []
+    while batch := reader.poll(max_records=1024, max_bytes=16 * MIB, timeout_s=0.0):
+        found += batch
+    reader.close()
+    return sorted(found, key=lambda record: record.timestamp_ns)
+
+
+def undisturbed(
+    settings: Settings, partitions: Sequence[Sequence[Record]]
+) -> tuple[set[Finding], set[tuple[Any, ...]], set[str]]:
     """What one process that is never killed makes of the records in the eventlog, in their order of arrival.
 
     Findings, trace rows, and the traces of which something came too late.
     """
-    settings = running.settings()
-    pipeline, found, traces = Pipeline(settings), set[Finding](), dict[str, tuple[Any, ...]]()
+    found, traces = set[Finding](), dict[str, tuple[Any, ...]]()
     heard: dict[str, list[tuple[int, bool]]] = defaultdict(list)
 
     def take(output: Output) -> None:
@@ -123,71 +175,70 @@ def undisturbed(running: Running) -> tuple[set[Finding], set[tuple[Any, ...]], s
             for row in zip(*table.select(_TRACE).to_pydict().values(), strict=True):
                 traces[row[0]] = row  # later versions come later
 
-    eventlog = open_eventlog(settings)
-    try:
-        consumer = eventlog.consumer("proof", [records.OTLP_SPANS, records.OTLP_LOGS])
-        number = 0
-        while batch := consumer.poll(max_records=64, max_bytes=16 * MIB, timeout_s=0.0):
-            requests: dict[str, list[Request]] = {records.OTLP_SPANS: [], records.OTLP_LOGS: []}
+    for partition in partitions:
+        pipeline = Pipeline(settings)
+        for number, batch in enumerate(_batches(partition)):
             for record in batch:
-                requests[record.topic].append(Request(record.value, record.timestamp_ns))
                 for trace_id, root in _told_of(record.topic, record.value):
                     heard[trace_id].append((record.timestamp_ns, root))
-            now_ns = max(record.timestamp_ns for record in batch)
-            take(pipeline.add(*requests.values(), now_ns=now_ns, record=number))
-            number += 1
-        consumer.close()
-    finally:
-        eventlog.close()
-    take(pipeline.flush())
+            take(pipeline.add(*_requests(batch), now_ns=batch[-1].timestamp_ns, record=number))
+        take(pipeline.flush())
     linger_ns = int(settings.assembly.linger_s * NS_PER_SECOND)
     idle_ns = int(settings.assembly.idle_s * NS_PER_SECOND)
     late = {trace_id for trace_id, arrivals in heard.items() if _is_late(sorted(arrivals), linger_ns, idle_ns)}
     return found, set(traces.values()), late
 
 
-def undisturbed_fleet(running: Running, closed_ns: int) -> tuple[set[Row], set[Row]]:
-    """What one pipeline and one fleet stage that are never killed make of the records in the eventlog, as far as the
-    minute that begins at `closed_ns`: points of closed minutes, and incidents."""
-    settings = running.settings()
-    pipeline, fleet = Pipeline(settings), Fleet(settings.detection)
+def undisturbed_fleet(
+    settings: Settings, partitions: Sequence[Sequence[Record]], closed_ns: int
+) -> tuple[set[Row], set[Row]]:
+    """What a pipeline for each partition and one fleet stage that are never killed make of the records in the eventlog,
+    as far as the minute that begins at `closed_ns`: points of closed minutes, and incidents."""
+    fleet = Fleet(settings.detection)
+    pipelines = [Pipeline(settings) for _ in partitions]
     windows: set[Row] = set()
     incidents: dict[str, Row] = {}
 
+    def move(batch: Sequence[tuple[int, Record]], now_ns: int, number: int) -> None:
+        """All partitions come as far as `now_ns`, and the fleet after them."""
+        for index, pipeline in enumerate(pipelines):
+            own = [record for at, record in batch if at == index]
+            output = pipeline.add(*_requests(own), now_ns=now_ns, record=number)
+            points, sightings = merged(output.points), merged_sightings(output.sightings)
+            fleet.windower.add(points, sightings, f"worker-{index}", now_ns)
+        for minute in fleet.windower.closed():
+            if minute.start_ns <= closed_ns:
+                take(fleet.step([minute]))
+
     def take(output: FleetOutput) -> None:
         for minute in output.minutes:
-            if minute.start_ns <= closed_ns:
-                points = minute.points.select(_WINDOW)
-                times = pc.cast(points["time"], pa.int64())
-                columns = points.set_column(1, "time", times).to_pydict().values()
-                windows.update(zip(*columns, strict=True))
+            points = minute.points.select(_WINDOW)
+            times = pc.cast(points["time"], pa.int64())
+            columns = points.set_column(1, "time", times).to_pydict().values()
+            windows.update(zip(*columns, strict=True))
         for incident in output.incidents:
             row = incident.row()
             incidents[incident.id] = tuple(row[name] for name in _INCIDENT)
 
-    eventlog = open_eventlog(settings)
-    try:
-        consumer = eventlog.consumer("proof", [records.OTLP_SPANS, records.OTLP_LOGS])
-        number = now_ns = 0
-        while batch := consumer.poll(max_records=64, max_bytes=16 * MIB, timeout_s=0.0):
-            requests: dict[str, list[Request]] = {records.OTLP_SPANS: [], records.OTLP_LOGS: []}
-            for record in batch:
-                requests[record.topic].append(Request(record.value, record.timestamp_ns))
-            now_ns = max(record.timestamp_ns for record in batch)
-            output = pipeline.add(*requests.values(), now_ns=now_ns, record=number)
-            take(fleet.add(merged(output.points), merged_sightings(output.sightings), source="", watermark_ns=now_ns))
-            number += 1
-        consumer.close()
-    finally:
-        eventlog.close()
+    arrived = [(index, record) for index, partition in enumerate(partitions) for record in partition]
+    arrived.sort(key=lambda item: item[1].timestamp_ns)
+    number = now_ns = 0
+    for number, batch in enumerate(_batches(arrived)):
+        now_ns = batch[-1][1].timestamp_ns
+        move(batch, now_ns, number)
     # The clock moves on, as it did live.
-    now_ns = max(now_ns, closed_ns) + 2 * int(settings.assembly.max_idle_s * NS_PER_SECOND)
-    output = pipeline.add((), (), now_ns=now_ns, record=number)
-    fleet.windower.add(merged(output.points), merged_sightings(output.sightings), "", now_ns)
-    for minute in fleet.windower.closed():
-        if minute.start_ns <= closed_ns:
-            take(fleet.step([minute]))
+    move((), max(now_ns, closed_ns) + 2 * int(settings.assembly.max_idle_s * NS_PER_SECOND), number + 1)
     return windows, set(incidents.values())
+
+
+def _batches(items: Sequence[Item]) -> Iterator[Sequence[Item]]:
+    return (items[start : start + _BATCH] for start in range(0, len(items), _BATCH))
+
+
+def _requests(batch: Sequence[Record]) -> list[list[Request]]:
+    return [
+        [Request(record.value, record.timestamp_ns) for record in batch if record.topic == topic] for topic in SOURCES
+    ]
 
 
 def _told_of(topic: str, body: bytes) -> set[tuple[str, bool]]:
