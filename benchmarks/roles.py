@@ -76,12 +76,12 @@ class Roles:
         self._roles = roles
         self._wrap = dict(wrap or {})
         self._workers = workers
-        names = ("receiver__grpc_port", "receiver__http_port", "dashboard__port")
-        grpc, http, dashboard, self._clickhouse = free_ports(4)
+        names = ("receiver__grpc_port", "receiver__http_port", "dashboard__port", "api__port")
+        grpc, http, dashboard, api, self._clickhouse = free_ports(5)
         self.proxy = Proxy(self._clickhouse)
         self.grpc, self.http = f"{_HOST}:{grpc}", f"http://{_HOST}:{http}"
         self._given = (
-            dict(zip(names, map(str, (grpc, http, dashboard)), strict=True))
+            dict(zip(names, map(str, (grpc, http, dashboard, api)), strict=True))
             | {
                 "eventlog__backend": "kafka",
                 "eventlog__kafka__bootstrap_servers": broker.address,

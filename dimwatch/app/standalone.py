@@ -166,6 +166,9 @@ def needs(settings: Settings, role: str) -> dict[str, Need]:
             health.tcp(receiver.host, receiver.grpc_port, receiver.http_port),
             f"nothing listens on ports {receiver.grpc_port} and {receiver.http_port} yet",
         )
+    if role == "api":
+        place = f"{settings.api.host}:{settings.api.port}"
+        found["doors"] = Need(health.tcp(settings.api.host, settings.api.port), f"nothing listens on {place} yet")
     if role == "dashboard":
         place = f"{settings.dashboard.host}:{settings.dashboard.port}"
         found["pages"] = Need(
