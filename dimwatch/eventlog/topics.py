@@ -15,6 +15,7 @@ PARTITIONED: Final = frozenset(
         records.TRACES,
         records.OBSERVATIONS,
         records.DROPS,
+        records.CANARIES,
     }
 )
 """These have as many partitions as `eventlog.kafka.partitions`, all the same number; every other topic has one."""

@@ -61,7 +61,8 @@ class Piece:
 
     body: bytes
     key: bytes
-    """Trace id of the first item, empty if there is none."""
+    """Trace id of the first item in hexadecimal, empty if there is none."""
+    partition: int | None = None
 
 
 @dataclass(slots=True)
@@ -346,6 +347,5 @@ def _first_trace_id(request: Any, signal: Signal) -> bytes:
     for resource in request.resource_spans if traces else request.resource_logs:
         for scope in resource.scope_spans if traces else resource.scope_logs:
             for item in scope.spans if traces else scope.log_records:
-                trace_id: bytes = item.trace_id
-                return trace_id
+                return bytes(item.trace_id.hex(), "ascii")
     return b""

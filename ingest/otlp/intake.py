@@ -27,6 +27,7 @@ from ingest.otlp.gate import Gate, Hold
 from ingest.otlp.json_codec import to_protobuf
 from ingest.otlp.refusals import TooLargeError, UnauthenticatedError
 from ingest.otlp.signals import METRICS, Signal
+from ingest.otlp.spread import spread
 from ingest.redaction import Redactor
 
 STAGE: Final = "receiver"
@@ -141,6 +142,7 @@ class Intake:
             if json:
                 content = to_protobuf(content, signal)
             admitted = admit(content, signal, Limits.of(self._receiver, now_ns), self._redactor)
+            admitted.pieces = spread(admitted.pieces, signal, self._eventlog.partitions(signal.topic))
         return _Prepared(signal, now_ns, admitted)
 
     def _append(self, prepared: _Prepared) -> Answer:
@@ -148,7 +150,9 @@ class Intake:
         headers = {records.HEADER_TENANT: ""}
         batch = {}
         if admitted.pieces:
-            batch[signal.topic] = [NewRecord(piece.body, now_ns, piece.key, headers) for piece in admitted.pieces]
+            batch[signal.topic] = [
+                NewRecord(piece.body, now_ns, piece.key, headers, piece.partition) for piece in admitted.pieces
+            ]
         if admitted.dropped:
             # Ids come from what was sent: the same request sent again is the same drop.
             seed = admitted.digest.hexdigest()

@@ -111,7 +111,7 @@ def pieces(body: bytes, shape: Shape, cut: AttributeCut | None) -> Iterator[byte
 
     Raises TooLargeError for a piece with more than `MAX_MESSAGES` nested messages.
     """
-    batch: list[_Parts] = []
+    batch: list[Parts] = []
     held = 0
     for fragment in _fragments(body, cut):
         size = _size(fragment)
@@ -124,15 +124,15 @@ def pieces(body: bytes, shape: Shape, cut: AttributeCut | None) -> Iterator[byte
         yield _checked(batch, shape)
 
 
-_Parts = list[bytes | memoryview]
+Parts = list[bytes | memoryview]
 """A message as parts that are joined once, so that a large one is not copied at every level."""
 
 
-def _size(parts: _Parts) -> int:
+def _size(parts: Parts) -> int:
     return sum(map(len, parts))
 
 
-def _fragments(body: bytes, cut: AttributeCut | None) -> Iterator[_Parts]:
+def _fragments(body: bytes, cut: AttributeCut | None) -> Iterator[Parts]:
     """Requests that hold one resource each, cut between items where they would be larger than a piece.
 
     Resource and scope are repeated in each; where they are large, fragments grow with them.
@@ -142,29 +142,29 @@ def _fragments(body: bytes, cut: AttributeCut | None) -> Iterator[_Parts]:
         if number != 1 or high - tag <= PIECE_BYTES:
             yield [view[tag:high]]
             continue
-        resource, scopes = _split(body, low, high)
+        resource, scopes = split_level(body, low, high)
         if not scopes:
             yield [view[tag:high]]
         for scope_low, scope_high in scopes:
-            scope, items = _split(body, scope_low, scope_high)
+            scope, items = split_level(body, scope_low, scope_high)
             room = max(PIECE_BYTES, 4 * (len(resource) + len(scope)))
-            batch: _Parts = []
+            batch: Parts = []
             held = 0
             for item_low, item_high in items:
                 size = item_high - item_low
-                item: _Parts = [view[item_low:item_high]]
+                item: Parts = [view[item_low:item_high]]
                 if cut is not None and size > PIECE_BYTES:
                     item = _without_surplus(body, item_low, item_high, cut)
                     size = _size(item)
                 if batch and held + size > room:
-                    yield _request(resource, scope, batch)
+                    yield joined(resource, scope, batch)
                     batch, held = [], 0
                 batch += [_TAG_CHILD + encode_varint(size), *item]
                 held += size
-            yield _request(resource, scope, batch)
+            yield joined(resource, scope, batch)
 
 
-def _split(body: bytes, low: int, high: int) -> tuple[bytes, list[tuple[int, int]]]:
+def split_level(body: bytes, low: int, high: int) -> tuple[bytes, list[tuple[int, int]]]:
     """The fields of a level other than its children (field 2), as they are, and where the children lie."""
     rest: list[bytes] = []
     children: list[tuple[int, int]] = []
@@ -179,10 +179,10 @@ def _split(body: bytes, low: int, high: int) -> tuple[bytes, list[tuple[int, int
     return b"".join(rest), children
 
 
-def _without_surplus(body: bytes, low: int, high: int, cut: AttributeCut) -> _Parts:
+def _without_surplus(body: bytes, low: int, high: int, cut: AttributeCut) -> Parts:
     """An item without the attributes that are too many, and with a note of how many those were."""
     view = memoryview(body)
-    kept: _Parts = []
+    kept: Parts = []
     kept_from, seen = low, 0
     for steps, (number, tag, _, end) in enumerate(delimited(body, low, high)):
         if number == cut.field:
@@ -201,14 +201,15 @@ def _without_surplus(body: bytes, low: int, high: int, cut: AttributeCut) -> _Pa
     return kept
 
 
-def _request(resource: bytes, scope: bytes, items: _Parts) -> _Parts:
+def joined(resource: bytes, scope: bytes, items: Parts) -> Parts:
+    """A request of one resource and one scope. `items` are with their tags."""
     inner = len(scope) + _size(items)
     scope_head = _TAG_CHILD + encode_varint(inner)
     outer = len(resource) + len(scope_head) + inner
     return [_TAG_REQUEST + encode_varint(outer), resource, scope_head, scope, *items]
 
 
-def _checked(fragments: list[_Parts], shape: Shape) -> bytes:
+def _checked(fragments: list[Parts], shape: Shape) -> bytes:
     piece = b"".join(part for fragment in fragments for part in fragment)
     if len(piece) > 2 * PIECE_BYTES and _messages(piece, 0, len(piece), shape, 0) > MAX_MESSAGES:
         raise TooLargeError(f"one span, log record or metric holds over {MAX_MESSAGES} nested values")

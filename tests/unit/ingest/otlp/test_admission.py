@@ -60,7 +60,7 @@ def test_a_sound_request_passes_byte_for_byte() -> None:
     body = request.SerializeToString() + message(99, b"a field of the future")
     admitted = admit(body, TRACES, LIMITS)
     assert [piece.body for piece in admitted.pieces] == [body]
-    assert admitted.pieces[0].key == span.trace_id
+    assert admitted.pieces[0].key == span.trace_id.hex().encode()
     assert (admitted.items, admitted.rejected, admitted.dropped.total()) == (1, 0, 0)
     assert (admitted.first_ns, admitted.last_ns) == (NOW - 1_000, NOW)
 

@@ -90,7 +90,7 @@ def test_http_takes_every_coding(collector: Any, make_request: Any, coding: str)
     assert response.content == b""  # full success: partial_success unset
     [record] = collector.stored()
     assert ExportTraceServiceRequest.FromString(record.value) == request
-    assert record.key == request.resource_spans[0].scope_spans[0].spans[0].trace_id
+    assert record.key == request.resource_spans[0].scope_spans[0].spans[0].trace_id.hex().encode()
     assert record.headers == {"tenant": ""}
 
 
