@@ -22,6 +22,7 @@ from benchmarks.dirty_series import RATES, WEEK, Dirty, Fault
 from benchmarks.figures import heading
 from detectors.alerts import DIMENSIONS
 from detectors.series.bank import Bank
+from detectors.series.budget import Budget
 from detectors.series.hits import Hits
 from detectors.series.level import Level
 from detectors.series.pack import pack, unpack
@@ -47,7 +48,6 @@ class Bench:
     bank: Bank
     fleet: Dirty
     minute: int = 0
-    streams: int = 0
 
     def step(self, fault: Fault | None = None) -> NDArray[np.int64]:
         """One minute; the streams that fire."""
@@ -62,8 +62,7 @@ class Bench:
         some = n > 0
         now = _SINCE + self.minute
         bank.step(now, self.cells[cells][some], n[some], total[some], squares[some])
-        self.streams = max(self.streams, int((bank.streams_armed() & bank.stream["pages"]).sum()))
-        bank.threshold = float(np.log(max(self.streams, 1) * WEEK / bank.settings.false_pages_per_week))
+        self.budget.share_out([bank])
         self.minute += 1
         return bank.alerts(now)
 
@@ -81,6 +80,8 @@ class Bench:
         self.bank.learn(self.keys, _SINCE)
         self.cells = self.bank.pools.known(self.keys)
         self.leaf = self.bank.pools.cell_leaf[self.cells]
+        self.budget = Budget(list(self.bank.signals.values()), self.bank.settings.false_pages_per_week)
+        self.budget.share_out([self.bank])
 
     def state(self) -> tuple[bytes, int]:
         """To come back to."""
@@ -195,7 +196,7 @@ def tables(series: int, days: int, seed: int, starts: int, trials: int) -> Itera
         leaves, pools = calm(bench, span)
         took = time.perf_counter() - began
         false.append(
-            f"| {name} | {bench.streams} | {bench.bank.threshold:.1f} | {' '.join(map(str, leaves))} "
+            f"| {name} | {bench.budget.streams} | {bench.bank.threshold.max():.1f} | {' '.join(map(str, leaves))} "
             f"| {' '.join(map(str, pools))} | {(sum(leaves) + sum(pools)) / span * 7:.2f} | {took:.0f} s |"
         )
         print(false[-1], flush=True)

@@ -1,12 +1,12 @@
 """The engine: closed minutes in, alerts out, under one promise about false pages.
 
 The promise. Every watched stream (a node, a signal, a direction) carries an e-detector, and pages when its evidence
-reaches H = ln(streams x minutes a week / false pages a week). As long as what is normal stays within its bound
-(baseline plus margin, tolerance and doubt, divided by over-dispersion), each stream reaches H within a week with
-a probability of at most minutes / e^H, so that all of them together cost at most `false_pages_per_week` expected false
-pages a week (detectors.series.edetector has the argument; dependence between streams does not matter to a sum of
-expectations). Streams count from when their baseline is armed; a minute without trials neither helps nor costs.
-`streams` only grows, since evidence that was gathered under a lower count must not be judged by a lower bar later.
+reaches H = ln(minutes a week / (its share of the budget x false pages a week)). As long as what is normal stays within
+its bound (baseline plus margin, tolerance and doubt, divided by over-dispersion), each stream reaches H within a week
+with a probability of at most minutes / e^H, so that all of them together cost at most `false_pages_per_week` expected
+false pages a week (detectors.series.edetector has the argument, detectors.series.budget the shares; dependence between
+streams does not matter to a sum of expectations). Streams count from when their baseline is armed; a minute without
+trials neither helps nor costs.
 What is measured about it: `python -m benchmarks.statistics`.
 """
 
@@ -24,6 +24,7 @@ from detectors.alerts import DIMENSIONS, Alert, Node
 from detectors.evidence import Evidence
 from detectors.series.arrays import FloatArray, IntArray
 from detectors.series.bank import Bank
+from detectors.series.budget import Budget
 from detectors.series.clockwork import BLOCK, DAY, WEEK
 from detectors.series.hits import Hits
 from detectors.series.keys import Vocabulary
@@ -92,14 +93,18 @@ class Engine:
         self._cleared = -1
         """The minute in which room was last made."""
         self._last: _Route | None = None
-        self.streams = 0
-        """Streams that are watched and may page; the most that there were."""
+        self._budget = Budget(self._signals, settings.false_pages_per_week)
         self.refused = 0
         """Rows of points that were not looked at, for want of room (`max_series`), signal or number."""
 
     @property
+    def streams(self) -> int:
+        """Streams that are watched and may page; the most that there were."""
+        return self._budget.streams
+
+    @property
     def threshold(self) -> float:
-        """H, in nats."""
+        """H of a stream with an even share of the budget, in nats."""
         return float(np.log(max(self.streams, 1) * WEEK / self._settings.false_pages_per_week))
 
     @property
@@ -128,15 +133,15 @@ class Engine:
         self.refused += route.refused
         values = self._values(minute.points)
         slow = self._slow(minute.points, route)
+        self._budget.share_out(list(self._banks.values()))
         for form, bank in self._banks.items():
             cells, own = route.cells[form], values[:, route.rows[form]]
             if form is Form.HITS:
                 cells, own = np.concatenate([cells, route.slow_cells]), np.concatenate([own, slow], axis=1)
-            bank.threshold = self.threshold
             bank.step(now, cells, *own)
         if now % BLOCK == 0:
             self._tail.renew(self._levels)
-        self.streams = max(self.streams, self._count())
+        self._budget.share_out(list(self._banks.values()))
         return self._alerts(now)
 
     def resume(self) -> None:
@@ -204,6 +209,7 @@ class Engine:
                 "full": self._full,
                 "cleared": self._cleared,
                 "streams": self.streams,
+                "weights": self._budget.weights,
                 "refused": self.refused,
                 "tail": self._tail.marks.state(),
                 "banks": {form.value: bank.state() for form, bank in self._banks.items()},
@@ -219,7 +225,8 @@ class Engine:
         self._names.clear()
         self._last = None
         self._minute, self._idle = parts["minute"], parts["idle"]
-        self.streams, self.refused = parts["streams"], parts["refused"]
+        self._budget.load(parts["streams"], parts["weights"])
+        self.refused = parts["refused"]
         self._full, self._cleared = parts["full"], parts["cleared"]
         self._tail.marks.load(parts["tail"])
         for form, bank in self._banks.items():
@@ -300,19 +307,16 @@ class Engine:
         n, hits = self._tail.hits(route.slow_leaf, bucket, count)
         return np.stack([n, hits, np.zeros(len(n))])
 
-    def _count(self) -> int:
-        return sum(int((bank.streams_armed() & bank.stream["pages"]).sum()) for bank in self._banks.values())
-
     def _alerts(self, now: int) -> list[Alert]:
-        threshold = self.threshold
         alerts = []
         for bank in self._banks.values():
-            bank.threshold = threshold
             streams = bank.alerts(now)
-            alerts += [self._alert(bank, int(stream), threshold) for stream in streams]
+            if len(streams):
+                evidence = bank.evidence()
+                alerts += [self._alert(bank, stream, float(evidence[stream])) for stream in streams.tolist()]
         return sorted(alerts, key=lambda alert: (alert.signal, alert.node, alert.worse))
 
-    def _alert(self, bank: Bank, stream: int, threshold: float) -> Alert:
+    def _alert(self, bank: Bank, stream: int, evidence: float) -> Alert:
         table = bank.stream
         key = bank.pools.nodes.rows[int(table["node"][stream])]
         signal = self._signals[int(key[-1])]
@@ -324,8 +328,8 @@ class Engine:
         return Alert(
             node=self._node(key),
             signal=signal.name,
-            evidence=float(np.log(max(float(table["wealth"][stream] @ bank.shares), 1e-300))),
-            threshold=threshold,
+            evidence=evidence,
+            threshold=float(bank.threshold[stream]),
             since_ns=int(table["onset"][stream]) * MINUTE_NS,
             observed=ratio,
             expected=usual,

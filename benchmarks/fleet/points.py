@@ -203,7 +203,7 @@ class _Series:
         value = np.maximum(value, 1e-6).astype(np.float64)
         logs = np.log(value) * weight
         rows = np.flatnonzero(weight)
-        buckets, once = histogram.bucket_of(value[rows]), np.ones(len(rows), dtype=np.int64)
+        buckets, once = histogram.bucket_of(logs[rows]), np.ones(len(rows), dtype=np.int64)
         lists = histogram.gathered(self._group[rows], buckets, once, len(self._minutes))
         self._add(signal, weight, logs, logs * logs, lists if signal in DERIVED else None)
 

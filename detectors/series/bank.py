@@ -33,7 +33,7 @@ class Judged:
     """One minute of all nodes: log-likelihood ratios of the streams, and what alerts say."""
 
     gain: NDArray[np.float32]
-    """Shape (streams, effects)."""
+    """Shape (streams, bars times effects)."""
     n: FloatArray
     """Shape (nodes,)."""
     observed: FloatArray
@@ -49,6 +49,9 @@ class Bank(ABC):
     effects: ClassVar[FloatArray]
     shares: ClassVar[FloatArray]
     """Of the evidence, what is staked on each effect; they add up to one."""
+    bars: ClassVar[tuple[float, ...]] = (0.0,)
+    """What is normal may have several bounds. Evidence is the least of that against each; against one that is exceeded
+    but seldom, this much counts as given, in nats."""
     leaf_columns: ClassVar[dict[str, tuple[Any, int, float]]]
     node_columns: ClassVar[dict[str, tuple[Any, int, float]]] = {}
     """Of every node, one value for each block of the guard."""
@@ -80,7 +83,7 @@ class Bank(ABC):
             **self.usual_columns,
             **{name: (kind, width, fill) for name, (kind, _, fill) in self.node_columns.items()},
         )
-        grid = len(self.effects)
+        grid = len(self.effects) * len(self.bars)
         self.stream = Table(
             node=(np.int64, 0, 0),
             up=(np.bool_, 0, True),
@@ -101,8 +104,10 @@ class Bank(ABC):
         self.log = Log(round(settings.guard_h * 60))
         self.block = -1
         self._armed: Mask = np.empty(0, dtype=bool)
-        self.threshold = 16.0
-        """H of the next minute; the engine sets it."""
+        self.threshold: FloatArray = np.empty(0)
+        """H of each stream; to be set anew when there is another version."""
+        self.version = 0
+        """Counts the times that streams came, went, or may have been armed or disarmed."""
 
     # learning
 
@@ -126,6 +131,7 @@ class Bank(ABC):
         leaves, nodes = self.pools.take(cells)
         streams = np.flatnonzero(np.isin(self.stream["node"], nodes))
         self.seen, self._armed = self.seen[cells], self._armed[streams]
+        self.version += 1
         for table, rows in ((self.leaf, leaves), (self.node, nodes), (self.stream, streams)):
             table.take(rows)
         self.stream["node"] = np.searchsorted(nodes, self.stream["node"])
@@ -156,8 +162,8 @@ class Bank(ABC):
     # alerts
 
     def evidence(self) -> NDArray[np.float32]:
-        """The e-values of all streams."""
-        return edetector.mixed(self.stream["wealth"], self.shares)
+        """The evidence of all streams, in nats."""
+        return edetector.mixed(self.stream["wealth"], self.shares, self.bars)
 
     def alerts(self, minute: int) -> IntArray:
         """The streams that fire as of this minute, after those that are over have ended."""
@@ -166,7 +172,7 @@ class Bank(ABC):
         table = self.stream
         firing = table["firing"].copy()
         ended = self._follow(np.flatnonzero(firing), minute)
-        fresh = ~firing & self.streams_armed() & (self.evidence() >= np.exp(self.threshold))
+        fresh = ~firing & self.streams_armed() & (self.evidence() >= self.threshold)
         for stream in np.flatnonzero(fresh):
             self._open(int(stream), minute)
         if len(ended):
@@ -322,6 +328,7 @@ class Bank(ABC):
         self._refresh(minute)
         armed = self._per_node(self.leaf["armed"].astype(np.float64)) > 0
         self._armed = (armed & self.pools.watched)[self.stream["node"]]
+        self.version += 1
 
     def _add_streams(self, nodes: int, minute: int) -> None:
         rows: list[tuple[int, bool, bool]] = []
@@ -339,7 +346,9 @@ class Bank(ABC):
 
     def _open(self, stream: int, minute: int) -> None:
         table = self.stream
-        onset = int(table["start"][stream][int(np.argmax(table["wealth"][stream] * self.shares))])
+        onset = int(
+            table["start"][stream][int(np.argmax(table["wealth"][stream] * np.tile(self.shares, len(self.bars))))]
+        )
         table["firing"][stream] = True
         table["onset"][stream] = min(onset, minute)
         table["back"][stream], table["calm"][stream] = 0.0, 0

@@ -51,8 +51,9 @@ class Flow(Bank):
         """What is counted, of (n, total, squares)."""
 
     @abstractmethod
-    def _bounds(self, minute: int, amount: FloatArray) -> tuple[FloatArray, FloatArray]:
-        """The bound of what is normal in this minute, for each leaf: by itself, and in a pool. `amount`: what came."""
+    def _bounds(self, minute: int, amount: FloatArray) -> list[tuple[FloatArray, FloatArray]]:
+        """The bound of what is normal in this minute, for each leaf: by itself, and in a pool; of each bar. `amount`:
+        what came."""
 
     def _against(self, streams: IntArray) -> FloatArray:
         table, node = self.stream, self.stream["node"][streams]
@@ -63,9 +64,9 @@ class Flow(Bank):
 
     def _gain(self) -> NDArray[np.float32]:
         scale, node = 1 / (self.node["dispersion"] * self._size), self.stream["node"]
-        amount, bound = (self._judged_amount * scale)[node], (self._bound * scale)[node]
-        gain = amount[:, None] * np.log(self.effects) - bound[:, None] * (self.effects - 1)
-        return np.asarray(gain, dtype=np.float32)
+        amount, bounds = (self._judged_amount * scale)[node], (self._bounds_of_nodes * scale)[:, node]
+        gains = [amount[:, None] * np.log(self.effects) - bound[:, None] * (self.effects - 1) for bound in bounds]
+        return np.concatenate(gains, axis=1, dtype=np.float32)
 
     def _roughen(self, slot: int) -> None:
         """Note what a form wants to know of a minute beyond its sums."""
@@ -81,11 +82,13 @@ class Flow(Bank):
         armed = self.leaf["armed"][leaf]
         minutes = armed.astype(np.float64)
         amount, expected = self._amounts(sums) * armed, self.leaf["rate"][leaf] * armed
-        own, pooled = (of[leaf] * armed for of in self._bounds(minute, add_up(leaf, amount, self.leaf.rows)))
+        bounds = self._bounds(minute, add_up(leaf, amount, self.leaf.rows))
         self.log.add(minute, minutes, [minutes, amount, expected])
-        columns = (minutes, amount, expected, own, pooled, expected * self.leaf["size"][leaf])
-        minutes, amount, expected, own, pooled, sized = (pools.to_nodes(values) for values in columns)
-        self._judged_amount, self._bound = amount, np.where(pools.node_pools, pooled, own)
+        columns = (minutes, amount, expected, expected * self.leaf["size"][leaf])
+        by_node = [[pools.to_nodes(of[leaf] * armed) for of in bar] for bar in bounds]
+        self._bounds_of_nodes = np.stack([np.where(pools.node_pools, pooled, own) for own, pooled in by_node])
+        minutes, amount, expected, sized = (pools.to_nodes(values) for values in columns)
+        self._judged_amount, self._bound = amount, self._bounds_of_nodes[0]
         self._size = np.where(expected > 0, sized / np.maximum(expected, 1e-12), 1.0)
         slot = self.block % self.clockwork.ring
         self.node["ring_deviation"][:, slot] += (amount - expected) / self._size
@@ -135,7 +138,8 @@ class Flow(Bank):
         super()._turn(minute)
         leaf, slot = self.leaf, (self.block - 1 - _RECENT_GUARD) % self.clockwork.ring
         worst = np.zeros(self.node.rows)
-        np.maximum.at(worst, self.stream["node"], self.stream["cusum"].max(axis=1, initial=0.0))
+        cusum = self.stream["cusum"][:, : len(self.effects)]
+        np.maximum.at(worst, self.stream["node"], cusum.max(axis=1, initial=0.0))
         use = (leaf["ring_minutes"][:, slot] > 0) & (worst[self.pools.leaf_node] < _SUSPICIOUS)
         memory = np.where(use, _RECENT_MEMORY, 1.0)
         for name, ring in (("recent_minutes", "ring_minutes"), ("recent_amount", "ring_amount")):

@@ -20,8 +20,10 @@ from detectors.series.bank import Bank, Judged
 from detectors.series.clockwork import BLOCK, HOURS, SLOT_MEMORY, between, hour
 from detectors.windows.signals import Form
 
-_ENOUGH: Final = 20.0
-"""Hits, real or lent: the memory is stretched below, and an hour's factor is shrunk by as many."""
+_ENOUGH: Final = 60.0
+"""Hits: the memory is stretched below."""
+_SLOT: Final = 20.0
+"""Hits by as many of which an hour's factor is shrunk."""
 _ARMED_HITS: Final = 5.0
 _ARMED_TRIALS: Final = 300.0
 _RAREST: Final = 1e-3
@@ -39,7 +41,7 @@ class Hits(Bank):
 
     form = Form.HITS
     effects = np.array([1.3, 1.5, 2.0, 3.0, 5.0, 8.0, 15.0])
-    shares = np.full(7, 1 / 7)
+    shares = np.array([0.05, 0.05, 0.1, 0.15, 0.2, 0.2, 0.25])
     ring = ("ring_n", "ring_hits")
     leaf_columns: ClassVar[dict[str, tuple[Any, int, float]]] = {
         "n": (np.float64, 0, 0.0),
@@ -64,12 +66,13 @@ class Hits(Bank):
         expected = n * self.leaf["rate"][leaf]
         self.log.add(minute, n, [n, hits, expected])
         doubt = (pools.to_pairs(expected) * self.leaf["doubt"][pools.pair_leaf]) ** 2
-        node_n, node_hits, node_expected = (pools.to_nodes(values) for values in (n, hits, expected))
+        unseen = expected * self.leaf["extra"][leaf]
+        node_n, node_hits, node_expected, unseen = pools.to_nodes(np.stack([n, hits, expected, unseen], axis=1)).T
         slot = self.block % self.clockwork.ring
         self.node["ring_deviation"][:, slot] += node_hits - node_expected
         self.node["ring_variance"][:, slot] += node_expected
         margin = np.where(pools.node_pools, self.settings.group_margin, self.settings.margin)
-        tolerated = node_expected * margin + pools.to_nodes(expected * self.leaf["extra"][leaf])
+        tolerated = node_expected * margin + unseen
         bound = node_expected + np.sqrt(tolerated**2 + pools.pairs_to_nodes(doubt))
         return Judged(self._gain(node_n, node_hits, bound), node_n, node_hits, node_expected)
 
@@ -124,7 +127,7 @@ class Hits(Bank):
         return rate
 
     def _factors(self) -> FloatArray:
-        factors: FloatArray = (self.leaf["slot_hits"] + _ENOUGH) / (self.leaf["slot_expected"] + _ENOUGH)
+        factors: FloatArray = (self.leaf["slot_hits"] + _SLOT) / (self.leaf["slot_expected"] + _SLOT)
         return factors.astype(np.float64)
 
     def _refresh(self, minute: int) -> None:

@@ -2,11 +2,11 @@
 
 Baseline: mean and variance of the log per leaf, predictable, remembered exponentially, plus an offset of the hour of
 the day, shrunk as by 50 measurements, with winsorised updates. Bound: mean + root of the squares of log(1 +
-tolerance) and doubt. For the sum S of what lies beyond the bound, and a shift d, the e-value is that of Delyon
-(Exponential inequalities for sums of weakly dependent variables, EJP 14, 2009): exp(u S - u^2 / 2 (sum X^2 / 3 + 2
-sum E[X^2] / 3)), u = d / variance. It holds for any distribution with that second moment, so one wild measurement
-widens its own window and heavy tails do not page. Pools share the shift d: the sums are weighted by 1 / variance of
-their leaf.
+tolerance) and doubt; and a nearer one with half of the tolerance, which is taken to be exceeded in one minute of a
+hundred at most. For the sum S of what lies beyond the bound, and a shift d, the e-value is that of Delyon (Exponential
+inequalities for sums of weakly dependent variables, EJP 14, 2009): exp(u S - u^2 / 2 (sum X^2 / 3 + 2 sum E[X^2] / 3)),
+u = d / variance. It holds for any distribution with that second moment, so one wild measurement widens its own window
+and heavy tails do not page. Pools share the shift d: the sums are weighted by 1 / variance of their leaf.
 """
 
 from __future__ import annotations
@@ -31,6 +31,10 @@ _UNSEEN_TOLERANCE: Final = 0.1
 _DOUBT: Final = 2.0
 """Standard errors of the baseline that are tolerated. They and the tolerance add up as squares: that the baseline is
 wrong by so much, and the level off by as much as is tolerated, both to the same side, is rare."""
+_MOSTLY: Final = 0.5
+"""Of the tolerance: a level is off by more so seldom"""
+_SELDOM: Final = float(np.log(100.0))
+"""(one minute in so many) that against the whole of it less evidence is asked for, by this many nats."""
 _USUAL: Final = 0.5 ** (1 / 288)
 _SIGMAS: Final = 3.0
 
@@ -39,8 +43,9 @@ class Level(Bank):
     """Signals of form LEVEL."""
 
     form = Form.LEVEL
-    effects = np.array([0.05, 0.1, 0.2, 0.4, 0.8, 1.6])
-    shares = np.array([0.1, 0.2, 0.3, 0.2, 0.1, 0.1])  # big effects need few minutes, and small ones page nobody soon
+    effects = np.array([0.1, 0.2, 0.4, 0.8, 1.6])
+    shares = np.array([0.25, 0.3, 0.25, 0.1, 0.1])  # big effects need few minutes
+    bars = (_SELDOM, 0.0)
     usual_columns: ClassVar[dict[str, tuple[Any, int, float]]] = {"information": (np.float64, 0, 0.0)}
     ring = ("ring_n", "ring_total", "ring_squares")
     leaf_columns: ClassVar[dict[str, tuple[Any, int, float]]] = {
@@ -52,6 +57,7 @@ class Level(Bank):
         "mean": (np.float64, 0, 0.0),
         "variance": (np.float64, 0, _FIRST_VARIANCE),
         "slack": (np.float64, 0, 0.0),
+        "least_slack": (np.float64, 0, 0.0),
     }
 
     def _add(self, sums: FloatArray, slot: int) -> None:
@@ -62,43 +68,42 @@ class Level(Bank):
     def _judge(self, minute: int, sums: FloatArray) -> Judged:
         leaf, pools = self.pools.cell_leaf, self.pools
         n, total, squares = sums * self.leaf["armed"][leaf]
-        mean, variance, slack = (self.leaf[name][leaf] for name in ("mean", "variance", "slack"))
+        mean, variance = self.leaf["mean"][leaf], self.leaf["variance"][leaf]
         expected = n * mean
         deviation = total - expected
         scatter = np.maximum(squares - 2 * mean * total + n * mean**2, 0.0)
         dispersed = n * self.node["dispersion"][pools.leaf_node[leaf]]
         self.log.add(minute, n, [n, total, expected, deviation / np.sqrt(variance), dispersed])
-        columns = (
+        columns: list[FloatArray] = [
             n,
             total,
             expected,
             deviation / variance,
             n / variance,
-            n * slack / variance,
             scatter / variance**2,
-            slack * deviation / variance**2,
-            n * slack**2 / variance**2,
-        )
-        self._sums = np.stack([pools.to_nodes(values) for values in columns])
+        ]
+        for name in ("slack", "least_slack"):
+            slack = self.leaf[name][leaf] / variance
+            columns += [slack * n, slack * deviation / variance, slack**2 * n]
+        self._sums = pools.to_nodes(np.stack(columns, axis=1)).T
         slot = self.block % self.clockwork.ring
         self.node["ring_deviation"][:, slot] += self._sums[3]
         self.node["ring_variance"][:, slot] += self._sums[4]
         return Judged(self._gain(), self._sums[0], self._sums[1], self._sums[2])
 
     def _gain(self) -> NDArray[np.float32]:
-        _, _, _, deviation, information, slack, scatter, cross, square = self._sums
-        node, up = self.stream["node"], self.stream["up"]
-        scale, effects = 1 / self._dispersion(information), self.effects.astype(np.float32)
-        sides = []
-        for sign in (1.0, -1.0):
-            beyond = (sign * deviation - slack) * scale
+        scaled = (self._sums[3:].T / self._dispersion(self._sums[4])[:, None]).astype(np.float32)
+        deviation, information, scatter, *bounds = scaled[self.stream["node"]].T
+        sign = np.where(self.stream["up"], np.float32(1), np.float32(-1))
+        effects = self.effects.astype(np.float32)
+        gains = []
+        for slack, cross, square in zip(bounds[0::3], bounds[1::3], bounds[2::3], strict=True):
             # At the bound, where the mean is highest and the square is least; below it the lower mean makes up for it.
-            spread = (2 * information + np.maximum(scatter - 2 * sign * cross + square, 0.0)) / 3 * scale
-            sides.append(np.stack([beyond, spread]).astype(np.float32)[:, node])
-        beyond, spread = np.where(up, *sides)
-        gain = effects * beyond[:, None]
-        gain -= (effects**2 / 2) * spread[:, None]
-        return np.asarray(gain)
+            spread = 2 * information + np.maximum(scatter - 2 * sign * cross + square, 0)
+            gain = (sign * deviation - slack)[:, None] * effects
+            gain -= spread[:, None] * (effects**2 / 6)
+            gains.append(gain)
+        return np.concatenate(gains, axis=1)
 
     def _dispersion(self, information: FloatArray) -> FloatArray:
         """That of this minute: what the measurements of a minute share weighs the more, the more there are of them
@@ -167,8 +172,9 @@ class Level(Bank):
         leaf["mean"] = leaf["total"] / np.maximum(leaf["n"], 1e-9) + between(self._offsets(), minute)
         dispersion = self.node["dispersion"][self.pools.leaf_node]
         error = _DOUBT * np.sqrt(leaf["variance"] * dispersion / np.maximum(leaf["n"], 1.0))
-        tolerance = np.log1p(self.settings.tolerance) + _UNSEEN_TOLERANCE * self._unseen(minute)
-        leaf["slack"] = np.hypot(tolerance, error)
+        unseen = _UNSEEN_TOLERANCE * self._unseen(minute)
+        leaf["slack"] = np.hypot(np.log1p(self.settings.tolerance) + unseen, error)
+        leaf["least_slack"] = np.hypot(np.log1p(_MOSTLY * self.settings.tolerance) + unseen, error)
         leaf["armed"] = (leaf["n"] >= _ARMED) & self._old_enough(minute)
 
     def _forget(self, chosen: Mask) -> None:

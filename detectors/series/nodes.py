@@ -167,7 +167,7 @@ class Pools:
         return watched
 
     def to_nodes(self, by_cell: FloatArray) -> FloatArray:
-        """Sums over the cells of each node."""
+        """Sums over the cells of each node, of one value by cell or of several."""
         return np.asarray(self._to_nodes @ by_cell)
 
     def to_pairs(self, by_cell: FloatArray) -> FloatArray:

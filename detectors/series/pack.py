@@ -13,7 +13,7 @@ import xxhash
 
 from dimwatch.errors import InvalidError
 
-_MAGIC = b"dimwatch-engine-4\n"
+_MAGIC = b"dimwatch-engine-5\n"
 
 
 def pack(state: dict[str, Any]) -> bytes:

@@ -5,6 +5,8 @@ by the hour of the day (half an hour either way), and the rate of the last hour.
 evening that comes as every day (or for the first time, but not all at once) are silence. A part that was not active
 lately, and should have begun, is not called silent: weekends and holidays would be. What stops all at once on the first
 day that is seen may page; from the second day on its hours are known.
+Mostly there is more traffic than that share: against a second, higher one, below which one minute in a hundred is at
+most, all of the evidence is asked for, and against the lower one as much less.
 Where most leaves drop together, that is the calendar too (the first weekend that is seen, a holiday): each is then held
 against what most have left, and all together against a quarter. What stops while others go on is silent all the same,
 and when everything stops, everything is.
@@ -31,6 +33,11 @@ _LITTLE: Final = 5.0
 """Events a minute."""
 _SHARE_OF_ALL: Final = 0.25
 """The same for leaves together: less of everything is the calendar, hardly anything is an outage."""
+_USUAL: Final = 0.8
+_USUAL_OF_ALL: Final = 0.4
+"""Traffic below these shares is not silence either, but it is so seldom"""
+_SELDOM: Final = float(np.log(100.0))
+"""(one minute in so many) that against the lower shares less evidence is asked for, by this many nats."""
 _LATELY: Final = 0.9
 """What is left after a minute of what leaves are compared by where a minute alone tells too little."""
 _TELLS: Final = 10.0
@@ -49,7 +56,8 @@ class Silence(Flow):
     form = Form.EVENTS
     windows = 3
     effects = np.array([0.02, 0.1, 0.25, 0.5])
-    shares = np.full(4, 1 / 4)
+    shares = np.array([0.4, 0.2, 0.2, 0.2])
+    bars = (_SELDOM, 0.0)
 
     leaf_columns: ClassVar[dict[str, tuple[Any, int, float]]] = {
         **Flow.leaf_columns,
@@ -79,7 +87,7 @@ class Silence(Flow):
     def _amounts(self, sums: FloatArray) -> FloatArray:
         return np.asarray(sums[0])
 
-    def _bounds(self, minute: int, amount: FloatArray) -> tuple[FloatArray, FloatArray]:
+    def _bounds(self, minute: int, amount: FloatArray) -> list[tuple[FloatArray, FloatArray]]:
         leaf = self.leaf
         # Not shrunk where there was less: after one night at zero, the next night is expected to be.
         seen = (leaf["slot_amount"] + 0.1) / (leaf["slot_expected"] + 0.1)
@@ -90,8 +98,8 @@ class Silence(Flow):
         expected = np.minimum(by_hour, recent)
         share = _SHARE + _SHARE_OF_LITTLE / (1 + expected / _LITTLE)
         sure = expected * (1 - doubt)
-        own = share * sure * self._ebb(amount, np.where(leaf["armed"], expected, 0.0))
-        return np.asarray(own), np.asarray(_SHARE_OF_ALL * sure)
+        own = sure * self._ebb(amount, np.where(leaf["armed"], expected, 0.0))
+        return [(share * own, _SHARE_OF_ALL * sure), (_USUAL * own, _USUAL_OF_ALL * sure)]
 
     def _ebb(self, amount: FloatArray, expected: FloatArray) -> float:
         """By how much the bounds of all leaves are lowered: 1 unless most leaves have less traffic than expected."""

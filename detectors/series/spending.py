@@ -27,7 +27,7 @@ class Spending(Flow):
     def _amounts(self, sums: FloatArray) -> FloatArray:
         return np.asarray(sums[1])
 
-    def _bounds(self, minute: int, amount: FloatArray) -> tuple[FloatArray, FloatArray]:
+    def _bounds(self, minute: int, amount: FloatArray) -> list[tuple[FloatArray, FloatArray]]:
         leaf = self.leaf
         bound: FloatArray = leaf["rate"] * (1 + _MARGIN + 1 / np.sqrt(leaf["events"] + 1))
-        return bound, bound
+        return [(bound, bound)]

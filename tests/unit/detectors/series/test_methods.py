@@ -24,14 +24,15 @@ def test_e_detector_follows_its_recursion_and_dates_the_change() -> None:
     start = np.zeros((1, 2), dtype=np.int32)
     gains = [(-0.5, -1.0), (1.0, 2.0), (0.5, -3.0)]
     for number, gain in enumerate(gains):
-        edetector.advance(
-            wealth, cusum, start, np.array([gain], dtype=np.float32), np.array([True]), 100 + number, cap=1.5
-        )
+        step, cap = np.array([gain], dtype=np.float32), np.array([1.5])
+        edetector.advance(wealth, cusum, start, step, np.array([True]), 100 + number, cap)
     first = ((1 * np.exp(-0.5) + 1) * np.exp(1.0) + 1) * np.exp(0.5)
     second = ((1 * np.exp(-1.0) + 1) * np.exp(1.5) + 1) * np.exp(-3.0)  # 2.0 is capped
     assert wealth[0] == pytest.approx([first, second], rel=1e-5)
     shares = np.array([0.3, 0.7])
-    assert edetector.mixed(wealth, shares)[0] == pytest.approx(0.3 * first + 0.7 * second, rel=1e-5)
+    assert edetector.mixed(wealth, shares)[0] == pytest.approx(np.log(0.3 * first + 0.7 * second), rel=1e-5)
+    of_each = edetector.mixed(wealth, np.ones(1), (1.0, 0.0))[0]
+    assert of_each == pytest.approx(min(np.log(first) + 1, np.log(second)), rel=1e-5), "the least against both bounds"
     assert cusum[0].tolist() == pytest.approx([1.5, 0.0])
     assert start[0].tolist() == [101, 103]
 
@@ -39,7 +40,7 @@ def test_e_detector_follows_its_recursion_and_dates_the_change() -> None:
 def test_a_stream_without_trials_stays_as_it_is() -> None:
     wealth, cusum = np.full((1, 1), 7, dtype=np.float32), np.full((1, 1), 2, dtype=np.float32)
     start = np.full((1, 1), 5, dtype=np.int32)
-    edetector.advance(wealth, cusum, start, np.array([[9]], dtype=np.float32), np.array([False]), 100, cap=8.0)
+    edetector.advance(wealth, cusum, start, np.array([[9]], dtype=np.float32), np.array([False]), 100, np.array([8.0]))
     assert (wealth.item(), cusum.item(), start.item()) == (7, 2, 5)
 
 
