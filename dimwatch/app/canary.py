@@ -12,9 +12,10 @@ import ssl
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final, Protocol
 
 import httpx
+import pyarrow as pa
 import structlog
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
@@ -32,7 +33,7 @@ from dimwatch.clock import NS_PER_SECOND, Clock
 from dimwatch.errors import DimwatchError, InvalidError
 from dimwatch.eventlog.base import EventLog, NewRecord, TopicPartition
 from dimwatch.settings import Settings
-from dimwatch.store.client import StoreClient
+from dimwatch.store.client import StoreClient, Values
 
 GROUP: Final = "canary"
 _TICK_S: Final = 0.5
@@ -62,19 +63,32 @@ class Seen:
     blind: bool = False
 
 
+class Readable(Protocol):
+    """The store, as far as it is asked. Raises DimwatchError while it does not answer."""
+
+    def rows(self, sql: str, values: Values | None = None) -> Sequence[Sequence[Any]]: ...
+    def table(self, sql: str, values: Values | None = None) -> pa.Table: ...
+
+
 class Canary:
     """Not thread-safe, but for `seen`."""
 
     def __init__(
-        self, settings: Settings, eventlog: EventLog, clock: Clock, send: Callable[[bytes], None] | None = None
+        self,
+        settings: Settings,
+        eventlog: EventLog,
+        clock: Clock,
+        send: Callable[[bytes], None] | None = None,
+        store: Readable | None = None,
     ) -> None:
-        """`send` hands an export request to the receiver; it raises OSError or httpx.HTTPError if that is not taken."""
+        """`send` hands an export request to the receiver; it raises OSError or httpx.HTTPError if that is not taken.
+        Without it and `store`: those of the settings."""
         self.seen = Seen()
         self._every_ns = int(settings.canary.every_s * NS_PER_SECOND)
         self._blind_ns = int(settings.canary.blind_after_s * NS_PER_SECOND)
         self._eventlog = eventlog
         self._clock = clock
-        self._store = StoreClient(settings, timeout_s=_LOOK_S)
+        self._store = store or StoreClient(settings, timeout_s=_LOOK_S)
         self._send = send or Sender(settings).send
         self._consumer = eventlog.consumer(GROUP, (control.TOPIC,))
         self._orders = Orders()

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import structlog
 
 from detectors.traces.assembly import Assembler, Closed
@@ -19,8 +20,9 @@ from detectors.traces.batch import TraceBatch
 from detectors.traces.late import RecentTraces
 from detectors.traces.stage import judge_traces
 from detectors.traces.status import with_first_look
+from dimwatch import canary
 from dimwatch.clock import NS_PER_SECOND
-from dimwatch.records import JUDGED
+from dimwatch.records import CANARY, JUDGED
 from dimwatch.settings import Settings
 from ingest.normalize import Request, empty_spans, normalize_spans
 from ingest.normalize_logs import CONTENT, join_content, normalize_logs
@@ -41,6 +43,8 @@ class Output:
     points: list[pa.Table] = field(default_factory=list)
     sightings: list[pa.Table] = field(default_factory=list)
     """What the judged traces add to the windows of the fleet: parts, to be merged."""
+    canaries: list[pa.Table] = field(default_factory=list)
+    """Dimwatch's own spans, which are part of nothing else."""
     malformed: list[tuple[Request, str]] = field(default_factory=list)
     dropped: Counter[tuple[str, str]] = field(default_factory=Counter)
     """(signal, reason) to count."""
@@ -72,12 +76,13 @@ class Pipeline:
         output = Output()
         content = self._content(logs, output) if logs else None
         spans = self._arrived(traces, output) if traces else empty_spans()
+        output.arrived = spans.num_rows
+        spans = _without_canaries(spans, output)
         if again:
             output = Output()
             spans = self.assembler.unjudged(spans)
             content = None if content is None else self.assembler.unjudged(content)
         elif spans.num_rows:
-            output.arrived = spans.num_rows
             output.spans.append(spans)
         while (rest := self.assembler.add(spans, content, record=record)) is not None:
             self._judge(self.assembler.close(rest.close_ns), output)
@@ -176,3 +181,14 @@ class Pipeline:
     def _joined(self, spans: pa.Table, content: pa.Table, version: pa.Array) -> pa.Table:
         """Spans with what log events say of them, looked at and priced anew."""
         return with_first_look(self._prices.with_cost(join_content(spans, content, version)))
+
+
+def _without_canaries(spans: pa.Table, output: Output) -> pa.Table:
+    """The spans that are telemetry of somebody's."""
+    ours = pc.equal(spans["service"], canary.SERVICE)
+    if not pc.any(ours).as_py():
+        return spans
+    found = spans.filter(ours)
+    columns = [found[name] for name in ("tenant", "trace_id", "start_time", "received_time", "version")]
+    output.canaries.append(pa.table(columns, schema=CANARY))
+    return spans.filter(pc.invert(ours))

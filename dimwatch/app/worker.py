@@ -200,6 +200,7 @@ class Worker:
             (records.SPANS, output.spans),
             (records.TRACES, output.traces),
             (records.OBSERVATIONS, output.observations),
+            (records.CANARIES, output.canaries),
         ):
             values = [records.encode(table) for table in tables if table.num_rows]
             if values:

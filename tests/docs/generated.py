@@ -12,6 +12,7 @@ from pathlib import Path
 from types import UnionType
 from typing import Final, Union, get_args, get_origin
 
+import orjson
 from prometheus_client.metrics import MetricWrapperBase
 from pydantic import BaseModel, ByteSize, SecretStr
 from pydantic.fields import FieldInfo
@@ -20,6 +21,7 @@ from detectors.incidents.incident import Kind
 from detectors.incidents.kinds import READINGS
 from detectors.windows.signals import DERIVED, SIGNALS
 from dimwatch import telemetry
+from dimwatch.app.api.application import bare
 from dimwatch.app.configuration import setting_names, variable
 from dimwatch.settings import Settings
 from dimwatch.targets import QuietHours, Route, Target
@@ -196,7 +198,7 @@ BLOCKS: Final[dict[str, Callable[[], str]]] = {
 
 
 def pages() -> Iterator[tuple[Path, str]]:
-    """Pages with generated parts, and what they should hold."""
+    """Files that are generated, in part or whole, and what they should hold."""
     for path in sorted(DOCS.glob("*.md")):
         text = path.read_text(encoding="utf-8")
         wanted = text
@@ -206,6 +208,7 @@ def pages() -> Iterator[tuple[Path, str]]:
             wanted = re.sub(pattern, block.replace("\\", r"\\"), wanted, flags=re.DOTALL)
         if "<!-- begin " in text:
             yield path, wanted
+    yield DOCS / "openapi.json", orjson.dumps(bare().openapi(), option=orjson.OPT_INDENT_2).decode() + "\n"
 
 
 def main() -> None:

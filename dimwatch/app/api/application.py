@@ -57,7 +57,7 @@ def bare() -> FastAPI:
     app.add_middleware(Bounds)
     app.add_api_route("/healthz", _alive, include_in_schema=False)
     app.include_router(router)
-    problems.install(app)
+    problems.install(app, router.routes)
     app.openapi = lambda: described(app)  # type: ignore[method-assign]
     return app
 

@@ -60,7 +60,10 @@ class Label(_Given):
     """What people know of an incident."""
 
     labels: dict[LabelName, LabelValue] = Field(
-        min_length=1, max_length=MOST_LABELS, examples=[{"cause": "quota", "ticket": "OPS-417"}]
+        min_length=1,
+        max_length=MOST_LABELS,
+        examples=[{"cause": "quota", "ticket": "OPS-417"}],
+        json_schema_extra={"additionalProperties": False},
     )
     note: Note = ""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from typing import Any, Final
 
@@ -13,6 +13,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
+from starlette.routing import BaseRoute, Match, Route
 
 from dimwatch.errors import BackpressureError, RetryableError
 
@@ -58,8 +59,8 @@ def responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
     return {int(status): {"description": HTTPStatus(status).phrase, "content": content} for status in statuses}
 
 
-def install(app: FastAPI) -> None:
-    """Make every refusal of the application a problem document."""
+def install(app: FastAPI, routes: Sequence[BaseRoute]) -> None:
+    """Make every refusal of the application, which has these routes, a problem document."""
 
     async def refused(_request: Request, error: Exception) -> JSONResponse:
         assert isinstance(error, Refusal)
@@ -70,9 +71,12 @@ def install(app: FastAPI) -> None:
         wrong = [Wrong(where=".".join(map(str, one["loc"])), what=str(one["msg"])) for one in error.errors()]
         return answer(HTTPStatus.UNPROCESSABLE_ENTITY, "the request is not as the description says", wrong)
 
-    async def other(_request: Request, error: Exception) -> JSONResponse:
+    async def other(request: Request, error: Exception) -> JSONResponse:
         assert isinstance(error, HTTPException)
-        return answer(HTTPStatus(error.status_code), str(error.detail), headers=error.headers or {})
+        headers = dict(error.headers or {})
+        if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
+            headers["Allow"] = ", ".join(sorted(_methods(request, routes)))
+        return answer(HTTPStatus(error.status_code), str(error.detail), headers=headers)
 
     async def later(_request: Request, error: Exception) -> JSONResponse:
         wait_s = error.retry_after_s if isinstance(error, BackpressureError) else _RETRY_S
@@ -89,6 +93,15 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(HTTPException, other)
     app.add_exception_handler(RetryableError, later)
     app.add_exception_handler(Exception, fault)
+
+
+def _methods(request: Request, routes: Sequence[BaseRoute]) -> set[str]:
+    """Those that any route of this path takes: the router names those of the first only."""
+    found: set[str] = set()
+    for route in routes:
+        if isinstance(route, Route) and route.matches(request.scope)[0] is not Match.NONE:
+            found |= route.methods or set()
+    return found
 
 
 def answer(

@@ -111,8 +111,8 @@ Key = Annotated[
 ]
 Text = Annotated[str, Query(max_length=256)]
 
-_READ: Final = responses(401, 403, 413, 422, 429, 500, 503)
-_WRITE: Final = responses(401, 403, 404, 409, 413, 415, 422, 429, 500, 503)
+_READ: Final = responses(401, 403, 408, 413, 422, 429, 500, 503)
+_WRITE: Final = responses(400, 401, 403, 404, 408, 409, 413, 422, 429, 500, 503)
 router = APIRouter(prefix="/api/v1")
 
 
