@@ -5,17 +5,21 @@ https://github.com/standard-webhooks/standard-webhooks/blob/main/spec/standard-w
 
 from __future__ import annotations
 
+import base64
 import binascii
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Final
 
-from standardwebhooks.webhooks import EmptyWebhookSecretError, Webhook
+from standardwebhooks.webhooks import Webhook
 
 from detectors.notify.formats.base import Draft, Request, bearer, post
 from detectors.notify.page import Event, Told, rfc3339
 from dimwatch.clock import NS_PER_SECOND
 from dimwatch.errors import PermanentError
 from dimwatch.targets import WebhookTarget
+
+SHORTEST_KEY: Final = 24
+"""Bytes, by the specification."""
 
 
 def request(target: WebhookTarget, draft: Draft) -> Request:
@@ -35,13 +39,21 @@ def request(target: WebhookTarget, draft: Draft) -> Request:
 
 def signers(target: WebhookTarget) -> list[Webhook]:
     """One a secret. Raises PermanentError for one that is none."""
+    return [Webhook(_key(secret, target.name)) for secret in target.secret("secrets").split()]
+
+
+def _key(secret: str, target: str) -> bytes:
+    text = secret.removeprefix("whsec_")
     try:
-        return [Webhook(secret) for secret in target.secret("secrets").split()]
-    except (binascii.Error, ValueError, EmptyWebhookSecretError):
+        key = base64.b64decode(text + "=" * (-len(text) % 4), validate=True)
+    except (binascii.Error, ValueError):
+        key = b""
+    if len(key) < SHORTEST_KEY:
         raise PermanentError(
-            f"target {target.name}: a secret is not base64 (with or without whsec_ before it); make one with "
-            "`openssl rand -base64 32`"
-        ) from None
+            f"target {target}: a secret is not base64 of {SHORTEST_KEY} bytes or more (whsec_ may be before it); "
+            "make one with `openssl rand -base64 32`"
+        )
+    return key
 
 
 def document(draft: Draft) -> dict[str, Any]:
