@@ -15,13 +15,13 @@ _ICON = resources.files("dashboard").joinpath("icon.svg").read_text()
 _PAGES: Final = {
     "now": ("Now", "monitoring"),
     "incident": ("Incident", "emergency_home"),
+    "trace": ("Traces", "account_tree"),
     "tools": ("Tools", "build"),
     "models": ("Models", "neurology"),
     "agents": ("Agents", "smart_toy"),
     "cost": ("Cost", "payments"),
     "scope": ("Scope", "travel_explore"),
     "coverage": ("Coverage", "visibility"),
-    "trace": ("Trace", "account_tree"),
 }
 
 st.set_page_config(page_title="Dimwatch", page_icon=_ICON, layout="wide")

@@ -107,7 +107,7 @@ def volume(counts: pd.DataFrame, step: timedelta, since: datetime, until: dateti
 def waterfall(spans: pd.DataFrame) -> alt.HConcatChart:
     """The spans of a trace as bars over time, with what was reported and what really happened beside them.
 
-    `spans` has row, depth, name, kind, reported, effective, reason, begin_ms and took_ms, in order of rows.
+    `spans` has row, depth, name, kind, reported, effective, reason, begin_ms, took_ms, tokens and cost, in order.
     """
     height = _ROW * len(spans)
     rows = alt.Y("row:O", axis=None, scale=alt.Scale(type="band", paddingInner=0.1))
@@ -149,7 +149,9 @@ def waterfall(spans: pd.DataFrame) -> alt.HConcatChart:
         names + faulty,
         _dots(base, "reported", "Reported", height),
         _dots(base, "effective", "Effective", height),
-        bars.properties(height=height, width=760),
+        _words(base, "tokens", "Tokens in → out", 92, height),
+        _words(base, "cost", "Cost", 56, height),
+        bars.properties(height=height, width=640),
         spacing=8,
     ).configure_view(stroke=None)
     return chart
@@ -164,6 +166,12 @@ def _dots(base: alt.Chart, column: str, title: str, height: int) -> alt.LayerCha
     dot = base.mark_point(filled=True, size=70, opacity=1).encode(x=alt.value(8), color=colour)
     text = base.mark_text(align="left").encode(x=alt.value(18), text=f"{column}:N", color=colour)
     chart: alt.LayerChart = (dot + text).properties(width=70, height=height, title=_title(title))
+    return chart
+
+
+def _words(base: alt.Chart, column: str, title: str, width: int, height: int) -> alt.Chart:
+    text = base.mark_text(align="left", color="#8b95a1").encode(x=alt.value(0), text=f"{column}:N")
+    chart: alt.Chart = text.properties(width=width, height=height, title=_title(title))
     return chart
 
 

@@ -1,12 +1,13 @@
 """Pieces that pages share: the frame around live content, empty and error states, table columns.
 
-Text from telemetry never reaches Markdown or HTML: it goes into tables, code blocks, and charts, which show it
-as it is.
+Text from telemetry never reaches Markdown, and HTML only escaped: it goes into tables, code blocks, and charts, which
+show it as it is.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from html import escape
 from typing import Final
 from urllib.parse import urlencode
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
@@ -29,6 +30,10 @@ _STYLE: Final = """<style>
 [data-testid="stMarkdownContainer"]:has(h4) {margin-bottom: 0;}
 [data-testid="stMainBlockContainer"] h4 {font-size: 1rem; font-weight: 600; padding: .5rem 0 .15rem;}
 [data-testid="stMainBlockContainer"] [data-testid="stVerticalBlock"] {gap: .5rem;}
+pre.payload {max-height: 420px; overflow: auto; white-space: pre-wrap; overflow-wrap: anywhere; margin: 0;
+    padding: .6rem .8rem; font-size: .85rem; line-height: 1.45; border-radius: 6px;
+    background: color-mix(in srgb, currentColor 6%, transparent); color: inherit;}
+pre.payload mark {background: #e8890c55; color: inherit; border-bottom: 2px solid #e8890c; padding: 0 1px;}
 </style>"""
 
 
@@ -105,6 +110,12 @@ def table(
         column_config=columns,  # type: ignore[arg-type]
         key=key,
     )
+
+
+def payload(pieces: Sequence[tuple[str, bool]]) -> None:
+    """A payload as it is, evidence marked, in a box that scrolls if it is long. The text is escaped: it stays text."""
+    shown = "".join(f"<mark>{escape(text)}</mark>" if marked else escape(text) for text, marked in pieces)
+    st.html(f'<pre class="payload" tabindex="0">{shown or " "}</pre>')
 
 
 def share(label: str, help: str | None = None, top: float = 1.0) -> object:

@@ -1,4 +1,4 @@
-"""Trace: one trace span by span, what it reported and what really happened, with the evidence."""
+"""Traces: which there are; one of them span by span, what it reported and what really happened, with the evidence."""
 
 from __future__ import annotations
 
@@ -9,7 +9,9 @@ from typing import Final
 import pandas as pd
 import streamlit as st
 
-from dashboard import charts, parts, queries
+from dashboard import charts, chosen, parts, queries, traces
+from dashboard.chosen import Filter
+from dashboard.queries import View
 
 _TRACE_ID: Final = re.compile(r"[0-9a-f]{32}")
 _CONTENT: Final = {
@@ -22,15 +24,7 @@ _CONTENT: Final = {
 }
 _SHOWN_SPANS: Final = 300
 _INDENT: Final = "\N{NO-BREAK SPACE}" * 3
-_TALLEST: Final = 420
-
-
-def _asked() -> str:
-    """The trace id in the address or typed by hand."""
-    typed = st.text_input(
-        "Trace id", key="trace_id", bind="query-params", placeholder="trace id, 32 hex digits", max_chars=64
-    )
-    return (typed or "").strip().lower()
+_LONGEST: Final = 64
 
 
 def _order(spans: pd.DataFrame) -> pd.DataFrame:
@@ -68,8 +62,21 @@ def _order(spans: pd.DataFrame) -> pd.DataFrame:
             "begin_ms": begin,
             "took_ms": took,
             "span_id": tree["span_id"],
+            "tokens": [
+                _tokens(*row) for row in tree[["counted", "input_tokens", "output_tokens"]].itertuples(index=False)
+            ],
+            "cost": [_usd(usd) for usd in tree["cost_usd"].where(tree["counted"])],
         }
     )
+
+
+def _usd(usd: float) -> str:
+    return "" if pd.isna(usd) else f"$ {usd:.4f}"
+
+
+def _tokens(counted: bool, given: int | None, made: int | None) -> str:
+    told = [0 if pd.isna(tokens) else int(tokens or 0) for tokens in (given, made)]
+    return f"{told[0]:,} → {told[1]:,}" if counted and any(told) else ""
 
 
 def _head(trace: pd.Series | None, spans: pd.DataFrame) -> None:
@@ -115,12 +122,14 @@ def _findings(found: pd.DataFrame, tree: pd.DataFrame) -> None:
                     f"{finding['summary']}\nspan: {names.get(finding['span_id'], finding['span_id'] or 'the trace')}"
                 )
             with right:
-                _code(finding["evidence"])
+                parts.payload([(_pretty(finding["evidence"]), False)])
 
 
-def _span(trace_id: str, tree: pd.DataFrame) -> None:
+def _span(trace_id: str, tree: pd.DataFrame, findings: pd.DataFrame) -> None:
     st.markdown("#### Content of a span")
     bad = tree.index[tree["effective"] == "error"]
+    if not len(bad) and not findings.empty:
+        bad = tree.index[tree["span_id"].isin(findings["span_id"])]
     labels = dict(zip(tree["span_id"], tree["label"], strict=True))
     marks = dict(zip(tree["span_id"], tree["effective"], strict=True))
     span_id = st.selectbox(
@@ -128,6 +137,8 @@ def _span(trace_id: str, tree: pd.DataFrame) -> None:
         list(tree["span_id"]),
         index=int(bad[-1]) if len(bad) else 0,
         format_func=lambda span: labels[span] + ("   ✕" if marks[span] == "error" else ""),
+        key="span_id",
+        bind="query-params",
         label_visibility="collapsed",
     )
     span = queries.span(trace_id, span_id) if span_id else None
@@ -139,11 +150,13 @@ def _span(trace_id: str, tree: pd.DataFrame) -> None:
     shown = [(title, span[column]) for column, title in _CONTENT.items() if not pd.isna(span[column])]
     if not shown:
         st.caption("This span carries no content.")
+    cited = traces.evidence(list(findings.loc[findings["span_id"] == span_id, "evidence"]) if len(findings) else [])
     left, right = st.columns(2)
     for number, (title, value) in enumerate(shown):
         with (left, right)[number % 2]:
-            st.caption(title)
-            _code(value)
+            pieces = traces.marked(_pretty(value), cited)
+            st.caption(title + (", evidence marked" if any(mark for _, mark in pieces) else ""))
+            parts.payload(pieces)
     with st.expander("Attributes that no convention claimed, and the resource"):
         attributes = {**span["resource_attributes"], **span["attributes"]}
         st.dataframe(
@@ -151,13 +164,6 @@ def _span(trace_id: str, tree: pd.DataFrame) -> None:
             hide_index=True,
             row_height=28,
         )
-
-
-def _code(value: str) -> None:
-    """A payload as it is, in a box that scrolls if it is long."""
-    text = _pretty(value)
-    lines = sum(1 + len(line) // 80 for line in text.splitlines())
-    st.code(text or " ", language=None, wrap_lines=True, height=_TALLEST if lines > 18 else "content")
 
 
 def _pretty(value: str) -> str:
@@ -168,27 +174,123 @@ def _pretty(value: str) -> str:
         return value
 
 
-def _draw(trace_id: str) -> None:
+def _trace(trace_id: str) -> None:
     spans = queries.trace_spans(trace_id)
     if spans.empty:
         st.caption("No such trace. It may be older than the store keeps spans, or not have arrived yet.")
         return
     tree = _order(spans)
-    _head(queries.trace(trace_id), spans)
-    _findings(queries.trace_findings(trace_id), tree)
+    judged, findings = queries.trace(trace_id), queries.trace_findings(trace_id)
+    _head(judged, spans)
+    _findings(findings, tree)
     st.markdown("#### Spans")
     if len(tree) > _SHOWN_SPANS:
         st.caption(f"The first {_SHOWN_SPANS} of {len(tree):,} spans.")
     with st.container(border=True):
-        st.altair_chart(charts.waterfall(tree.head(_SHOWN_SPANS)), width="stretch")
-    _span(trace_id, tree)
+        st.altair_chart(
+            charts.waterfall(tree.head(_SHOWN_SPANS)),
+            width="stretch",
+            alt=f"Waterfall of {len(tree)} spans; the table below has the same in words",
+        )
+    with st.expander("The same as a table"):
+        parts.table(tree.drop(columns=["row", "depth", "name"]), {name: name for name in _COLUMNS}, empty="")
+    _span(trace_id, tree, findings)
+    if judged is not None and judged["conversation_id"]:
+        _conversation(str(judged["conversation_id"]), trace_id, judged["start_time"])
+
+
+def _conversation(conversation_id: str, trace_id: str, near: pd.Timestamp) -> None:
+    st.markdown("#### The conversation")
+    turns = traces.conversation(conversation_id, near)
+    for turn in turns.to_dict("records"):
+        here = turn["trace_id"] == trace_id
+        with st.container(border=True):
+            left, right = st.columns([2, 9])
+            with left:
+                st.text(f"{parts.clock(turn['start_time'])}{'   ← this trace' if here else ''}")
+                st.text(f"{turn['class']}\n{', '.join(turn['rules'])}".strip())
+                if not here:
+                    st.link_button("Look at it", parts.trace_url(turn["trace_id"]))
+            with right:
+                st.text(f"asked      {turn['asked'] or '(not captured)'}")
+                st.text(f"answered   {turn['answered'] or '(not captured)'}")
+    if len(turns) == traces.TURNS:
+        st.caption(f"The first {traces.TURNS} traces of it.")
+
+
+@st.fragment(run_every=parts.REFRESH_S)
+def _live(first: View, text: str) -> None:
+    parts.guarded(lambda: _list(chosen.again(first), text))
+
+
+def _list(view: View, text: str) -> None:
+    if not queries.any_telemetry():
+        parts.no_telemetry()
+        return
+    found = traces.search(view, text, view.picked["order"] or traces.ORDERS[0])
+    st.markdown("#### Runs" + (f", the first {traces.FOUND} that fit" if len(found) == traces.FOUND else ""))
+    if not found.empty:
+        found = found.assign(
+            start_time=parts.local(found["start_time"]),
+            trace=found["trace_id"].map(parts.trace_url),
+        )
+        looks = pd.DataFrame("", index=found.index, columns=list(_FOUND))
+        looks["class"] = [f"color: {charts.COLOURS[name]}; font-weight: 600" for name in found["class"]]
+    parts.table(
+        found,
+        _FOUND,
+        empty="No run fits. Take a longer time range, or fewer filters.",
+        height=None if len(found) < 12 else 760,
+        looks=None if found.empty else looks,
+    )
+
+
+_COLUMNS: Final = (
+    "label", "kind", "reported", "effective", "reason", "begin_ms", "took_ms", "tokens", "cost",
+)  # fmt: skip
+_FOUND: Final = {
+    "trace": parts.trace_link(),
+    "start_time": parts.moment("time"),
+    "agent": parts.text("agent", 130),
+    "class": parts.text("what became of it", 124),
+    "reported_status": parts.text("reported", 72),
+    "rules": st.column_config.ListColumn("found", width=230),
+    "seconds": parts.seconds("took"),
+    "steps": parts.number("model calls"),
+    "tool_calls": parts.number("tool calls"),
+    "tokens": parts.number("tokens"),
+    "cost_usd": st.column_config.NumberColumn("cost", format="$%.4f", width=74),
+    "user_id": parts.text("user", 90),
+    "conversation_id": parts.text("conversation", 130),
+    "release": parts.text("release", 80),
+}
+
+
+def _page() -> None:
+    asked = st.query_params.get("trace_id", "").strip().lower()
+    if asked:
+        left, middle, right = st.columns([3, 7, 2], vertical_alignment="center")
+        with left:
+            st.button("All traces", icon=":material/arrow_back:", on_click=st.query_params.clear)
+        with middle:
+            st.code(asked[:_LONGEST], language=None)
+        with right, st.popover("Share", icon=":material/link:", width="stretch"):
+            st.caption("This address shows the same trace and span to everybody who may see the dashboard.")
+            st.code(str(st.context.url or "").split("?")[0] + "?" + parts.query({"trace_id": asked[:_LONGEST]}))
+        if _TRACE_ID.fullmatch(asked):
+            parts.guarded(lambda: _trace(asked))
+        else:
+            st.caption("A trace id has 32 hexadecimal digits.")
+        return
+    view = chosen.view(
+        chosen.AGENT,
+        Filter("class", "whatever became of it", lambda _view: list(reversed(queries.CLASSES))),
+        Filter("rule", "any finding or none", traces.rules),
+        Filter("order", "newest first", lambda _view: traces.ORDERS[1:]),
+    )
+    text = chosen.words("text", "trace id, user, conversation, model, release, or part of a name")
+    _live(view, text)
 
 
 parts.style()
-_trace_id = _asked()
-if _TRACE_ID.fullmatch(_trace_id):
-    parts.guarded(lambda: _draw(_trace_id))
-elif _trace_id:
-    st.caption("A trace id has 32 hexadecimal digits.")
-else:
-    st.caption("Follow a link from the findings on the page Now, or paste a trace id.")
+_page()

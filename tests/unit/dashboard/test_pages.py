@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from dashboard import source
+from dashboard import source, traces
 from dimwatch.settings import Settings, Store
 from tests.unit.dashboard.rows import HOSTILE, TRACE, VIEWS
 
@@ -30,6 +30,10 @@ def _metrics(page: AppTest) -> dict[str, str]:
 def _prose(page: AppTest) -> str:
     """Everything that goes through Markdown or HTML."""
     return "\n".join(str(element.value) for kind in (page.markdown, page.caption) for element in kind)
+
+
+def _payloads(page: AppTest) -> list[str]:
+    return [box.proto.body for box in page.get("html") if "payload" in box.proto.body]
 
 
 def test_now_shows_what_looks_green_and_is_not(filled: Settings) -> None:
@@ -84,15 +88,53 @@ def test_trace_shows_reported_beside_effective_with_evidence(filled: Settings) -
     assert not page.exception
     shown = _metrics(page)
     assert (shown["Outcome"], shown["Reported"], shown["Effective"]) == ("degraded", "unset", "error")
-    assert any("502 Bad Gateway" in code.value for code in page.code)
+    assert any("502 Bad Gateway" in box for box in _payloads(page))
     assert any("silent_tool_failure" in text.value for text in page.text)
-    assert page.selectbox[0].value == "4" * 16
+    assert page.selectbox(key="span_id").value == "4" * 16
 
 
 def test_trace_says_what_it_does_not_know(filled: Settings) -> None:
     assert "No such trace" in _prose(_page("trace", trace_id="f" * 32))
     assert "32 hexadecimal digits" in _prose(_page("trace", trace_id="../../etc"))
-    assert "paste a trace id" in _prose(_page("trace"))
+
+
+def test_traces_can_be_searched(filled: Settings) -> None:
+    def found(**query: str) -> list[str]:
+        frames = [frame.value for frame in _page("trace", **query).dataframe]
+        return [str(trace) for frame in frames for trace in frame["trace"]]
+
+    assert len(found()) == 10
+    assert found(**{"class": "reported error"}) == [f"/trace?trace_id={2:032x}"]
+    assert found(text="AAAAAAAA") == [f"/trace?trace_id={TRACE}"]
+    assert found(agent="coder", order="slowest") == [f"/trace?trace_id={9:032x}"]
+    assert found(text="' OR 1 = 1 --") == []
+
+
+def test_evidence_is_marked_where_it_stands_and_stays_text(filled: Settings) -> None:
+    page = _page("trace", trace_id=TRACE)
+    result = next(box for box in _payloads(page) if "DROP TABLE" in box)
+    assert "&lt;img src=x onerror" in result
+    assert "<img" not in result
+    marked = traces.marked(
+        '{"a": "gone \\"away\\"", "b": 1}', traces.evidence(['{"x": ["gone \\"away\\""]}', "no JSON"])
+    )
+    assert [(text, mark) for text, mark in marked if mark] == [('gone \\"away\\"', True)]
+    assert "".join(text for text, _ in marked) == '{"a": "gone \\"away\\"", "b": 1}'
+
+
+@pytest.mark.parametrize(
+    "messages",
+    [
+        '[{"role": "system", "content": "x"}, {"role": "user", "content": "hello"}]',
+        '[{"role": "user", "parts": [{"type": "text", "content": "hello"}]}]',
+        '{"messages": [{"role": "human", "content": [{"type": "text", "text": "hello"}]}]}',
+        '{"0.message.role": "user", "0.message.content": "hello"}',
+        "hello",
+    ],
+)
+def test_what_was_said_is_read_in_every_convention(messages: str) -> None:
+    assert traces.last_said(messages, "user") == "hello"
+    assert traces.last_said(None, "user") == ""
 
 
 @pytest.mark.parametrize("name", ["now", "trace"])
@@ -100,7 +142,7 @@ def test_text_from_telemetry_never_reaches_markdown(filled: Settings, name: str)
     page = _page(name, trace_id=TRACE)
     assert HOSTILE not in _prose(page)
     assert "onerror" not in _prose(page)
-    held = [text.value for text in page.text] + [code.value for code in page.code]
+    held = [text.value for text in page.text] + _payloads(page)
     held += [frame.value.to_string(max_colwidth=200) for frame in page.dataframe]
     assert any("onerror" in text for text in held)
 
