@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import socketserver
 import ssl
-import subprocess
 import threading
 import time
 from collections.abc import Iterator
@@ -21,6 +20,7 @@ from dimwatch.app.sending.sender import MASK, Sender
 from dimwatch.clock import SystemClock
 from dimwatch.errors import PermanentError
 from dimwatch.targets import Notify
+from tests.certificates import certificate
 from tests.webhook_receiver import SECRET, Got, Receiver, reply
 
 CANARY = "canary0123456789abcdefghijklmnop"
@@ -93,33 +93,15 @@ class _Session(socketserver.StreamRequestHandler):
 
 
 @pytest.fixture(scope="module")
-def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A key and a certificate for 127.0.0.1 in one file, signed by itself."""
-    folder = tmp_path_factory.mktemp("certificate")
-    key, certificate = folder / "key.pem", folder / "certificate.pem"
-    command = [
-        "openssl",
-        "req",
-        "-x509",
-        "-newkey",
-        "ec",
-        "-pkeyopt",
-        "ec_paramgen_curve:P-256",
-        "-nodes",
-        "-days",
-        "2",
-    ]
-    command += ["-keyout", str(key), "-out", str(certificate), "-subj", "/CN=127.0.0.1"]
-    subprocess.run([*command, "-addext", "subjectAltName=IP:127.0.0.1"], check=True, capture_output=True)
-    both = folder / "both.pem"
-    both.write_text(key.read_text() + certificate.read_text())
-    return both
+def signed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """A certificate for 127.0.0.1 that is signed by itself, and its key."""
+    return certificate(tmp_path_factory.mktemp("certificate"), "mailbox")
 
 
 @pytest.fixture
-def secure(certificate: Path) -> Iterator[Mailbox]:
+def secure(signed: tuple[Path, Path]) -> Iterator[Mailbox]:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(certificate)
+    context.load_cert_chain(*signed)
     mailbox = Mailbox(context)
     yield mailbox
     mailbox.shutdown()
@@ -137,8 +119,8 @@ def mail(mailbox: Mailbox, **more: Any) -> dict[str, Any]:
     return given | more
 
 
-def test_mail_over_starttls_with_a_sign_in(secure: Mailbox, certificate: Path) -> None:
-    result = send(mail(secure, ca_file=str(certificate), user="dim", password=CANARY))
+def test_mail_over_starttls_with_a_sign_in(secure: Mailbox, signed: tuple[Path, Path]) -> None:
+    result = send(mail(secure, ca_file=str(signed[0]), user="dim", password=CANARY))
     assert (result.outcome, result.status) == (Outcome.DELIVERED, 250)
     assert secure.secure == [True]
     assert len(secure.logins) == 1
