@@ -49,9 +49,18 @@ DEAD_LETTERS: Final = "dead_letters"
 
 HEADER_TENANT: Final = "tenant"
 HEADER_REASON: Final = "reason"
+HEADER_STAGE: Final = "stage"
+HEADER_TOPIC: Final = "topic"
+HEADER_PARTITION: Final = "partition"
+HEADER_OFFSET: Final = "offset"
+HEADER_REPLAYED: Final = "replayed"
+"""On dead letters: who gave the record up, and which one it was; and on the mark that it was put back, the offset of
+the letter. See `dimwatch.eventlog.letters`."""
 HEADER_SOURCE: Final = "source"
 """On `points` and `sightings`: the worker that these are from. The record's timestamp is its watermark: the record time
 up to which every trace that was over has been judged, and is in this record or an earlier one of the topic."""
+HEADER_SOURCES: Final = "sources"
+"""On the same: how many sources there are. The fleet stage waits for as many."""
 
 SCHEMA_VERSION: Final = 1
 

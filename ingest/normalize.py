@@ -15,6 +15,7 @@ import pyarrow.compute as pc
 from dimwatch import vocabulary
 from dimwatch.clock import NS_PER_SECOND
 from dimwatch.errors import InvalidError
+from dimwatch.eventlog.base import Record
 from dimwatch.records import SPAN
 from ingest.fallback import Fallback
 from ingest.fields import (
@@ -64,6 +65,8 @@ class Request:
     body: bytes
     received_ns: int
     tenant: str = ""
+    origin: Record | None = None
+    """The record, for who has to put it aside."""
 
 
 @dataclass(slots=True)

@@ -13,6 +13,7 @@ COMMANDS: Final = {
     "simulate": ("dimwatch.cli.simulate", "Send the traces of a simulated fleet of agents, faults included."),
     "sql": ("dimwatch.cli.sql", "Run a query on the store."),
     "status": ("dimwatch.cli.status", "Show flow, lag, drops by reason and coverage by agent."),
+    "dlq": ("dimwatch.cli.dlq", "Show records that could not be used, and put them back."),
     "doctor": ("dimwatch.cli.doctor", "Check ports, disk, versions and packages, and name the remedy."),
     "incidents": ("dimwatch.cli.incidents", "List incidents; acknowledge, silence, resolve or label one."),
     "rules": ("dimwatch.cli.rules", "List the rules, or explain one."),

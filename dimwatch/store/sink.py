@@ -26,6 +26,7 @@ from dimwatch import records, telemetry
 from dimwatch.clock import Clock
 from dimwatch.errors import InvalidError, PermanentError, RetryableError
 from dimwatch.eventlog.base import Consumer, EventLog, NewRecord, Record, TopicPartition
+from dimwatch.eventlog.letters import dead_letter
 
 T = TypeVar("T")
 
@@ -215,9 +216,7 @@ class Sink:
         letters, rows = [], []
         for item in refused:
             record = item.record
-            reason = f"{item.reason}: {item.detail}"[:1000]
-            headers = {**record.headers, records.HEADER_REASON: reason, "topic": record.topic}
-            letters.append(NewRecord(record.value, record.timestamp_ns, record.key, headers))
+            letters.append(dead_letter(record, "sink", f"{item.reason}: {item.detail}", self._clock.now_ns()))
             if record.topic != records.DROPS:  # a drop of a drop would never end
                 rows.append(_drop_row(item))
         outputs = {records.DEAD_LETTERS: letters}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import os
 import socket
 import threading
 import time
@@ -12,6 +13,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from email.message import Message
 from pathlib import Path
+from urllib.parse import unquote, urlsplit
 
 import clickhouse_connect
 import pytest
@@ -20,11 +22,15 @@ from clickhouse_connect.driver.client import Client
 from pydantic import SecretStr
 
 from dimwatch.app.store import http_server
+from dimwatch.app.store_server import prepare
 from dimwatch.settings import Settings, Store
 from dimwatch.store.access import INTERNAL_USER, ensure_token
+from dimwatch.store.client import StoreClient
 from dimwatch.store.engine import Engine
 from dimwatch.store.migrate import migrate
 from dimwatch.store.server import StoreServer
+from dimwatch.store.sink import Target
+from dimwatch.store.target import EngineTarget
 
 PASSWORD = "correct horse"
 
@@ -66,6 +72,16 @@ class RunningStore:
             dedicated_pool=True,
         )
 
+    def run(self, sql: str) -> str:
+        """Run a statement in the database, as the store process does."""
+        with self.engine.session() as session:
+            session.use("dimwatch")
+            return session.run(sql).data.decode()
+
+    def target(self) -> Target:
+        """Where the sink inserts."""
+        return EngineTarget(self.engine, "dimwatch")
+
     def http(
         self,
         body: bytes | None = None,
@@ -87,6 +103,46 @@ class RunningStore:
         except urllib.error.HTTPError as error:
             with error:
                 return Answer(error.code, error.headers, error.read())
+
+
+@dataclass(frozen=True)
+class ServerStore:
+    """A database of ours on the ClickHouse server that DIMWATCH_TEST_CLICKHOUSE names."""
+
+    settings: Settings
+
+    def run(self, sql: str) -> str:
+        """Run a statement in the database."""
+        client = StoreClient(self.settings, writer=True)
+        try:
+            return client.text(sql, "").decode() if " FORMAT " in sql else client.command(sql)
+        finally:
+            client.close()
+
+    def target(self) -> Target:
+        """Where the sink inserts."""
+        return StoreClient(self.settings, writer=True)
+
+
+@pytest.fixture(scope="package")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerStore]:
+    url = urlsplit(os.environ["DIMWATCH_TEST_CLICKHOUSE"])
+    database = f"dimwatch_test_{os.getpid()}"
+    store = Store(
+        mode="server",
+        host=url.hostname or "127.0.0.1",
+        http_port=url.port or 8123,
+        tls=url.scheme == "https",
+        user=unquote(url.username or "default"),
+        password=SecretStr(unquote(url.password or "")),
+        database=database,
+    )
+    settings = Settings(data=tmp_path_factory.mktemp("server"), store=store)
+    prepare(settings)
+    yield ServerStore(settings)
+    outside = StoreClient(settings, writer=True, database="")
+    outside.command(f"DROP DATABASE {database}")
+    outside.close()
 
 
 @pytest.fixture(scope="package")
