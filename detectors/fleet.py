@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Final, Protocol
 
 import numpy as np
 import pyarrow as pa
+import structlog
 
 from detectors.changes.change import Change
 from detectors.changes.ledger import Ledger
@@ -21,11 +22,19 @@ from detectors.incidents.incident import Incident
 from detectors.incidents.incidents import Incidents
 from detectors.incidents.objectives import Objectives
 from detectors.incidents.orders import Answer, Orders
+from detectors.incidents.taken_back import taken_back
 from detectors.series.pack import pack, unpack
 from detectors.shadow import Shadow, ShadowAlert
 from detectors.windows.minute import Minute
 from detectors.windows.windower import Windower
+from dimwatch.clock import NS_PER_SECOND
 from dimwatch.settings import Detection
+
+_LEAP_KEPT_NS: Final = 6 * 3600 * NS_PER_SECOND
+"""How long after a leap of the clocks it may turn out that they were wrong."""
+_BEFORE: Final = "before_leap"
+
+_log = structlog.get_logger()
 
 
 @dataclass(slots=True)
@@ -38,6 +47,10 @@ class FleetOutput:
     """Incidents that opened or changed, as they were then; the same id comes again."""
     shadow: list[ShadowAlert] = field(default_factory=list)
     """What detectors in shadow would have paged, when it would have opened and when it would have ended."""
+    leapt: bool = False
+    """The minutes come after a leap of the sources' clocks."""
+    went_back: bool = False
+    """The minutes since the last leap are taken back: those of here come in their place."""
 
 
 class Fleet:
@@ -52,6 +65,7 @@ class Fleet:
         self.incidents = Incidents(self.orders.silences)
         self.objectives = Objectives(settings, self.orders.silences)
         self.shadow = Shadow(settings)
+        self._before: _Before | None = None
 
     @property
     def open(self) -> int:
@@ -68,7 +82,23 @@ class Fleet:
         """Take in what one worker has measured; None for what the message does not speak of. `watermark_ns`: everything
         that was due until then is in."""
         self.windower.add(points, sightings, source=source, watermark_ns=watermark_ns)
-        return self.step(self.windower.closed())
+        return self.close()
+
+    def close(self) -> FleetOutput:
+        """Step on the minutes that are complete by now.
+
+        Where the clocks of all sources have leapt ahead and were set back, what was closed in between is taken back.
+        """
+        watermark_ns = self.windower.watermark_ns or 0
+        if leapt := self.windower.leapt():
+            self._remember(_Before(self.windower.next_ns, watermark_ns, self._snapshot()))
+        elif self._before is not None and watermark_ns > self._before.leapt_ns + _LEAP_KEPT_NS:
+            self._remember(None)
+        gone = self._go_back(self._before) if self._before is not None and self.windower.went_back else None
+        output = self.step(self.windower.closed())
+        output.leapt, output.went_back = leapt, gone is not None
+        output.incidents[:0] = gone or ()
+        return output
 
     def step(self, minutes: Iterable[Minute]) -> FleetOutput:
         """Take in closed minutes, in order and without gaps."""
@@ -93,7 +123,12 @@ class Fleet:
 
     def snapshot(self) -> bytes:
         """All state, exactly."""
-        return pack({name: np.frombuffer(part.snapshot(), dtype=np.uint8) for name, part in self._parts.items()})
+        before = self._before
+        kept = {} if before is None else {_BEFORE: before.state()}
+        return pack(self._snapshot() | kept)
+
+    def _snapshot(self) -> dict[str, Any]:
+        return {name: np.frombuffer(part.snapshot(), dtype=np.uint8) for name, part in self._parts.items()}
 
     def restore(self, state: bytes) -> None:
         """Go on from a snapshot as if nothing had happened; a part that was not in it yet begins anew.
@@ -104,6 +139,7 @@ class Fleet:
         for name, part in self._parts.items():
             if name in saved:
                 part.restore(saved[name].tobytes())
+        self._remember(_Before(**saved[_BEFORE]) if _BEFORE in saved else None)
 
     def begin(self, state: bytes) -> None:
         """Begin with the snapshot of a fleet that learned from recorded traffic: its sources are gone, and of the time
@@ -112,6 +148,21 @@ class Fleet:
         self.step(self.windower.rest())
         self.windower.resume()
         self.engine.resume()
+
+    def _remember(self, before: _Before | None) -> None:
+        self._before = before
+        self.windower.back_to_ns = None if before is None else before.next_ns
+
+    def _go_back(self, before: _Before) -> list[Incident]:
+        """Be as before the last leap, but for what people have said; incidents that are no more by that."""
+        later = [*self.incidents.cases, *self.objectives.cases]
+        for name, part in self._parts.items():
+            if name not in ("windower", "orders"):
+                part.restore(before.parts[name].tobytes())
+        self.windower.go_back(before.parts["windower"].tobytes())
+        self._remember(None)
+        _log.warning("clocks were set back: the minutes since they had leapt ahead are taken back")
+        return taken_back(later, [*self.incidents.cases, *self.objectives.cases])
 
     @property
     def _parts(self) -> dict[str, _Part]:
@@ -124,6 +175,20 @@ class Fleet:
             "objectives": self.objectives,
             "shadow": self.shadow,
         }
+
+
+@dataclass(frozen=True, slots=True)
+class _Before:
+    """How everything was before the sources' clocks leapt ahead."""
+
+    next_ns: int
+    """The oldest minute that was open."""
+    leapt_ns: int
+    """Where the clocks went."""
+    parts: dict[str, Any]
+
+    def state(self) -> dict[str, Any]:
+        return {"next_ns": self.next_ns, "leapt_ns": self.leapt_ns, "parts": self.parts}
 
 
 class _Part(Protocol):

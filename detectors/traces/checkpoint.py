@@ -54,8 +54,9 @@ class AssemblerState:
     content: Iterable[pa.Table] = ()
 
 
-def encode(state: AssemblerState, read_until: dict[str, int]) -> bytes:
-    """Serialise. `read_until`: by topic, the next offset when the state was taken."""
+def encode(state: AssemblerState, read_until: dict[str, int], watermark_ns: int = 0) -> bytes:
+    """Serialise. `read_until`: by topic, the next offset when the state was taken. `watermark_ns`: the record time up
+    to which everything that was over had been judged by then, 0 where that is not known."""
     parts = [_stream([state.open]), _stream([state.judged]), _stream(state.spans), _stream(state.content)]
     head = orjson.dumps(
         {
@@ -63,12 +64,13 @@ def encode(state: AssemblerState, read_until: dict[str, int]) -> bytes:
             "learned": state.learned,
             "lengths": [len(part) for part in parts],
             "read_until": read_until,
+            "watermark_ns": watermark_ns,
         }
     )
     return b"".join([len(head).to_bytes(8, "big"), head, *(memoryview(part) for part in parts)])
 
 
-def read(value: bytes) -> tuple[AssemblerState, dict[str, int]]:
+def read(value: bytes) -> tuple[AssemblerState, dict[str, int], int]:
     """Undo `encode`. Raises InvalidError for anything else."""
     try:
         start = 8 + int.from_bytes(value[:8], "big")
@@ -87,7 +89,7 @@ def read(value: bytes) -> tuple[AssemblerState, dict[str, int]]:
             [spans] if spans else [],
             [content] if content else [],
         )
-        return state, head["read_until"]
+        return state, head["read_until"], head.get("watermark_ns", 0)
     except (orjson.JSONDecodeError, KeyError, TypeError, ValueError, OSError) as error:
         raise InvalidError(f"unreadable checkpoint: {error}") from error
 

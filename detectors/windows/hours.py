@@ -22,6 +22,7 @@ class Hours:
 
     def __init__(self) -> None:
         self._open: list[pa.Table] = []
+        self._before: list[pa.Table] = []
 
     def add(self, minute: Minute) -> pa.Table | None:
         """Take in a closed minute, in order; return the points (`dimwatch.records.POINT`) of the hour that is over."""
@@ -36,6 +37,14 @@ class Hours:
         if over is None and self._open and minute.end_ns % HOUR_NS == 0:
             over, self._open = merged(self._open), []
         return over
+
+    def leap(self) -> None:
+        """Minutes far ahead follow, which may be taken back."""
+        self._before = list(self._open)
+
+    def go_back(self) -> None:
+        """They are."""
+        self._open = self._before
 
     def snapshot(self) -> bytes:
         """The open hour."""

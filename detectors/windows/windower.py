@@ -22,6 +22,7 @@ import pyarrow as pa
 import structlog
 
 from detectors.windows.bounds import Bounds
+from detectors.windows.marks import PATIENCE_NS, Marks
 from detectors.windows.minute import MINUTE_NS, Minute
 from detectors.windows.points import (
     NO_POINTS,
@@ -40,12 +41,10 @@ from dimwatch.settings import Detection
 
 MOST_EMPTY: Final = 24 * 60
 """Minutes without a point, after which they are not made any more."""
-PATIENCE_NS: Final = 600 * NS_PER_SECOND
-"""A source that is this far behind the foremost one is not waited for."""
 _PARTS: Final = 64
 """Tables that are kept before they are merged."""
 _EVER: Final = np.iinfo(np.int64).max
-_VERSION: Final = 1
+_BEFORE, _VERSION = 1, 2
 
 Times = npt.NDArray[np.int64]
 
@@ -62,6 +61,8 @@ class Counts:
     """Series, once a minute, that were counted under `other` for want of room."""
     skipped: int = 0
     """Minutes that were not made after a day without any point."""
+    taken_back: int = 0
+    """How often minutes were opened again, because the clocks that had closed them were set back."""
 
 
 class Windower:
@@ -72,36 +73,56 @@ class Windower:
         self._bounds = Bounds(settings.max_series)
         self._points: list[pa.Table] = []
         self._sightings: list[pa.Table] = []
-        self._marks: dict[str, int] = {}
+        self._marks = Marks()
         self._next: int | None = None
         """The oldest open minute; None before the first point."""
         self._empty = 0
         """Empty minutes since the last that was not."""
         self.counts = Counts()
+        self.back_to_ns: int | None = None
+        """The oldest minute that `go_back` may open again, None without any; whoever keeps the state sets it."""
 
     @property
     def watermark_ns(self) -> int | None:
-        """The record time up to which every source has judged, None before the first says so. Sources that are far
-        behind do not count."""
-        foremost = max(self._marks.values(), default=None)
-        if foremost is None:
-            return None
-        return min(mark for mark in self._marks.values() if mark > foremost - PATIENCE_NS)
+        """The record time up to which every source has judged, None before all have said so; see `Marks`."""
+        return self._marks.watermark_ns
 
-    def add(self, points: pa.Table | None, sightings: pa.Table | None, source: str, watermark_ns: int) -> None:
-        """Take in what a source says, and how far it has judged; None for what this message does not speak of, since
-        points and sightings may come by different ways. Watermarks of a source never go back."""
+    @property
+    def went_back(self) -> bool:
+        """Whether all sources are far behind what is closed, since clocks that were wrong have closed it, and it can be
+        opened again."""
+        watermark = self.watermark_ns
+        if watermark is None or self.back_to_ns is None:
+            return False
+        return self.back_to_ns - PATIENCE_NS <= watermark < self.next_ns - PATIENCE_NS
+
+    @property
+    def next_ns(self) -> int:
+        """Start of the oldest open minute; 0 before the first point."""
+        return self._next or 0
+
+    def leapt(self) -> bool:
+        """Whether the sources have leapt ahead since this was asked last."""
+        leapt, self._marks.leapt = self._marks.leapt, False
+        return leapt
+
+    def add(self, points: pa.Table | None, sightings: pa.Table | None, source: str, watermark_ns: int = 0) -> None:
+        """Take in what a source says, and how far it has judged (0 if `tell` was told already); None for what this
+        message does not speak of, since points and sightings may come by different ways."""
         for kind, table, parts in (("points", points, self._points), ("sightings", sightings, self._sightings)):
             if table is None:
                 continue
-            name = f"{source}/{kind}"
-            self._marks[name] = max(self._marks.get(name, watermark_ns), watermark_ns)
+            self._marks.tell(source, kind, watermark_ns)
             if table.num_rows:
                 parts.append(self._in_time(table))
         if len(self._points) > _PARTS:
             self._points[:] = [merged(self._points)]
         if len(self._sightings) > _PARTS:
             self._sightings[:] = [merged_sightings(self._sightings)]
+
+    def tell(self, kind: str, source: str, watermark_ns: int, sources: int) -> None:
+        """A source says how far it has judged what it says of `kind`, `points` or `sightings`; see `Marks.tell`."""
+        self._marks.tell(source, kind, watermark_ns, sources)
 
     def closed(self) -> Iterator[Minute]:
         """The minutes that are complete by now. Take them all before anything is added."""
@@ -119,8 +140,20 @@ class Windower:
         self._marks.clear()
         self._empty = MOST_EMPTY
 
+    def go_back(self, state: bytes) -> None:
+        """Open again what was closed since `state` was taken; what has come since then is kept."""
+        marks, counts, closed_ns, points, sightings = (
+            self._marks, self.counts, self.next_ns, self._points, self._sightings
+        )  # fmt: skip
+        self.restore(state)
+        self._marks, self.counts, self.back_to_ns = marks, counts, None
+        self.counts.taken_back += 1
+        for parts, open_ in ((self._points, points), (self._sightings, sightings)):
+            parts[:] = [part.filter(pa.array(_minutes(part) < closed_ns)) for part in parts]
+            parts += [self._in_time(part) for part in open_]
+
     def _in_time(self, rows: pa.Table) -> pa.Table:
-        if self._next is None:
+        if self._next is None or self.went_back:
             return rows
         times = times_of(rows)
         late = int((times < self._next).sum())
@@ -193,7 +226,7 @@ class Windower:
         ]
         head = {
             "version": _VERSION,
-            "marks": self._marks,
+            "marks": self._marks.state(),
             "next": self._next,
             "empty": self._empty,
             "counts": asdict(self.counts),
@@ -207,14 +240,17 @@ class Windower:
         start = 8 + int.from_bytes(state[:8], "big")
         try:
             head = orjson.loads(state[8:start])
-            if head["version"] != _VERSION:
+            if head["version"] not in (_VERSION, _BEFORE):
                 raise InvalidError(f"windows of version {head['version']}, this program writes {_VERSION}")
             tables = []
             for length in head["lengths"]:
                 tables.append(records.decode(state[start : start + length]))
                 start += length
             points, sightings, *bounds = tables
-            self._marks, self._next, self._empty = head["marks"], head["next"], head["empty"]
+            self._marks = Marks()
+            if head["version"] == _VERSION:  # by the version before, nobody is waited for who does not tell
+                self._marks.load(head["marks"])
+            self._next, self._empty = head["next"], head["empty"]
             self.counts = Counts(**head["counts"])
         except (KeyError, TypeError, ValueError) as error:
             raise InvalidError(f"not a snapshot of windows: {error!r}") from error

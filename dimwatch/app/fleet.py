@@ -77,7 +77,9 @@ class FleetStage:
         """Of what is counted in the state, how much was told before."""
         self._answers: list[dict[str, object]] = []
         """What became of orders, not written yet."""
-        self._due_ns = clock.now_ns()
+        self._written_ns = clock.now_ns()
+        self._pause_ns = 0
+        """The state is written again so long after `_written_ns`."""
         self._read = False
         """Whether anything was read since the last commit."""
         if not self._restore() and (state := beginning()) is not None:
@@ -93,12 +95,16 @@ class FleetStage:
                 self._take(batch)
         now_ns = self._clock.now_ns()
         minutes = len(self._pending.minutes)
-        if self._answers or (minutes and (now_ns >= self._due_ns or minutes >= _PENDING_MINUTES)):
+        if self._answers or (minutes and (self._due(now_ns, self._pause_ns) or minutes >= _PENDING_MINUTES)):
             self.checkpoint()  # somebody who has said something waits for it to be seen
-        elif self._read and now_ns >= self._due_ns + _IDLE_NS:
+        elif self._read and self._due(now_ns, self._pause_ns + _IDLE_NS):
             self.checkpoint()  # no minute closes while nobody sends, and the log must not fill with heartbeats
         self._measure(now_ns)
         return len(batch)
+
+    def _due(self, now_ns: int, pause_ns: int) -> bool:
+        # A clock that was set back must not put it off by as much.
+        return not 0 <= now_ns - self._written_ns < pause_ns
 
     def checkpoint(self) -> None:
         """Write what has come out, the state after it, and the offsets that it came from."""
@@ -113,7 +119,7 @@ class FleetStage:
         self._answers.clear()
         self._drops.clear()
         self._log.trim(records.FLEET_CHECKPOINTS, keep_ns=60 * NS_PER_SECOND, keep_bytes=512 * MIB, now_ns=now_ns)
-        self._due_ns = now_ns + int(len(state) / _STATE_BYTES_PER_NS)
+        self._written_ns, self._pause_ns = now_ns, int(len(state) / _STATE_BYTES_PER_NS)
 
     def close(self) -> None:
         """Write the state and leave the group."""
@@ -122,17 +128,15 @@ class FleetStage:
 
     def _take(self, batch: Sequence[Record]) -> None:
         windower = self._fleet.windower
-        for (topic, source), (tables, watermark_ns) in self._parts(batch).items():
+        for (topic, source), tables in self._parts(batch).items():
             together = pa.concat_tables(tables)
-            if topic == records.POINTS:
-                windower.add(together, None, source, watermark_ns)
-            else:
-                windower.add(None, together, source, watermark_ns)
-        self._keep(self._fleet.step(windower.closed()))
+            points, sightings = (together, None) if topic == records.POINTS else (None, together)
+            windower.add(points, sightings, source)
+        self._keep(self._fleet.close())
 
-    def _parts(self, batch: Sequence[Record]) -> dict[tuple[str, str], tuple[list[pa.Table], int]]:
-        """By topic and worker: tables, and how far that worker has judged. Obeys orders about incidents on the way."""
-        parts: dict[tuple[str, str], tuple[list[pa.Table], int]] = {}
+    def _parts(self, batch: Sequence[Record]) -> dict[tuple[str, str], list[pa.Table]]:
+        """Tables by topic and worker. On the way, takes note of how far each has judged, and obeys orders."""
+        parts: dict[tuple[str, str], list[pa.Table]] = {}
         for record in batch:
             self._next[TopicPartition(record.topic, record.partition)] = record.offset + 1
             try:
@@ -144,9 +148,11 @@ class FleetStage:
                 _log.error("record passed over", topic=record.topic, offset=record.offset, error=str(error))
                 self._drops[record.topic, "unreadable"] += 1
                 continue
-            key = record.topic, record.headers.get(records.HEADER_SOURCE, "")
-            tables, watermark_ns = parts.get(key, ([], 0))
-            parts[key] = [*tables, table], max(watermark_ns, record.timestamp_ns)
+            source = record.headers.get(records.HEADER_SOURCE, "")
+            sources = record.headers.get(records.HEADER_SOURCES, "")
+            count = int(sources) if sources.isdecimal() else 0
+            self._fleet.windower.tell(record.topic, source, record.timestamp_ns, count)
+            parts.setdefault((record.topic, source), []).append(table)
         return parts
 
     def _obey(self, order: control.Order, version: int) -> None:
@@ -162,6 +168,10 @@ class FleetStage:
         self._pending.incidents += answer.changed
 
     def _keep(self, output: FleetOutput) -> None:
+        if output.leapt:
+            self._hours.leap()
+        if output.went_back:
+            self._hours.go_back()
         for minute in output.minutes:
             self._windows += _windows(minute, self._hours.add(minute))
         self._pending.minutes += output.minutes
@@ -233,6 +243,7 @@ class FleetStage:
         telemetry.FLEET_SERIES.set(fleet.engine.series)
         telemetry.PAGE_THRESHOLD.set(fleet.engine.threshold)
         telemetry.LATE_POINTS.set(fleet.windower.counts.late)
+        telemetry.WINDOWS_TAKEN_BACK.set(fleet.windower.counts.taken_back)
         telemetry.OTHER_SERIES.set(fleet.windower.counts.folded)
         if fleet.windower.watermark_ns is not None:
             telemetry.WATERMARK_LAG_SECONDS.set((now_ns - fleet.windower.watermark_ns) / NS_PER_SECOND)

@@ -55,11 +55,11 @@ class Output:
 class Pipeline:
     """Not thread-safe. `record` is a number that grows with the log; `now_ns` is record time.
 
-    `recoverable`: snapshots of the assembler will be taken.
+    `recoverable`: snapshots of the assembler will be taken. `prices`: those of the settings, where they are loaded.
     """
 
-    def __init__(self, settings: Settings, *, recoverable: bool = False) -> None:
-        self._prices = Prices.load(settings.prices.file)
+    def __init__(self, settings: Settings, *, recoverable: bool = False, prices: Prices | None = None) -> None:
+        self._prices = prices or Prices.load(settings.prices.file)
         self._recent = RecentTraces()
         self._lateness_ns = int(settings.detection.lateness_s * NS_PER_SECOND)
         self.assembler = Assembler(settings.assembly, recoverable=recoverable)

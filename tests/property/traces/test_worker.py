@@ -16,7 +16,8 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 
 from detectors.windows.points import merged, merged_sightings, times_of
 from dimwatch import records
-from dimwatch.app.worker import GROUP, SOURCES, Worker
+from dimwatch.app.partition import SOURCES
+from dimwatch.app.worker import GROUP, Worker
 from dimwatch.clock import NS_PER_SECOND, ManualClock
 from dimwatch.eventlog.base import NewRecord, Record
 from dimwatch.eventlog.memory import MemoryEventLog
@@ -240,7 +241,7 @@ def test_the_fleet_stage_is_told_how_far_the_worker_is_and_gets_nothing_for_what
         found = read_all(site.log, topic)
         marks = [record.timestamp_ns for record in found]
         assert marks == sorted(marks)
-        assert {record.headers[records.HEADER_SOURCE] for record in found} == {"worker"}
+        assert {record.headers[records.HEADER_SOURCE] for record in found} == {"worker-0"}
         assert all(later - earlier <= 11 * NS_PER_SECOND for earlier, later in pairwise(marks) if earlier)
         assert site.clock.now_ns() - marks[-1] <= 11 * NS_PER_SECOND
     assert_nothing_is_behind(site.log)
