@@ -104,7 +104,7 @@ class Kafka(BaseModel):
     retention_bytes: ByteSize = Field(
         ByteSize(0), description="Most bytes of a partition that the brokers keep; 0: no bound but the time."
     )
-    compression: Literal["none", "lz4", "zstd", "snappy", "gzip"] = Field(
+    compression: Literal["none", "lz4", "zstd", "gzip"] = Field(
         "lz4", description="How producers compress. Arrow streams are compressed already."
     )
     max_message: ByteSize = Field(

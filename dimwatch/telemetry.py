@@ -99,6 +99,9 @@ SINK_ERRORS: Final = Counter("dimwatch_sink_errors_total", "Inserts that failed,
 LAG_RECORDS: Final = Gauge(
     "dimwatch_lag_records", "Records not yet processed.", ["group", "topic"], multiprocess_mode="livemax"
 )
+SPOOL_RECORDS: Final = Gauge(
+    "dimwatch_spool_records", "Records on a collector's disk that wait for Kafka.", multiprocess_mode="livesum"
+)
 STAGE_SECONDS: Final = Histogram("dimwatch_stage_seconds", "Time for one batch.", ["stage"])
 PROCESS_RESTARTS: Final = Counter("dimwatch_process_restarts_total", "Restarts by the supervisor.", ["role"])
 PROCESS_READY: Final = Gauge("dimwatch_process_ready", "1 when the process answers, by role.", ["role"])

@@ -43,7 +43,7 @@ class Doors:
 def run(settings: Settings, health: Health) -> None:
     """Receive until SIGTERM or SIGINT, then finish what is in flight. Raises PermanentError if it can not start."""
     check_exposure(settings.receiver)
-    eventlog = open_eventlog(settings)
+    eventlog = open_eventlog(settings, spool=True)
     try:
         asyncio.run(_run(settings, eventlog, SystemClock(), health))
     finally:

@@ -7,8 +7,9 @@ import time
 from collections.abc import Sequence
 from typing import Final
 
-from kafka import KafkaProducer
+from kafka import KafkaProducer, errors
 
+from dimwatch import records
 from dimwatch.errors import BackpressureError, InvalidError, PermanentError
 from dimwatch.eventlog.base import Batch, NewRecord, TopicPartition
 from dimwatch.eventlog.kafka_client import explained, producing
@@ -41,9 +42,9 @@ class KafkaEventLog:
 
     def append(self, batch: Batch) -> None:
         """Append all records of `batch`; returns when all replicas in sync have them."""
-        batch = {topic: records for topic, records in batch.items() if records}
-        size = sum(_size(record) for records in batch.values() for record in records)
-        self._check(batch)
+        batch = {topic: found for topic, found in batch.items() if found}
+        size = sum(_size(record) for found in batch.values() for record in found)
+        self.check(batch)
         with self._lock:
             self._check_open()
             if self._waiting_bytes and self._waiting_bytes + size > _QUEUE_BYTES:
@@ -54,23 +55,35 @@ class KafkaEventLog:
         try:
             with explained("appending", sender=True):
                 self._topics.ensure(batch)
-                producer = self._open()
-                sent = [
-                    future
-                    for topic, records in batch.items()
-                    for future in send(producer, self._topics, topic, records, keyless)
-                ]
-                deadline = time.monotonic() + self._settings.delivery_timeout_s + 1.0
-                for future in sent:
-                    future.get(timeout=max(0.0, deadline - time.monotonic()))
+                self._deliver(batch, keyless)
         finally:
             with self._lock:
                 self._waiting_bytes -= size
 
-    def _check(self, batch: Batch) -> None:
-        for topic, records in batch.items():
+    def _deliver(self, batch: Batch, keyless: int) -> None:
+        producer = self._open()
+        deadline = time.monotonic() + self._settings.delivery_timeout_s + 1.0
+        try:
+            sent = [
+                future
+                for topic, found in batch.items()
+                for future in send(producer, self._topics, topic, found, keyless)
+            ]
+            for future in sent:
+                future.get(timeout=max(0.0, deadline - time.monotonic()))
+        except errors.KafkaError:
+            # kafka-python 3.0 does not find back after a record that timed out: every later one times out, too.
+            with self._lock:
+                if self._producer is producer:
+                    self._producer = None
+            producer.close(timeout=0)
+            raise
+
+    def check(self, batch: Batch) -> None:
+        """Raise InvalidError for a record that is too big or names a partition that does not exist."""
+        for topic, found in batch.items():
             count = self.partitions(topic)
-            for record in records:
+            for record in found:
                 if record.partition is not None and not 0 <= record.partition < count:
                     raise InvalidError(f"{topic} has no partition {record.partition}")
                 if len(record.value) > self._settings.max_message:
@@ -78,6 +91,11 @@ class KafkaEventLog:
                         f"a record of {len(record.value)} bytes is over eventlog.kafka.max_message"
                         f" ({self._settings.max_message} bytes)"
                     )
+
+    def probe(self) -> None:
+        """Raise RetryableError when the brokers do not answer."""
+        self._topics.ensure([records.OTLP_SPANS])
+        self._topics.ends([TopicPartition(records.OTLP_SPANS)])
 
     def consumer(self, group: str, topics: Sequence[str]) -> KafkaMember:
         """A consumer that joins the group at its first poll."""

@@ -10,7 +10,14 @@ from typing import Any, Final, TypeVar
 
 from kafka import errors
 
-from dimwatch.errors import BackpressureError, DimwatchError, InvalidError, PermanentError, RetryableError
+from dimwatch.errors import (
+    BackpressureError,
+    DimwatchError,
+    InvalidError,
+    PermanentError,
+    RetryableError,
+    TakenOverError,
+)
 from dimwatch.settings import Kafka
 
 _RETRY_AFTER_S: Final = 5.0
@@ -111,7 +118,7 @@ def explain(error: Exception, doing: str, *, sender: bool = False) -> DimwatchEr
     if isinstance(error, errors.InvalidRecordError):
         return InvalidError(said)
     if isinstance(error, _TAKEN_OVER):
-        return PermanentError(f"{said}; another consumer of the group has taken over: stop this one")
+        return TakenOverError(f"{said}; another consumer of the group has taken over: stop this one")
     if isinstance(error, _SIGN_IN):
         return PermanentError(f"{said}; check eventlog.kafka.sasl_mechanism, sasl_user and sasl_password")
     if isinstance(error, errors.AuthorizationError):

@@ -10,7 +10,7 @@ from typing import Any, Final
 from kafka import ConsumerRebalanceListener, KafkaConsumer
 from kafka.structs import OffsetAndMetadata
 
-from dimwatch.errors import InvalidError, PermanentError, RetryableError
+from dimwatch.errors import InvalidError, PermanentError, RetryableError, TakenOverError
 from dimwatch.eventlog.base import Batch, Lag, Offsets, Record, TopicPartition
 from dimwatch.eventlog.kafka_assignor import CopartitionedAssignor
 from dimwatch.eventlog.kafka_client import connection, explained
@@ -168,11 +168,11 @@ class KafkaMember:
         if not self._joined:
             return
         if membership.generation_id < 0 or not membership.member_id:
-            raise PermanentError(f"this member of group {self._group} was not heard of for too long: stop it")
+            raise TakenOverError(f"this member of group {self._group} was not heard of for too long: stop it")
         now = {self._names[part] for part in self._client.assignment()}
         lost = {self._names[part] for part in self._rebalances.lost}
         if gone := offsets.keys() - (self._assigned & now - lost):
-            raise PermanentError(
+            raise TakenOverError(
                 f"another consumer of group {self._group} may have taken over {sorted(gone)}: stop this one"
             )
 

@@ -50,7 +50,14 @@ class Fetch:
         """The next offset that will be handed out; None while it is not known."""
         if ahead := self._ahead.get(partition):
             return ahead[0].offset
-        found: int | None = self._client.position(self._topics.on_broker(partition), timeout_ms=1_000)
+        return self._position(self._topics.on_broker(partition), timeout_ms=1_000)
+
+    def _position(self, part: KafkaPartition, timeout_ms: int) -> int | None:
+        try:
+            found: int | None = self._client.position(part, timeout_ms=timeout_ms)
+        except errors.NoOffsetForPartitionError as error:  # the group has committed nothing yet
+            self._client.seek_to_beginning(*_partitions(error))
+            return None
         return found
 
     def fetch(self, timeout_s: float) -> bool:
@@ -106,12 +113,12 @@ class Fetch:
             return False
         part = self._topics.on_broker(partition)
         end = self._client.highwater(part)
-        return end is None or (self._client.position(part, timeout_ms=100) or 0) < end
+        return end is None or (self._position(part, timeout_ms=100) or 0) < end
 
     def _go_on_with_the_oldest(self, parts: Collection[KafkaPartition]) -> None:
         oldest = self._client.beginning_offsets(list(parts))
         for part, offset in oldest.items():
-            lost = max(0, offset - (self._client.position(part, timeout_ms=1_000) or 0))
+            lost = max(0, offset - (self._position(part, timeout_ms=1_000) or 0))
             topic = self._topics.topic(part.topic)
             telemetry.DROPPED.labels(stage="eventlog", signal=topic, reason="retention").inc(lost)
             _log.error(

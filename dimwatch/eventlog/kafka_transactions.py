@@ -13,7 +13,7 @@ import structlog
 from kafka import KafkaProducer, errors
 from kafka.structs import OffsetAndMetadata
 
-from dimwatch.errors import DimwatchError, PermanentError, RetryableError
+from dimwatch.errors import DimwatchError, RetryableError, TakenOverError
 from dimwatch.eventlog.base import Batch, Offsets, TopicPartition
 from dimwatch.eventlog.kafka_client import bounded, explain, producing
 from dimwatch.eventlog.kafka_records import send
@@ -101,7 +101,7 @@ class Transactions:
             except (errors.KafkaError, OSError, TimeoutError, RetryableError) as error:
                 self._discard(abort=False)
                 if time.monotonic() >= deadline:
-                    raise PermanentError(f"the outcome of a commit can not be told ({error}): restart") from error
+                    raise TakenOverError(f"the outcome of a commit can not be told ({error}): restart") from error
                 time.sleep(1.0)
             else:
                 return found is not None and found[1] == name

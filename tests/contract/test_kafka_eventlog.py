@@ -13,9 +13,7 @@ from dimwatch.eventlog.base import Consumer, EventLog
 from dimwatch.eventlog.kafka import KafkaEventLog
 from dimwatch.eventlog.testing import MANY, SharedEventLogContract
 from dimwatch.settings import Kafka
-from tests.kafka_broker import Broker, kafka_broker
-
-__all__ = ["kafka_broker"]
+from tests.kafka_broker import Broker
 
 pytestmark = pytest.mark.kafka
 

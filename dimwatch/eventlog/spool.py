@@ -1,0 +1,147 @@
+"""What a collector keeps on its own disk while Kafka does not answer, and moves there when it does."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+import structlog
+
+from dimwatch import telemetry
+from dimwatch.errors import BackpressureError, DimwatchError, InvalidError, RetryableError
+from dimwatch.eventlog.base import Batch, Consumer, NewRecord, Offsets, Record, TopicPartition
+from dimwatch.eventlog.kafka import KafkaEventLog
+from dimwatch.eventlog.sqlite import SqliteEventLog
+
+_TOPIC: Final = "spool"
+_GROUP: Final = "mover"
+_FOR_TOPIC: Final = "spool-topic"
+_FOR_PARTITION: Final = "spool-partition"
+_BATCH_RECORDS: Final = 256
+_BATCH_BYTES: Final = 8 * 1024 * 1024
+_POLL_S: Final = 0.2
+_RETRY_S: Final = 1.0
+
+_log = structlog.get_logger(__name__)
+
+
+class SpooledEventLog:
+    """An eventlog on Kafka whose appends go to a file while Kafka is away: an append returns when either has it.
+
+    As long as something is in the file, everything goes through it, so that records keep their order. They are moved
+    at least once: after a crash, some may be on Kafka twice.
+    """
+
+    def __init__(self, log: KafkaEventLog, path: Path, *, max_bytes: int) -> None:
+        self._log = log
+        self._spool = SqliteEventLog(path, max_bytes=max_bytes)
+        self._stop = threading.Event()
+        self._behind = True  # until the mover has seen that nothing was left by the process before
+        self._mover = threading.Thread(target=self._move, name="spool-mover", daemon=True)
+        self._mover.start()
+
+    def append(self, batch: Batch) -> None:
+        """Append all records of `batch` to Kafka, or to the file; raises BackpressureError when that is full."""
+        self._log.check(batch)
+        if not self._behind:
+            try:
+                self._log.append(batch)
+            except RetryableError as error:
+                if not self._behind:
+                    _log.warning("Kafka does not answer: requests go to the spool", error=str(error))
+                self._behind = True
+            else:
+                return
+        try:
+            self._spool.append({_TOPIC: [_packed(topic, record) for topic, found in batch.items() for record in found]})
+        except BackpressureError as error:
+            raise BackpressureError(
+                f"Kafka does not answer and the spool can take no more (eventlog.kafka.spool): {error}",
+                retry_after_s=error.retry_after_s,
+            ) from error
+
+    def _move(self) -> None:
+        consumer = self._spool.consumer(_GROUP, [_TOPIC])
+        said = ""
+        while not self._stop.is_set():
+            try:
+                self._move_batch(consumer)
+                said = ""
+            except DimwatchError as error:
+                if not said and not self._stop.is_set():
+                    said = str(error)
+                    _log.warning("the spool waits for Kafka", error=said)
+                self._stop.wait(_RETRY_S)
+
+    def _move_batch(self, consumer: Consumer) -> None:
+        records = consumer.poll(max_records=_BATCH_RECORDS, max_bytes=_BATCH_BYTES, timeout_s=_POLL_S)
+        if not records:
+            if self._behind:
+                self._log.probe()
+                self._spool.trim(_TOPIC, keep_ns=-(1 << 62), keep_bytes=1 << 62, now_ns=0)
+                telemetry.SPOOL_RECORDS.set(0)
+                self._behind = False
+                _log.info("the spool is empty: requests go to Kafka")
+            return
+        self._behind = True
+        telemetry.SPOOL_RECORDS.set(consumer.lag()[TopicPartition(_TOPIC)].records)
+        try:
+            self._deliver(records)
+        except DimwatchError:
+            consumer.seek({TopicPartition(_TOPIC): records[0].offset})
+            raise
+        done: Offsets = {TopicPartition(_TOPIC): records[-1].offset + 1}
+        consumer.commit(done)
+
+    def _deliver(self, records: Sequence[Record]) -> None:
+        batch: dict[str, list[NewRecord]] = {}
+        for record in records:
+            topic, unpacked = _unpacked(record)
+            batch.setdefault(topic, []).append(unpacked)
+        try:
+            self._log.append(batch)
+        except InvalidError as error:
+            # Checked before it was spooled: the brokers' own limits have changed since.
+            for topic, found in batch.items():
+                telemetry.DROPPED.labels(stage="eventlog", signal=topic, reason="refused_by_kafka").inc(len(found))
+            _log.error("Kafka refuses records of the spool for good: they are dropped", error=str(error))
+
+    def consumer(self, group: str, topics: Sequence[str]) -> Consumer:
+        """A consumer on Kafka."""
+        return self._log.consumer(group, topics)
+
+    def reader(self, partitions: Sequence[TopicPartition]) -> Consumer:
+        """A reader on Kafka."""
+        return self._log.reader(partitions)
+
+    def partitions(self, topic: str) -> int:
+        """How many partitions the topic has."""
+        return self._log.partitions(topic)
+
+    def trim(self, topic: str, *, keep_ns: int, keep_bytes: int, now_ns: int) -> int:
+        """Nothing: the brokers do it."""
+        return self._log.trim(topic, keep_ns=keep_ns, keep_bytes=keep_bytes, now_ns=now_ns)
+
+    def close(self) -> None:
+        """Stop moving; what is in the file is moved when it is opened again. Idempotent."""
+        self._stop.set()
+        self._mover.join()
+        self._spool.close()
+        self._log.close()
+
+
+def _packed(topic: str, record: NewRecord) -> NewRecord:
+    headers = {**record.headers, _FOR_TOPIC: topic}
+    if record.partition is not None:
+        headers[_FOR_PARTITION] = str(record.partition)
+    return NewRecord(record.value, record.timestamp_ns, record.key, headers)
+
+
+def _unpacked(record: Record) -> tuple[str, NewRecord]:
+    headers = dict(record.headers)
+    topic = headers.pop(_FOR_TOPIC)
+    partition = headers.pop(_FOR_PARTITION, None)
+    number = None if partition is None else int(partition)
+    return topic, NewRecord(record.value, record.timestamp_ns, record.key, headers, number)
