@@ -25,3 +25,7 @@ class BackpressureError(RetryableError):
 
 class PermanentError(DimwatchError):
     """The call can not succeed without a change of set-up: stop and say so."""
+
+
+class TakenOverError(PermanentError):
+    """This member of a consumer group can not go on, but a new one can, from where the group is: start again."""

@@ -11,7 +11,7 @@ import structlog
 from dimwatch.app.standalone import serving
 from dimwatch.app.supervisor import EXIT_PERMANENT
 from dimwatch.cli.options import leave, read_settings, role_options
-from dimwatch.errors import DimwatchError, PermanentError
+from dimwatch.errors import DimwatchError, PermanentError, TakenOverError
 from dimwatch.telemetry import configure_logging
 from dimwatch.tracing import configure_tracing
 
@@ -26,7 +26,9 @@ def _run(role: str, data: Path | None, config: Path | None, flags: dict[str, obj
             module.run(settings, health, **more)
     except DimwatchError as error:
         click.echo(f"Error: {role}: {error}", err=True)
-        leave(EXIT_PERMANENT if isinstance(error, PermanentError) else 1)
+        # One that was taken over is well again after a restart.
+        fatal = isinstance(error, PermanentError) and not isinstance(error, TakenOverError)
+        leave(EXIT_PERMANENT if fatal else 1)
     except Exception:
         # The last line of defence of a process: a crash is a log entry as everything else, and then a restart.
         structlog.get_logger().exception("crashed")
