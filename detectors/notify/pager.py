@@ -36,6 +36,7 @@ class Pager:
         """`now_ns`: of the very first start; incidents that are much older are nobody's news."""
         self._notify = notify
         self._routes = notify.effective_routes()
+        self._manners = {route.name: Manner.of(route, notify) for route in self._routes}
         self._types = {target.name: target.type for target in notify.targets}
         self._since_ns = now_ns
         self._groups: dict[str, Group] = {}
@@ -89,8 +90,7 @@ class Pager:
         self._heard, self._looked_ns = False, now_ns
         quiet = is_quiet(self._notify.quiet_hours, now_ns)
         for group in list(self._groups.values()):
-            route = self._route(group.route)
-            for target, event in group.news(Manner.of(route, self._notify), now_ns, quiet=quiet):
+            for target, event in group.news(self._manner(group.route), now_ns, quiet=quiet):
                 if target in self._types:
                     self._write(group, target, event, now_ns)
             self._forget(group, now_ns)
@@ -214,9 +214,11 @@ class Pager:
         self.skipped[reason.replace(" ", "_")] += 1
         self.ledger.skip(incident, reason, now_ns)
 
-    def _route(self, name: str) -> Route:
-        """The route, or for one that is not there any more one by which what was told comes to an end."""
-        return next((route for route in self._routes if route.name == name), Route(name=name, targets=[]))
+    def _manner(self, name: str) -> Manner:
+        """That of the route, or for one that is not there any more one by which what was told comes to an end."""
+        if name not in self._manners:
+            self._manners[name] = Manner.of(Route(name=name, targets=[]), self._notify)
+        return self._manners[name]
 
     def _beat(self, now_ns: int, well: bool) -> None:
         if not well:

@@ -18,17 +18,30 @@ from dimwatch import records
 from dimwatch.clock import SystemClock
 from dimwatch.eventlog.base import NewRecord
 from dimwatch.eventlog.sqlite import SqliteEventLog
+from tests import told_incidents
 from tests.told_outage import DETECTION, MINUTES, Told, told
+from tests.webhook_receiver import SECRET, Receiver
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
 
 SQL = "SELECT id, kind, provider, model, status, version, summary FROM incidents WHERE kind = 'outage' ORDER BY id"
+DELIVERIES = "SELECT incidents[1], target, event, status FROM deliveries WHERE state = 'delivered'"
+SKIPPED = "SELECT error FROM deliveries WHERE state = 'skipped'"
 ENVIRONMENT = {f"detection__{name}": str(value) for name, value in DETECTION.model_dump(exclude_unset=True).items()}
 
 
 @pytest.fixture
-def running(tmp_path: Path) -> Iterator[Running]:
-    running = Running(tmp_path, ENVIRONMENT)
+def receiver() -> Iterator[Receiver]:
+    with Receiver() as receiver:
+        receiver.answer = receiver.accept
+        yield receiver
+
+
+@pytest.fixture
+def running(tmp_path: Path, receiver: Receiver) -> Iterator[Running]:
+    target = {"name": "hook", "type": "webhook", "url": receiver.url, "secrets": SECRET}
+    pages = {"notify__targets": json.dumps([target]), "notify__allow_private": "127.0.0.1", "notify__wait_s": "0"}
+    running = Running(tmp_path, ENVIRONMENT | pages)
     yield running
     running.__exit__(None, None, None)
 
@@ -61,7 +74,17 @@ def replayed(running: Running, *words: str) -> list[dict[str, Any]]:
     return [json.loads(line) for line in done.stdout.splitlines()]
 
 
-def test_an_outage_is_an_incident_by_sql_after_kills_and_in_stored_history(running: Running) -> None:
+def tell_of_an_incident(running: Running) -> None:
+    """As the fleet would have written it just now."""
+    log = SqliteEventLog(running.settings().eventlog_path, max_bytes=1 << 30)
+    now_ns = SystemClock().now_ns()
+    log.append({records.INCIDENTS: [told_incidents.record(told_incidents.incident("just now", now_ns), at_ns=now_ns)]})
+    log.close()
+
+
+def test_an_outage_is_an_incident_by_sql_after_kills_and_in_stored_history(
+    running: Running, receiver: Receiver
+) -> None:
     start_ns = SystemClock().now_ns() // MINUTE_NS * MINUTE_NS - (MINUTES + 1) * MINUTE_NS
     said = list(told(start_ns))
     write(running, said)
@@ -77,6 +100,12 @@ def test_an_outage_is_an_incident_by_sql_after_kills_and_in_stored_history(runni
         row["n"] for one in said for row in one.points.to_pylist() if row["signal"] == "run_traffic"
     )
     assert running.metric("dimwatch_watched_streams") > 0
+
+    tell_of_an_incident(running)
+    until(lambda: running.rows(DELIVERIES) == [["just now", "hook", "trigger", 200]], 30.0, "nobody was told of it")
+    assert [got.json["data"]["incidents"][0]["id"] for got in receiver.accepted.values()] == ["just now"]
+    assert {why for (why,) in running.rows(SKIPPED)} <= {"too old", "resolved before anybody was told"}
+    assert running.metric("dimwatch_deliveries_total", state="delivered") == 1
 
     *incidents, summary = replayed(running)
     outages = [line for line in incidents if line["kind"] == "outage"]
