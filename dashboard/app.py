@@ -22,6 +22,7 @@ _PAGES: Final = {
     "cost": ("Cost", "payments"),
     "scope": ("Scope", "travel_explore"),
     "coverage": ("Coverage", "visibility"),
+    "replay": ("Replay", "replay"),
 }
 
 st.set_page_config(page_title="Dimwatch", page_icon=_ICON, layout="wide")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Final
 
@@ -295,6 +296,28 @@ def spend(found: pd.DataFrame, since: datetime, until: datetime) -> alt.Chart:
             ],
         )
         .properties(height=_TALL)
+    )
+    return chart
+
+
+def incident_bars(found: pd.DataFrame, colours: Mapping[str, str], since: datetime, until: datetime) -> alt.Chart:
+    """Incidents as bars over time, in lanes. `found` has which (the lane), severity, opened, end, summary."""
+    data = found[["which", "severity", "opened", "end", "summary", "where"]]
+    chart: alt.Chart = (
+        alt.Chart(data.rename(columns={"opened": "time"}))
+        .mark_bar(height=12, opacity=0.75, cornerRadius=2)
+        .encode(
+            x=_over(since, until),
+            x2="end:T",
+            y=alt.Y("which:N", title=None, sort=["replayed", "as it was"]),
+            color=alt.Color(
+                "severity:N",
+                scale=alt.Scale(domain=list(colours), range=list(colours.values())),
+                legend=alt.Legend(title=None, orient="top"),
+            ),
+            tooltip=[alt.Tooltip("time:T", format="%d %b %H:%M", title="opened"), "where:N", "summary:N"],
+        )
+        .properties(height=90)
     )
     return chart
 

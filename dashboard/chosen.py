@@ -35,7 +35,7 @@ class Filter:
 AGENT: Final = Filter("agent", "all agents", queries.agent_names)
 
 
-def view(*filters: Filter, live_s: int | None = parts.REFRESH_S) -> View:
+def view(*filters: Filter, live_s: int | None = parts.REFRESH_S, default: str = _DEFAULT_RANGE) -> View:
     """Draw the bar at the top of a page; return what it says. `live_s`: how often the page is drawn anew."""
     ends = _moment(_held("until"))
     columns = st.columns([5, 2, *(2 for _ in filters), max(5 - len(filters), 3)], vertical_alignment="center")
@@ -44,13 +44,13 @@ def view(*filters: Filter, live_s: int | None = parts.REFRESH_S) -> View:
             st.segmented_control(
                 "Time range",
                 list(RANGES),
-                default=_DEFAULT_RANGE,
+                default=default,
                 required=True,
                 key="range",
                 bind="query-params",
                 label_visibility="collapsed",
             )
-            or _DEFAULT_RANGE
+            or default
         )
     with columns[1]:
         st.text_input(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from importlib import resources
@@ -22,8 +23,12 @@ Sight = Callable[[Sequence[object]], tuple[Sequence[str], Sequence[str]]]
 class Source:
     """The store that this process shows. Safe to share between sessions."""
 
-    def __init__(self, settings: Settings, sight: Sight | None = None) -> None:
+    def __init__(
+        self, settings: Settings, sight: Sight | None = None, environment: Mapping[str, str] | None = None
+    ) -> None:
         self.settings = settings
+        self.environment = dict(os.environ if environment is None else environment)
+        """What a child process is given, so that it has the same settings."""
         self.sight = sight
         """Which rules can not see an agent; None where nobody said how to tell."""
         self._client = StoreClient(settings, timeout_s=_PATIENCE_S)
@@ -52,10 +57,13 @@ class _Shown:
         self._source: Source | None = None
         self._lock = Lock()
 
-    def configure(self, settings: Settings, sight: Sight | None = None) -> None:
-        """Show the store of these settings. `sight`: how to tell which rules see an agent."""
+    def configure(
+        self, settings: Settings, sight: Sight | None = None, environment: Mapping[str, str] | None = None
+    ) -> None:
+        """Show the store of these settings. `sight`: how to tell which rules see an agent; `environment`: variables
+        that give a child process the same settings, those of this process by default."""
         with self._lock:
-            self._source = Source(settings, sight)
+            self._source = Source(settings, sight, environment)
 
     def source(self) -> Source:
         """The source that was configured, or that of the settings in the environment."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 from collections.abc import Sequence
 from importlib import resources
@@ -10,6 +11,7 @@ from typing import Final
 from streamlit.web import bootstrap
 
 from dashboard.source import configure
+from dimwatch.app.configuration import as_environment
 from dimwatch.app.coverage import coverage
 from dimwatch.app.standalone import Health
 from dimwatch.errors import PermanentError
@@ -51,7 +53,7 @@ def run(settings: Settings, health: Health) -> None:  # its port says how it is
     """Serve until SIGTERM or SIGINT. Raises PermanentError when the port is not to be had."""
     place = settings.dashboard
     _require_free(place.host, place.port)
-    configure(settings, _sight)
+    configure(settings, _sight, as_environment(settings, os.environ))
     bootstrap.load_config_options({**_OPTIONS, "server.address": place.host, "server.port": place.port})
     script = resources.files("dashboard").joinpath("app.py")
     bootstrap.run(str(script), False, [], {})
