@@ -7,6 +7,7 @@ import shutil
 import signal
 import time
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
@@ -16,7 +17,7 @@ from kafka import KafkaProducer
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
 from benchmarks.oracle import SpanKey, span_keys
-from benchmarks.roles import Roles
+from benchmarks.roles import ROLES, Roles
 from benchmarks.running import until
 from dimwatch import records
 from dimwatch.clock import NS_PER_SECOND, SystemClock
@@ -111,6 +112,8 @@ class Scenario:
     wrap: Callable[[Path], Mapping[str, Sequence[str]]] = _unwrapped
     """Words before the command of a process, by its name."""
     settings: dict[str, str] = field(default_factory=dict)
+    roles: tuple[str, ...] = ("collector", "worker", "fleet", "store")
+    """Those that run: the way of the data alone, where the others make no difference."""
 
     def seconds(self, scale: float) -> float:
         """Seconds of traffic."""
@@ -127,6 +130,19 @@ def kills(stage: Stage) -> None:
         stage.pause(moment - time.monotonic())
         name = names[number % len(names)]
         stage.recovery_s[f"kill -9 of {name}"].append(stage.roles.kill(name))
+
+
+def kill_each(stage: Stage) -> None:
+    """`kill -9` of each process once, one after the other, without waiting until the one before is back."""
+    names = sorted(stage.roles.processes)
+    every_s = (stage.end - time.monotonic()) / (len(names) + 1)
+    with ThreadPoolExecutor(len(names)) as pool:
+        back = {}
+        for name in names:
+            stage.pause(every_s)
+            back[name] = pool.submit(stage.roles.kill, name)
+        for name, seconds in back.items():
+            stage.recovery_s[f"kill -9 of {name}"].append(seconds.result())
 
 
 def broker_restart(stage: Stage) -> None:
@@ -276,8 +292,9 @@ def skewed_collector(stage: Stage) -> None:
 
 
 SCENARIOS: Final[dict[str, Scenario]] = {
-    "calm": Scenario(60.0),
-    "kills": Scenario(900.0, kills),
+    "calm": Scenario(60.0, roles=ROLES),
+    "kills": Scenario(900.0, kills, roles=ROLES),
+    "kill_each": Scenario(20.0, kill_each, roles=ROLES),
     "broker_restart": Scenario(60.0, broker_restart),
     "broker_gone": Scenario(180.0, broker_gone),
     "rebalance": Scenario(180.0, rebalance),
