@@ -10,6 +10,8 @@ from typing import Final
 
 import streamlit as st
 
+from dashboard import sign_in
+
 # A file of our own: Streamlit would load a named icon from the internet.
 _ICON = resources.files("dashboard").joinpath("icon.svg").read_text()
 _PAGES: Final = {
@@ -27,6 +29,7 @@ _PAGES: Final = {
 
 st.set_page_config(page_title="Dimwatch", page_icon=_ICON, layout="wide")
 st.logo(_ICON, size="large")
+sign_in.required()
 st.navigation(
     [
         st.Page(

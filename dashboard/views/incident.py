@@ -10,6 +10,7 @@ import streamlit as st
 
 from dashboard import charts, incidents, parts
 from dashboard.incidents import SCOPE, Incident, Measure
+from dashboard.panels import actions
 from dashboard.panels.incidents import badges
 from dimwatch.clock import NS_PER_SECOND, SystemClock
 
@@ -240,6 +241,7 @@ def _draw(incident_id: str) -> None:
         return
     now = pd.Timestamp(_CLOCK.now_ns() // NS_PER_SECOND, unit="s", tz="UTC")
     _head(about, now)
+    actions.panel(about)
     hit = incidents.agents(about, now)
     names = list(hit["agent"]) if not hit.empty else []
     changed = incidents.changes(about, names, now)

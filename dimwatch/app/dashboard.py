@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+import tomllib
 from collections.abc import Sequence
 from importlib import resources
 from typing import Final
@@ -54,9 +55,27 @@ def run(settings: Settings, health: Health) -> None:  # its port says how it is
     place = settings.dashboard
     _require_free(place.host, place.port)
     configure(settings, _sight, as_environment(settings, os.environ))
-    bootstrap.load_config_options({**_OPTIONS, "server.address": place.host, "server.port": place.port})
+    address = {"server.address": place.host, "server.port": place.port}
+    bootstrap.load_config_options({**_OPTIONS, **address, **_secrets(settings)})
     script = resources.files("dashboard").joinpath("app.py")
     bootstrap.run(str(script), False, [], {})
+
+
+def _secrets(settings: Settings) -> dict[str, object]:
+    """Where Streamlit finds the provider that people sign in with. Raises PermanentError where that is not said."""
+    path = settings.data / "secrets.toml"
+    if settings.dashboard.sign_in != "oidc":
+        return {}
+    try:
+        told = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise PermanentError(
+            f'dashboard.sign_in = "oidc" needs {path} with the provider, which can not be read: {error}; '
+            "docs/security.md shows one"
+        ) from error
+    if missing := {"redirect_uri", "cookie_secret", "client_id", "server_metadata_url"} - told.get("auth", {}).keys():
+        raise PermanentError(f"{path}: [auth] lacks {', '.join(sorted(missing))}; docs/security.md shows one")
+    return {"secrets.files": [str(path)]}
 
 
 def _sight(counts: Sequence[object]) -> tuple[Sequence[str], Sequence[str]]:

@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from detectors.incidents.control import MOST_LABELS, Action
 from detectors.incidents.incident import Severity, Status
+from dimwatch.app.api.identity import Role
 
 ID = r"^[0-9a-f]{8,64}$"
 _DAY_S = 24 * 3600
@@ -138,6 +139,13 @@ class Silences(BaseModel):
     """Those that last, the one that ends first at the front."""
 
     silences: list[Silence]
+
+
+class Me(BaseModel):
+    """Who asks."""
+
+    name: str = Field(description="What is written down as who did it.", examples=["responder token"])
+    role: Role
 
 
 class CanaryStatus(BaseModel):

@@ -26,6 +26,7 @@ from dimwatch.app.api.models import (
     IncidentDetail,
     Incidents,
     Label,
+    Me,
     Order,
     Said,
     SilenceIncident,
@@ -225,6 +226,12 @@ def show_order(desk: AtDesk, _who: Viewer, id: SilenceId) -> Order:
     if not found:
         raise Refusal(HTTPStatus.NOT_FOUND, f"nothing is known of order {id} yet")
     return found[0]
+
+
+@router.get("/me", responses=_READ, tags=["status"])
+def show_me(who: Viewer) -> Me:
+    """Say whose token it is."""
+    return Me(name=who.name, role=who.role)
 
 
 @router.get("/status", responses=_READ, tags=["status"])
