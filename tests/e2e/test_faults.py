@@ -1,4 +1,4 @@
-"""Every role as a process by itself over a real broker, each killed once, by the benchmark that kills a hundred times."""
+"""Each role as a process over a real broker, each killed once, by the benchmark that kills a hundred times."""
 
 from __future__ import annotations
 
