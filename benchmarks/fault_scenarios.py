@@ -60,8 +60,8 @@ class Stage:
     def well_again(self, what: str, patience_s: float = 300.0) -> None:
         """Note the seconds until a span that is sent now can be seen."""
         started = time.monotonic()
-        body, _ = LoadPool(1).request(SystemClock().now_ns())
-        (key,) = span_keys(body)
+        body = _probe(self.rng, SystemClock().now_ns())
+        keys = list(span_keys(body))
         headers = {"content-type": "application/x-protobuf"}
 
         def taken() -> bool:
@@ -72,8 +72,8 @@ class Stage:
                 return False
 
         until(taken, patience_s, "no span was taken")
-        self.acknowledged.add(key)
-        until(lambda: bool(self._rows(_VISIBLE.format(key[0]))), patience_s, "a new span did not become visible")
+        self.acknowledged.update(keys)
+        until(lambda: bool(self._rows(_VISIBLE.format(keys[0][0]))), patience_s, "a new span did not become visible")
         self.recovery_s[what].append(time.monotonic() - started)
 
     def _rows(self, sql: str) -> int:
@@ -81,6 +81,14 @@ class Stage:
             return int(self.roles.rows(sql)[0][0])
         except httpx.HTTPError:
             return 0
+
+
+def _probe(rng: random.Random, now_ns: int) -> bytes:
+    request = ExportTraceServiceRequest()
+    scope = request.resource_spans.add().scope_spans.add()
+    span = scope.spans.add(trace_id=rng.randbytes(16), span_id=rng.randbytes(8), name="probe")
+    span.start_time_unix_nano = span.end_time_unix_nano = now_ns
+    return request.SerializeToString()
 
 
 def _nothing(stage: Stage) -> None:
@@ -272,7 +280,7 @@ def _shifted(body: bytes, by_ns: int) -> bytes:
 def skewed_collector(stage: Stage) -> None:
     """A Collector whose machine is three seconds behind writes into the topic too."""
     producer = KafkaProducer(bootstrap_servers=stage.broker.address, acks="all")
-    load = LoadPool(64)
+    load = LoadPool(64, seed=2, service="elsewhere")
     clock = SystemClock()
     try:
         while time.monotonic() < stage.end - 1.0:

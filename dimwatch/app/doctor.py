@@ -164,7 +164,12 @@ def ports(settings: Settings) -> Iterator[Finding]:
 
 
 def eventlog(settings: Settings) -> Iterator[Finding]:
-    """The integrity of the eventlog's file."""
+    """The integrity of the eventlog's file, or what the brokers say."""
+    if settings.eventlog.backend == "kafka":
+        from dimwatch.app.doctor_servers import kafka  # Kafka's client takes a while to load
+
+        yield from kafka(settings)
+        return
     path = settings.eventlog_path
     if not path.exists():
         yield Finding("eventlog", "ok", "there is none yet")
@@ -181,7 +186,11 @@ def eventlog(settings: Settings) -> Iterator[Finding]:
 
 def store(settings: Settings) -> Iterator[Finding]:
     """Whether the store answers or, when Dimwatch is stopped, can be opened."""
-    if settings.store.mode == "server" or running(settings.data) is not None:
+    if settings.store.mode == "server":
+        from dimwatch.app.doctor_servers import clickhouse
+
+        yield from clickhouse(settings)
+    elif running(settings.data) is not None:
         try:
             health.require_store(follow(settings))
         except DimwatchError as error:
