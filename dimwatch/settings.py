@@ -297,8 +297,8 @@ class Api(BaseModel):
     )
     service_token: SecretStr | None = Field(
         None,
-        description="Bearer token of the dashboard, which says for whom it asks; none: the file `api-token` in the data "
-        "folder, which the API makes.",
+        description="Bearer token of the dashboard, which says for whom it asks; none: the file `api-token` in the "
+        "data folder, which the API makes.",
     )
     orders_per_minute: int = Field(60, ge=1, description="Orders that one person may give in a minute.")
     requests_per_minute: int = Field(1_200, ge=1, description="Requests that one person may make in a minute.")
@@ -313,7 +313,9 @@ class Canary(BaseModel):
         300.0, ge=5, le=86_400, description="When none has arrived for so long, Dimwatch is blind: an incident."
     )
     endpoint: str | None = Field(
-        None, description="OTLP/HTTP address to send them to, as `https://collector:4318`; none: that of the receiver."
+        None,
+        description="OTLP/HTTP address to send them to, as `https://collector:4318`; none: the receiver of this "
+        "machine, and with Kafka no canary.",
     )
 
 

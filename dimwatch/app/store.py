@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import signal
 import socket
 import threading
@@ -11,9 +10,9 @@ from typing import Final
 
 import structlog
 import uvicorn
-from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from dimwatch.app import store_server
+from dimwatch.app.impatient import impatient
 from dimwatch.app.sinking import Sinking, keep_trimming, sink_limits
 from dimwatch.app.standalone import Health
 from dimwatch.clock import Clock, SystemClock
@@ -116,46 +115,13 @@ def _listen(settings: Settings) -> socket.socket:
     return listener
 
 
-def _impatient(headers_s: float) -> type[H11Protocol]:
-    """uvicorn's protocol, but a request's line and headers must come in time: waiting for them takes others' places."""
-
-    class Impatient(H11Protocol):
-        _timer: asyncio.TimerHandle | None = None
-
-        def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-            super().connection_made(transport)
-            self._arm()
-
-        def connection_lost(self, exc: Exception | None) -> None:
-            self._disarm()
-            super().connection_lost(exc)
-
-        def data_received(self, data: bytes) -> None:
-            if self.cycle is None or self.cycle.response_complete:
-                self._arm()
-            super().data_received(data)
-            if self.cycle is not None and not self.cycle.response_complete:
-                self._disarm()
-
-        def _arm(self) -> None:
-            if self._timer is None:
-                self._timer = self.loop.call_later(headers_s, self.transport.abort)
-
-        def _disarm(self) -> None:
-            if self._timer is not None:
-                self._timer.cancel()
-                self._timer = None
-
-    return Impatient
-
-
 def http_server(store: StoreServer, headers_s: float = HEADERS_S) -> uvicorn.Server:
     """The HTTP server of a store, with its limits. `headers_s`: how long a request's headers may take."""
     return uvicorn.Server(
         uvicorn.Config(
             store.app,
             # h11 bounds the size of the request line and headers; the faster parser does not.
-            http=_impatient(headers_s),
+            http=impatient(headers_s),
             h11_max_incomplete_event_size=MIB,
             loop="asyncio",
             lifespan="off",
