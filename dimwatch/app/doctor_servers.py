@@ -10,7 +10,7 @@ from kafka import KafkaAdminClient
 
 from dimwatch import records
 from dimwatch.app.machine import Finding
-from dimwatch.app.standalone import needs
+from dimwatch.app.standalone import missing, needs
 from dimwatch.errors import DimwatchError, RetryableError
 from dimwatch.eventlog.kafka_client import connection, explained
 from dimwatch.eventlog.topics import PARTITIONED, partitions
@@ -36,9 +36,8 @@ _START_CLICKHOUSE: Final = "start the server, or correct store.host, store.http_
 def kafka(settings: Settings) -> Iterator[Finding]:
     """Whether the brokers answer, let us do our work, are young enough, and have the topics as they should be."""
     own = settings.eventlog.kafka
-    missing = needs(settings, "worker")["eventlog"]
-    if not asyncio.run(missing.check()):
-        yield Finding("eventlog", "fail", missing.otherwise, _START_KAFKA)
+    if away := asyncio.run(missing(needs(settings, "worker"))):
+        yield Finding("eventlog", "fail", away["eventlog"], _START_KAFKA)
         return
     hasty = own.model_copy(
         update={
@@ -87,9 +86,9 @@ def _topics(client: Any, settings: Kafka) -> Iterator[Finding]:
         if "CREATE" in rights:
             yield Finding("eventlog", "ok", f"{len(wanted) - len(there)} topics will be made at the start")
         else:
-            missing = ", ".join(sorted(wanted.keys() - {found["name"] for found in there}))
+            absent = ", ".join(sorted(wanted.keys() - {found["name"] for found in there}))
             remedy = "give the user Create on the cluster, or make the topics for it (docs/kafka.md)"
-            yield Finding("eventlog", "fail", f"topics are missing and this user may not make them: {missing}", remedy)
+            yield Finding("eventlog", "fail", f"topics are missing and this user may not make them: {absent}", remedy)
     denied = sorted(found["name"] for found in described if _TOPIC_RIGHTS - set(found["authorized_operations"] or ()))
     if denied:
         remedy = "give the user Read, Write and Describe on them, and on groups and transactional ids (docs/kafka.md)"
@@ -153,7 +152,7 @@ def _tables(settings: Settings) -> Iterator[Finding]:
     database = settings.store.database
     client = StoreClient(settings, writer=True, timeout_s=_PATIENCE_S)
     try:
-        missing = pending(client.command)
+        ahead = pending(client.command)
     except RetryableError:
         raise
     except DimwatchError:
@@ -161,8 +160,8 @@ def _tables(settings: Settings) -> Iterator[Finding]:
         return
     finally:
         client.close()
-    if missing:
-        told = f"{len(missing)} migrations of {database} will be applied at the start of a store role"
+    if ahead:
+        told = f"{len(ahead)} migrations of {database} will be applied at the start of a store role"
         yield Finding(
             "store", "ok" if settings.store.migrate else "fail", told, "" if settings.store.migrate else _ONCE
         )

@@ -101,12 +101,13 @@ class Health:
         """What is missing, looked at once a second at most, however many ask."""
         with self._lock:
             if time.monotonic() - self._looked > _FRESH_S:
-                self._missing = asyncio.run(_missing(self._needs))
+                self._missing = asyncio.run(missing(self._needs))
                 self._looked = time.monotonic()
             return self._missing
 
 
-async def _missing(needs: Mapping[str, Need]) -> dict[str, str]:
+async def missing(needs: Mapping[str, Need]) -> dict[str, str]:
+    """What is not there of what is needed, and what to say of it."""
     there = await asyncio.gather(*(need.check() for need in needs.values()))
     return {name: need.otherwise for (name, need), found in zip(needs.items(), there, strict=True) if not found}
 
