@@ -14,6 +14,7 @@ from typing import Any, Final, Protocol, TypeVar
 
 import pyarrow as pa
 import pyarrow.compute as pc
+from google.protobuf.message import DecodeError
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
@@ -28,6 +29,7 @@ from dimwatch.eventlog import open_eventlog
 from dimwatch.eventlog.base import EventLog, Record, TopicPartition
 from dimwatch.settings import MIB, Settings
 from ingest.normalize import Request
+from ingest.otlp.topic_door import TopicDoor
 
 Finding = tuple[str, str, str, str]
 """Rule, trace id, span id, tool."""
@@ -175,13 +177,14 @@ def undisturbed(
             for row in zip(*table.select(_TRACE).to_pydict().values(), strict=True):
                 traces[row[0]] = row  # later versions come later
 
+    door = TopicDoor(settings)
     for partition in partitions:
         pipeline = Pipeline(settings)
         for number, batch in enumerate(_batches(partition)):
             for record in batch:
                 for trace_id, root in _told_of(record.topic, record.value):
                     heard[trace_id].append((record.timestamp_ns, root))
-            take(pipeline.add(*_requests(batch), now_ns=batch[-1].timestamp_ns, record=number))
+            take(pipeline.add(*_requests(batch, door), now_ns=batch[-1].timestamp_ns, record=number))
         take(pipeline.flush())
     linger_ns = int(settings.assembly.linger_s * NS_PER_SECOND)
     idle_ns = int(settings.assembly.idle_s * NS_PER_SECOND)
@@ -196,6 +199,7 @@ def undisturbed_fleet(
     as far as the minute that begins at `closed_ns`: points of closed minutes, and incidents."""
     fleet = Fleet(settings.detection)
     pipelines = [Pipeline(settings) for _ in partitions]
+    door = TopicDoor(settings)
     windows: set[Row] = set()
     incidents: dict[str, Row] = {}
 
@@ -203,7 +207,7 @@ def undisturbed_fleet(
         """All partitions come as far as `now_ns`, and the fleet after them."""
         for index, pipeline in enumerate(pipelines):
             own = [record for at, record in batch if at == index]
-            output = pipeline.add(*_requests(own), now_ns=now_ns, record=number)
+            output = pipeline.add(*_requests(own, door), now_ns=now_ns, record=number)
             points, sightings = merged(output.points), merged_sightings(output.sightings)
             fleet.windower.add(points, sightings, f"worker-{index}", now_ns)
         for minute in fleet.windower.closed():
@@ -235,14 +239,21 @@ def _batches(items: Sequence[Item]) -> Iterator[Sequence[Item]]:
     return (items[start : start + _BATCH] for start in range(0, len(items), _BATCH))
 
 
-def _requests(batch: Sequence[Record]) -> list[list[Request]]:
+def _requests(batch: Sequence[Record], door: TopicDoor) -> list[list[Request]]:
     return [
-        [Request(record.value, record.timestamp_ns) for record in batch if record.topic == topic] for topic in SOURCES
+        [request for record in batch if record.topic == topic for request in door.requests(record)] for topic in SOURCES
     ]
 
 
 def _told_of(topic: str, body: bytes) -> set[tuple[str, bool]]:
-    """The traces that a request tells of, and whether it holds their root."""
+    """The traces that a request tells of, and whether it holds their root; none of what is no request."""
+    try:
+        return _told(topic, body)
+    except DecodeError:
+        return set()
+
+
+def _told(topic: str, body: bytes) -> set[tuple[str, bool]]:
     if topic == records.OTLP_SPANS:
         spans = [
             span
