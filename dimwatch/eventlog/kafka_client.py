@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import math
 import threading
+import time
 from collections.abc import Callable, Iterator
 from typing import Any, Final, TypeVar
 
@@ -22,6 +24,21 @@ from dimwatch.settings import Kafka
 
 _RETRY_AFTER_S: Final = 5.0
 _T = TypeVar("_T")
+
+_CHECK_SIGN_IN: Final = "; check eventlog.kafka.sasl_mechanism, sasl_user and sasl_password"
+_CHECK_TLS: Final = "; check eventlog.kafka.security_protocol, tls_ca, tls_cert and tls_key"
+_CHECK_REACH: Final = (
+    "; check eventlog.kafka.bootstrap_servers, and that the brokers expect this security_protocol, sasl_user and"
+    " sasl_password"
+)
+_FOR_GOOD: Final = {
+    "SaslAuthenticationFailed": _CHECK_SIGN_IN,
+    "UnsupportedSaslMechanism": _CHECK_SIGN_IN,
+    "SSLError": _CHECK_TLS,
+    "SSLCertVerificationError": _CHECK_TLS,
+    "CERTIFICATE": _CHECK_TLS,
+}
+_RECENT_S: Final = 20.0
 
 _TOO_BIG: Final = (errors.MessageSizeTooLargeError, errors.RecordListTooLargeError)
 _TAKEN_OVER: Final = (
@@ -48,8 +65,7 @@ _RETRYABLE: Final = (
 
 def connection(settings: Kafka, role: str) -> dict[str, Any]:
     """What producers, consumers and admin clients have in common. `role` is for the brokers' logs."""
-    # It tells every reconnect at the level of info, and of errors it raises what matters.
-    logging.getLogger("kafka").setLevel(logging.ERROR)
+    _troubles.listen()
     found: dict[str, Any] = {
         "bootstrap_servers": settings.bootstrap_servers,
         "client_id": f"{settings.client_id}-{role}",
@@ -120,15 +136,50 @@ def explain(error: Exception, doing: str, *, sender: bool = False) -> DimwatchEr
     if isinstance(error, _TAKEN_OVER):
         return TakenOverError(f"{said}; another consumer of the group has taken over: stop this one")
     if isinstance(error, _SIGN_IN):
-        return PermanentError(f"{said}; check eventlog.kafka.sasl_mechanism, sasl_user and sasl_password")
+        return PermanentError(said + _CHECK_SIGN_IN)
     if isinstance(error, errors.AuthorizationError):
         return PermanentError(f"{said}; give the user the rights that docs/kafka.md lists")
     if isinstance(error, _RETRYABLE):
-        # A wrong certificate is no matter of time, but the client tells it only as a lost connection.
+        if trouble := _troubles.recent():
+            return PermanentError(f"{said}; {trouble}")
+        if "bootstrap" in said:
+            said += _CHECK_REACH
         if sender:
             return BackpressureError(said, retry_after_s=_RETRY_AFTER_S)
         return RetryableError(said)
     return PermanentError(said)
+
+
+class _Troubles(logging.Handler):
+    """Why connections fail for good: kafka-python only logs it, tries again, and raises a time-out.
+
+    Nothing else that it logs is shown: it tells every reconnect, and of errors it raises what matters.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(logging.ERROR)
+        self._last = ""
+        self._at = -math.inf
+
+    def listen(self) -> None:
+        logger = logging.getLogger("kafka")
+        logger.setLevel(logging.ERROR)
+        logger.propagate = False
+        if self not in logger.handlers:
+            logger.addHandler(self)
+
+    def emit(self, record: logging.LogRecord) -> None:
+        text = record.getMessage()
+        remedy = next((remedy for sign, remedy in _FOR_GOOD.items() if sign in text), None)
+        if remedy is not None:
+            self._last, self._at = f"{text[-300:]}{remedy}", time.monotonic()
+
+    def recent(self) -> str:
+        """The last trouble, if it was a moment ago."""
+        return self._last if time.monotonic() - self._at < _RECENT_S else ""
+
+
+_troubles: Final = _Troubles()
 
 
 def _text(error: Exception) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final, TypeVar
 
 import structlog
@@ -134,15 +134,6 @@ class Topics:
         with explained("asking for the ends of topics"):
             found = self._run(lambda client: client.list_partition_offsets(wanted))
         return {partition: found[self.on_broker(partition)].offset for partition in partitions}
-
-    def remove(self, before: Mapping[TopicPartition, int]) -> None:
-        """Remove records below these offsets."""
-        with explained("removing old records"):
-            self._run(
-                lambda client: client.delete_records(
-                    {self.on_broker(partition): offset for partition, offset in before.items()}
-                )
-            )
 
     def _run(self, call: Callable[[KafkaAdminClient], _T]) -> _T:
         with self._lock:
