@@ -128,7 +128,7 @@ def settings_are_sound(resolved: Resolved) -> Iterator[Finding]:
     yield from _receiver_is_guarded(settings.receiver)
     for name, origin in resolved.origins.items():
         path = Path(origin.removeprefix("file "))
-        if origin.startswith("file ") and isinstance(value_of(settings, name), SecretStr) and _is_open(path):
+        if origin.startswith("file ") and _is_secret(value_of(settings, name)) and _is_open(path):
             yield Finding("settings", "warn", f"{path} holds {name} and others may read it", f"`chmod 600 {path}`")
     yield Finding("settings", "ok", "read")
 
@@ -251,6 +251,13 @@ def _differing_from_lock() -> Iterator[str]:
 def _folder(package: str) -> Path | None:
     spec = util.find_spec(package)
     return Path(spec.origin).parent if spec is not None and spec.origin else None
+
+
+def _is_secret(value: object) -> bool:
+    """Whether a setting is a secret, or a target that holds one as text."""
+    if isinstance(value, list):
+        return any(_is_secret(held) for item in value if isinstance(item, BaseModel) for _, held in item)
+    return isinstance(value, SecretStr)
 
 
 def _is_open(path: Path) -> bool:

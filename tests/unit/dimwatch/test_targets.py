@@ -101,9 +101,11 @@ def test_processes_are_handed_the_same_settings(tmp_path: Path, monkeypatch: pyt
 def test_doctor_shows_targets_without_secrets(tmp_path: Path) -> None:
     file = tmp_path / "dimwatch.toml"
     file.write_text(TARGET)
+    file.chmod(0o644)
     shown = CliRunner().invoke(doctor, ["--config", str(file), "--data", str(tmp_path)]).output
     assert "slack" in shown
     assert CANARY not in shown
+    assert "holds notify.targets and others may read it" in " ".join(shown.split())
 
 
 def test_without_routes_everybody_is_told_but_those_for_heartbeats() -> None:

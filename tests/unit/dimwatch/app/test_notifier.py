@@ -19,6 +19,7 @@ from dimwatch.app.notifier import NotifierStage
 from dimwatch.app.sending.sender import Sender
 from dimwatch.clock import NS_PER_SECOND, SystemClock
 from dimwatch.eventlog.base import EventLog, NewRecord, TopicPartition
+from dimwatch.eventlog.newest import newest
 from dimwatch.eventlog.sqlite import SqliteEventLog
 from dimwatch.settings import Settings
 from dimwatch.targets import Notify
@@ -110,6 +111,22 @@ def test_an_incident_arrives_signed_and_its_end_too(site: Site) -> None:
         ("acme", "hook", "resolve", 200),
     }
     assert all(row["incidents"] == ["i1"] and row["duration_ns"] > 0 for row in rows)
+
+
+def test_secrets_are_in_no_record_and_no_log(site: Site) -> None:
+    def echo(handler: BaseHTTPRequestHandler, got: Got, number: int) -> None:
+        reply(handler, 500, f"{got.path} {got.headers['authorization']}".encode())
+
+    with Receiver(echo) as receiver, structlog.testing.capture_logs() as logs:
+        hook = {"name": "hook", "type": "webhook", "url": f"{receiver.url}/canary-url", "secrets": SECRET}
+        site.start(notify(receiver, targets=[hook | {"bearer": "canary-bearer"}]))
+        site.tell(site.new())
+        site.work(lambda: any(row["status"] == 500 for row in site.deliveries()), "no answer")
+    states = newest(site.log, records.NOTIFIER_CHECKPOINTS, 1000, max_bytes=1 << 26)
+    kept = f"{[record.value for record in states]} {site.deliveries()} {logs}"
+    assert "openai / gpt-x" in kept
+    for secret in ("canary", SECRET.removeprefix("whsec_")):
+        assert secret not in kept
 
 
 def test_a_failing_receiver_gets_it_again_with_the_same_key_and_a_fresh_signature(site: Site) -> None:
