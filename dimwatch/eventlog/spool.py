@@ -10,6 +10,7 @@ from typing import Final
 import structlog
 
 from dimwatch import telemetry
+from dimwatch.clock import SystemClock
 from dimwatch.errors import BackpressureError, DimwatchError, InvalidError, RetryableError
 from dimwatch.eventlog.base import Batch, Consumer, NewRecord, Offsets, Record, TopicPartition
 from dimwatch.eventlog.kafka import KafkaEventLog
@@ -31,11 +32,13 @@ class SpooledEventLog:
     """An eventlog on Kafka whose appends go to a file while Kafka is away: an append returns when either has it.
 
     As long as something is in the file, everything goes through it, so that records keep their order. They are moved
-    at least once: after a crash, some may be on Kafka twice.
+    at least once: after a crash, some may be on Kafka twice. Their record time is that of the move: by the time of the
+    append, the windows that they belong to would be closed, and what they tell be late.
     """
 
     def __init__(self, log: KafkaEventLog, path: Path, *, max_bytes: int) -> None:
         self._log = log
+        self._clock = SystemClock()
         self._spool = SqliteEventLog(path, max_bytes=max_bytes)
         self._stop = threading.Event()
         self._behind = True  # until the mover has seen that nothing was left by the process before
@@ -97,8 +100,9 @@ class SpooledEventLog:
 
     def _deliver(self, records: Sequence[Record]) -> None:
         batch: dict[str, list[NewRecord]] = {}
+        now_ns = self._clock.now_ns()
         for record in records:
-            topic, unpacked = _unpacked(record)
+            topic, unpacked = _unpacked(record, now_ns)
             batch.setdefault(topic, []).append(unpacked)
         try:
             self._log.append(batch)
@@ -139,9 +143,9 @@ def _packed(topic: str, record: NewRecord) -> NewRecord:
     return NewRecord(record.value, record.timestamp_ns, record.key, headers)
 
 
-def _unpacked(record: Record) -> tuple[str, NewRecord]:
+def _unpacked(record: Record, now_ns: int) -> tuple[str, NewRecord]:
     headers = dict(record.headers)
     topic = headers.pop(_FOR_TOPIC)
     partition = headers.pop(_FOR_PARTITION, None)
     number = None if partition is None else int(partition)
-    return topic, NewRecord(record.value, record.timestamp_ns, record.key, headers, number)
+    return topic, NewRecord(record.value, max(record.timestamp_ns, now_ns), record.key, headers, number)
