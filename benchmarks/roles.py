@@ -13,7 +13,8 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -27,6 +28,7 @@ from dimwatch.app.standalone import PORTS
 from dimwatch.app.worker import GROUP as WORKER
 from dimwatch.cli import COMMANDS
 from dimwatch.eventlog import open_eventlog
+from dimwatch.eventlog.base import Consumer
 from dimwatch.settings import Settings
 from dimwatch.store.sink import GROUP as STORE
 from dimwatch.store.sink import TABLES
@@ -205,15 +207,10 @@ class Roles:
 
     def drain(self, timeout_s: float = 240.0) -> float:
         """Wait until all that was acknowledged is judged and in the store; return the seconds that it took."""
-        eventlog = open_eventlog(self.settings())
-        worker = eventlog.consumer(WORKER, ["otlp_spans", "otlp_logs"])
-        store = eventlog.consumer(STORE, list(TABLES))
 
         def drained() -> bool:
             try:
-                if self.metric("dimwatch_open_traces", "worker") or any(lag.records for lag in worker.lag().values()):
-                    return False
-                return not any(lag.records for lag in store.lag().values())
+                return not self.metric("dimwatch_open_traces", "worker") and not self._behind(worker, store)
             except httpx.HTTPError:
                 return False
 
@@ -224,10 +221,26 @@ class Roles:
             time.sleep(2.0)
             return drained()
 
-        try:
+        with self._groups() as (worker, store):
             return until(twice, timeout_s, "it did not drain")
+
+    def behind(self) -> int:
+        """Records that the sink has still to store."""
+        with self._groups() as (_, store):
+            return self._behind(store)
+
+    @contextmanager
+    def _groups(self) -> Iterator[tuple[Consumer, Consumer]]:
+        """Workers and the sink, to be asked for their lag."""
+        eventlog = open_eventlog(self.settings())
+        try:
+            yield eventlog.consumer(WORKER, ["otlp_spans", "otlp_logs"]), eventlog.consumer(STORE, list(TABLES))
         finally:
             eventlog.close()
+
+    @staticmethod
+    def _behind(*groups: Consumer) -> int:
+        return sum(lag.records for group in groups for lag in group.lag().values())
 
     def exits(self) -> dict[str, list[int]]:
         """How processes have ended by themselves, where they have."""
