@@ -14,8 +14,10 @@ import orjson
 from prometheus_client.parser import text_string_to_metric_families
 
 from dimwatch.app import endpoint, health
+from dimwatch.app.canary import possible
 from dimwatch.app.coverage import Coverage, coverage
 from dimwatch.app.instance import follow, running
+from dimwatch.clock import NS_PER_SECOND, SystemClock
 from dimwatch.errors import DimwatchError
 from dimwatch.eventlog.inspect import GroupLag, lags
 from dimwatch.settings import Settings
@@ -50,6 +52,8 @@ class Status:
     open_traces: int | None = None
     open_incidents: int | None = None
     watermark_lag_s: float | None = None  # age of the newest moment that all workers have judged
+    canary_s: float | None = None  # what the last span that Dimwatch sent to itself took to be readable
+    canary_age_s: float | None = None  # how long ago that was
     lags: list[GroupLag] = field(default_factory=list)
     drops: list[Drop] = field(default_factory=list)
     findings: dict[str, int] = field(default_factory=dict)
@@ -95,7 +99,14 @@ async def _ask_supervisor(settings: Settings, status: Status) -> dict[tuple[str,
         if process["state"] != "ready":
             exit_ = f", last exit {process['last_exit']}" if process["last_exit"] else ""
             status.problems.append(f"{process['process']} is {process['state']}{exit_}: see its log")
-    return _read_metrics(metrics.decode(), status)
+    dropped = _read_metrics(metrics.decode(), status)
+    unseen_s = status.uptime_s if status.canary_age_s is None else status.canary_age_s
+    if possible(settings) and unseen_s > settings.canary.blind_after_s:
+        status.problems.append(
+            f"Dimwatch is blind: no canary has arrived for {unseen_s:,.0f} s; lag, and the logs of the processes, say "
+            "where it is lost"
+        )
+    return dropped
 
 
 def _read_metrics(text: str, status: Status) -> dict[tuple[str, str, str], int]:
@@ -109,6 +120,10 @@ def _read_metrics(text: str, status: Status) -> dict[tuple[str, str, str], int]:
                 status.open_incidents = int(sample.value)
             elif sample.name == "dimwatch_watermark_lag_seconds":
                 status.watermark_lag_s = round(sample.value, 1)
+            elif sample.name == "dimwatch_canary_seconds":
+                status.canary_s = round(sample.value, 2)
+            elif sample.name == "dimwatch_canary_seen_timestamp_seconds" and sample.value:
+                status.canary_age_s = round(SystemClock().now_ns() / NS_PER_SECOND - sample.value, 1)
             elif sample.name == "dimwatch_dropped_total" and sample.value:
                 dropped[labels["stage"], labels["signal"], labels["reason"]] = int(sample.value)
     return dropped
