@@ -57,7 +57,7 @@ def shares(counts: pd.DataFrame, since: datetime, until: datetime) -> alt.LayerC
     data = shares_near.assign(traces=total).reset_index()
     data = data.melt(["time", "traces"], var_name="class", value_name="share").dropna()
     base = alt.Chart(data).encode(
-        x=_over(since, until),
+        x=alt.X("time:T", title=None, axis=_clock(since, until)),
         y=alt.Y("share:Q", title=None, axis=alt.Axis(format=".0%", tickCount=4), scale=alt.Scale(domainMin=0)),
         tooltip=[
             alt.Tooltip("time:T", format="%d %b %H:%M"),

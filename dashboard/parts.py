@@ -34,6 +34,15 @@ pre.payload {max-height: 420px; overflow: auto; white-space: pre-wrap; overflow-
     padding: .6rem .8rem; font-size: .85rem; line-height: 1.45; border-radius: 6px;
     background: color-mix(in srgb, currentColor 6%, transparent); color: inherit;}
 pre.payload mark {background: #e8890c55; color: inherit; border-bottom: 2px solid #e8890c; padding: 0 1px;}
+[data-testid="stVegaLiteChart"] {overflow-x: auto;}
+@media (max-width: 1000px) {
+    [data-testid="stMainBlockContainer"] {padding-left: 1rem; padding-right: 1rem;}
+    [data-testid="stMetric"] {padding: .4rem .6rem .3rem;}
+    [data-testid="stMetricLabel"] p {white-space: normal; font-size: .75rem;}
+    [data-testid="stHorizontalBlock"]:has(> [data-testid="stColumn"] [data-testid="stMetric"]) {flex-wrap: wrap;}
+    [data-testid="stHorizontalBlock"] > [data-testid="stColumn"]:has([data-testid="stMetric"]) {
+        min-width: calc(33% - 1rem);}
+}
 </style>"""
 
 

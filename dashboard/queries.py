@@ -14,6 +14,7 @@ from dimwatch.clock import NS_PER_SECOND
 
 FINDINGS: Final = 300
 """Most findings in the table."""
+WEEK: Final = timedelta(days=7)
 LEAST_BEFORE: Final = timedelta(hours=6)
 """What is usual is read from so much time at least: the half-life of the statistics."""
 
@@ -164,3 +165,9 @@ def span(trace_id: str, span_id: str) -> pd.Series | None:
     """One span with its content."""
     found = source().frame("span", {"trace_id": trace_id, "span_id": span_id})
     return None if found.empty else found.iloc[0]
+
+
+def pages(view: View) -> pd.Series:
+    """Of the week until the end of the range: pages, false_pages, delivered, given_up."""
+    row: pd.Series = source().frame("pages", {"since": view.until - WEEK, "until": view.until}).iloc[0]
+    return row

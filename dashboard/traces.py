@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Iterator, Sequence
 from datetime import datetime
@@ -108,6 +109,9 @@ def _leaves(told: Any) -> Iterator[str]:
             yield from _leaves(value)
     elif isinstance(told, str) and len(told.strip("… ")) >= _LEAST:
         yield told.strip("… ")
+        if told.startswith(("{", "[")):  # shown with other spaces
+            with contextlib.suppress(ValueError, RecursionError):
+                yield from _leaves(json.loads(told))
 
 
 def marked(text: str, cited: Sequence[str]) -> list[tuple[str, bool]]:

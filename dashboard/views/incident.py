@@ -10,20 +10,12 @@ import streamlit as st
 
 from dashboard import charts, incidents, parts
 from dashboard.incidents import SCOPE, Incident, Measure
-from dashboard.panels import actions
+from dashboard.panels import actions, deliveries, detail
 from dashboard.panels.incidents import badges
 from dimwatch.clock import NS_PER_SECOND, SystemClock
 
 _CLOCK: Final = SystemClock()
 _INCIDENT_ID: Final = re.compile(r"[0-9a-f]{8,64}")
-_NAMES: Final = {
-    "answered_model": "model that answers",
-    "prompt": "system prompt",
-    "tools": "list of tools",
-    "model": "model asked for",
-}
-"""Of attributes whose own name is not the word."""
-_LONGEST: Final = 24
 
 
 def _asked() -> str:
@@ -80,7 +72,11 @@ def _timeline(about: Incident, measure: Measure, names: list[str], changed: pd.D
     if told.data.empty:
         st.caption("The windows of this signal are no longer kept, or were never filled.")
         return
-    st.altair_chart(charts.timeline(told, _marks(about, changed)), width="stretch")
+    st.altair_chart(
+        charts.timeline(told, _marks(about, changed)),
+        width="stretch",
+        alt=f"{told.shown.label} over time, usually {told.shown.text(told.usual)}; changes are in the table below",
+    )
     tail = f"Drawn: the {told.shown.label} that one of twenty exceeds. " if measure.shown.drawn else ""
     st.caption(
         f"{tail}Band: nine of ten points in the three hours before it began; dashed: what that time comes to together. "
@@ -99,20 +95,11 @@ def _marks(about: Incident, changed: pd.DataFrame) -> pd.DataFrame:
                 {
                     "time": time,
                     "kind": "change",
-                    "label": _change(str(attribute), str(key), str(before), str(after)),
+                    "label": detail.sentence(str(attribute), str(key), str(before), str(after)),
                     "detail": ", ".join(sorted(set(group["agent"]))),
                 }
             )
     return pd.DataFrame(rows)
-
-
-def _change(attribute: str, key: str, before: str, after: str) -> str:
-    name = _named(attribute) + (f" of {key}" if key else "")
-    return f"{name}: {_short(before) or 'none'} → {_short(after) or 'none'}"
-
-
-def _short(value: str) -> str:
-    return value if len(value) <= _LONGEST else f"{value[:12]}…"
 
 
 def _causes(about: Incident) -> None:
@@ -178,26 +165,6 @@ def _agents(found: pd.DataFrame) -> None:
     parts.table(found, columns, empty="No agent ran.")
 
 
-def _changes(changed: pd.DataFrame) -> None:
-    st.markdown("#### What changed around it")
-    if not changed.empty:
-        changed = changed.assign(time=parts.local(changed["time"]), what=changed["attribute"].map(_named))
-    columns = {
-        "time": parts.moment("time"),
-        "agent": parts.text("agent", 140),
-        "what": parts.text("what", 130),
-        "key": parts.text("of", 110),
-        "before": parts.text("before", 150),
-        "after": parts.text("after", 150),
-        "status": parts.text("status", 90),
-    }
-    parts.table(changed, columns, empty="Nothing that agents run on changed in this time.")
-
-
-def _named(attribute: str) -> str:
-    return _NAMES.get(attribute, attribute)
-
-
 def _examples(about: Incident, measure: Measure, names: list[str], now: pd.Timestamp) -> None:
     left, right = st.columns(2)
     with left:
@@ -257,9 +224,10 @@ def _draw(incident_id: str) -> None:
         _agents(hit)
     with right:
         _signals(about)
-        _changes(changed)
+        detail.changes(changed, "What changed around it")
     if measure is not None:
         _examples(about, measure, names, now)
+    deliveries.draw(incident_id)
 
 
 parts.style()

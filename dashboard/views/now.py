@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import pandas as pd
 import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
 
 from dashboard import charts, chosen, parts, queries
 from dashboard.panels import incidents, weather
 from dashboard.queries import View
+from dashboard.source import source
 
 
 def _change(now: float, before: float, traces_before: float) -> str | None:
@@ -68,14 +70,27 @@ def _figures(view: View, counts: pd.DataFrame) -> None:
         delta_color="off",
         border=True,
         height="stretch",
-        help="By the price table." + unpriced,
+        help=f"By the price table, for {now['tokens'] / 1e6:,.2f} M tokens.{unpriced}",
     )
-    cards[5].metric(
-        "Tokens",
-        f"{now['tokens'] / 1e6:,.2f} M",
+    _pages(cards[5], view)
+
+
+def _pages(card: DeltaGenerator, view: View) -> None:
+    """Pages of the week against what false ones may be."""
+    told = queries.pages(view)
+    budget = source().settings.detection.false_pages_per_week
+    over = told["false_pages"] > budget
+    lost = f" {told['given_up']:,} messages could not be delivered." if told["given_up"] else ""
+    card.metric(
+        "Pages this week",
+        f"{told['pages']:,}",
+        f"{told['false_pages']:,} false of {budget:g} allowed",
+        delta_color="inverse" if over or told["given_up"] else "off",
+        delta_arrow="off",
         border=True,
         height="stretch",
-        help="Input and output, each call counted once.",
+        help=f"Incidents above the severity ticket in seven days; {told['delivered']:,} messages were delivered.{lost} "
+        "False: somebody called it so.",
     )
 
 
@@ -143,6 +158,7 @@ def _agents_table(view: View) -> None:
     if not found.empty:
         found["agent"] = found["agent"].replace("", "(not named)")
         found["last_seen"] = parts.local(found["last_seen"])
+        found["open"] = [f"/agents?{parts.query({'agent': name})}" for name in found["agent"]]
     parts.table(
         found,
         {
@@ -158,6 +174,7 @@ def _agents_table(view: View) -> None:
             "tokens": parts.number("tokens"),
             "cost_usd": parts.money("cost"),
             "last_seen": parts.moment("last run"),
+            "open": parts.link("more"),
         },
         empty="No finished trace in this time range.",
     )

@@ -55,7 +55,18 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
 
 def _clear(settings: Settings) -> None:
     client = StoreClient(settings, writer=True)
-    for name in ("span", "trace", "observation", "drop", "window", "change", "incident", "run", "model_call"):
+    for name in (
+        "span",
+        "trace",
+        "observation",
+        "drop",
+        "window",
+        "change",
+        "incident",
+        "delivery",
+        "run",
+        "model_call",
+    ):
         client.command(f"TRUNCATE TABLE {name}_versions")
     client.command("TRUNCATE TABLE reached")
     client.close()

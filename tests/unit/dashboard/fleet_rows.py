@@ -114,6 +114,16 @@ def spans(now: datetime) -> list[dict[str, object]]:
     ]  # fmt: skip
 
 
+def deliveries(now: datetime) -> list[dict[str, object]]:
+    """Two attempts to tell of the one that goes on."""
+    of = {"incidents": [OPEN], "target": "ops", "target_type": "webhook", "event": "trigger", "version": 1}
+    return [
+        row(records.DELIVERY, **of, id=str(attempt), attempt=attempt, state=state, time=_ago(now, 16 - attempt),
+            error=HOSTILE)
+        for attempt, state in ((1, "retrying"), (2, "delivered"))
+    ]  # fmt: skip
+
+
 def fill_fleet(client: StoreClient, now_ns: int) -> None:
     """Put everything into the store."""
     now = datetime.fromtimestamp(now_ns // 1_000_000_000, UTC)
@@ -122,6 +132,7 @@ def fill_fleet(client: StoreClient, now_ns: int) -> None:
         "incident": (records.INCIDENT, incidents(now)),
         "change": (records.CHANGE, changes(now)),
         "span": (records.SPAN, spans(now)),
+        "delivery": (records.DELIVERY, deliveries(now)),
     }
     for name, (schema, rows) in tables.items():
         client.insert(f"{name}_versions", records.table_from_rows(schema, rows))

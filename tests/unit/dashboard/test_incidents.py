@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from dashboard import charts, health, incidents
+from dashboard import charts, health, incidents, queries
 from dashboard.health import Place
 from dashboard.incidents import Incident, Timeline
 from dashboard.queries import View
@@ -226,6 +226,20 @@ def test_incident_that_goes_on(fleet: pd.Timestamp) -> None:
     page.selectbox[0].select("run_traffic").run()
     assert not page.exception
     assert "Runs that do not come leave no trace." in _prose(page)
+
+
+def test_pages_of_the_week_count_what_is_above_a_ticket(fleet: pd.Timestamp) -> None:
+    told = queries.pages(View.of("1h", fleet.value))
+    assert (told["pages"], told["false_pages"], told["delivered"], told["given_up"]) == (2, 1, 1, 0)
+
+
+def test_incident_says_who_was_told(fleet: pd.Timestamp) -> None:
+    table = next(frame.value for frame in _page("incident", id=OPEN).dataframe if "attempt" in frame.value)
+    assert table[["target", "state", "attempt"]].to_numpy().tolist() == [
+        ["ops", "retrying", 1],
+        ["ops", "delivered", 2],
+    ]
+    assert "Nobody was told" in _prose(_page("incident", id=OVER))
 
 
 def test_incident_that_is_over(fleet: pd.Timestamp) -> None:

@@ -43,6 +43,7 @@ def test_now_shows_what_looks_green_and_is_not(filled: Settings) -> None:
     assert shown["Green but failed"] == "20.0 %"
     assert shown["Failed in truth"] == "30.0 %"
     assert shown["Reported errors"] == "10.0 %"
+    assert shown["Pages this week"] == "0"
     frames = [frame.value for frame in page.dataframe]
     links = [frame["trace"].iloc[0] for frame in frames if "trace" in frame]
     assert links == [f"/trace?trace_id={TRACE}"]
@@ -119,6 +120,8 @@ def test_evidence_is_marked_where_it_stands_and_stays_text(filled: Settings) -> 
         '{"a": "gone \\"away\\"", "b": 1}', traces.evidence(['{"x": ["gone \\"away\\""]}', "no JSON"])
     )
     assert [(text, mark) for text, mark in marked if mark] == [('gone \\"away\\"', True)]
+    nested = traces.evidence(['{"result": "{\\"error\\":{\\"message\\":\\"no answer\\"}}"}'])
+    assert ("no answer", True) in traces.marked('{\n  "error": {\n    "message": "no answer"\n  }\n}', nested)
     assert "".join(text for text, _ in marked) == '{"a": "gone \\"away\\"", "b": 1}'
 
 
