@@ -12,7 +12,7 @@ from kafka import KafkaProducer, errors
 from dimwatch import records
 from dimwatch.errors import BackpressureError, InvalidError, PermanentError
 from dimwatch.eventlog.base import Batch, NewRecord, TopicPartition
-from dimwatch.eventlog.kafka_client import explained, producing
+from dimwatch.eventlog.kafka_client import explained, opened, producing
 from dimwatch.eventlog.kafka_consumer import KafkaMember
 from dimwatch.eventlog.kafka_records import send
 from dimwatch.eventlog.kafka_topics import Topics
@@ -144,7 +144,7 @@ class KafkaEventLog:
         with self._lock:
             self._check_open()
             if self._producer is None:
-                self._producer = KafkaProducer(**producing(self._settings, "appends"))
+                self._producer = opened(KafkaProducer, producing(self._settings, "appends"))
             return self._producer
 
 

@@ -7,10 +7,11 @@ import logging
 import math
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final, TypeVar
 
 from kafka import errors
+from kafka.net.compat import KafkaNetClient
 
 from dimwatch.errors import (
     BackpressureError,
@@ -87,6 +88,23 @@ def connection(settings: Kafka, role: str) -> dict[str, Any]:
             "ssl_keyfile": settings.tls_key and str(settings.tls_key),
         }
     return found
+
+
+def opened(kind: Callable[..., _T], config: Mapping[str, Any]) -> _T:
+    """A client of that kind, connected. One that can not connect leaves nothing behind, as kafka-python by itself would
+    (a thread and its sockets, each time)."""
+    made: list[KafkaNetClient] = []
+
+    def make(**configs: Any) -> KafkaNetClient:
+        made.append(KafkaNetClient(**configs))
+        return made[-1]
+
+    try:
+        return kind(**config, kafka_client=make)
+    except BaseException:
+        for client in made:
+            client.close()
+        raise
 
 
 def producing(settings: Kafka, role: str) -> dict[str, Any]:

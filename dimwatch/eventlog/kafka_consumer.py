@@ -13,7 +13,7 @@ from kafka.structs import OffsetAndMetadata
 from dimwatch.errors import InvalidError, PermanentError, RetryableError, TakenOverError
 from dimwatch.eventlog.base import Batch, Lag, Offsets, Record, TopicPartition
 from dimwatch.eventlog.kafka_assignor import CopartitionedAssignor
-from dimwatch.eventlog.kafka_client import connection, explained
+from dimwatch.eventlog.kafka_client import connection, explained, opened
 from dimwatch.eventlog.kafka_fetch import Fetch
 from dimwatch.eventlog.kafka_topics import Topics
 from dimwatch.eventlog.kafka_transactions import Transactions
@@ -268,23 +268,24 @@ class KafkaMember:
         self._topics.ensure({partition.topic for partition in self._partitions})
         settings = self._settings
         session_ms = int(settings.session_timeout_s * 1000)
-        self._client = client = KafkaConsumer(
-            **connection(settings, self._group or "reader"),
-            group_id=None if self._group is None else self._topics.name(self._group),
-            group_instance_id=None if self._group is None else settings.instance_id,
-            session_timeout_ms=session_ms,
-            heartbeat_interval_ms=max(1, min(1_000, session_ms // 6)),
-            max_poll_interval_ms=max(session_ms, int(_MAX_POLL_S * 1000)),
-            partition_assignment_strategy=(CopartitionedAssignor,),
-            metrics_enabled=False,
-            isolation_level="read_committed",
-            enable_auto_commit=False,
-            auto_offset_reset="none",
-            allow_auto_create_topics=False,
-            fetch_max_wait_ms=100,
-            max_partition_fetch_bytes=8 * 1024 * 1024,
-            receive_message_max_bytes=2 * int(settings.max_message) + 64 * 1024 * 1024,
-        )
+        own = {
+            "group_id": None if self._group is None else self._topics.name(self._group),
+            "group_instance_id": None if self._group is None else settings.instance_id,
+            "session_timeout_ms": session_ms,
+            "heartbeat_interval_ms": max(1, min(1_000, session_ms // 6)),
+            "max_poll_interval_ms": max(session_ms, int(_MAX_POLL_S * 1000)),
+            "partition_assignment_strategy": (CopartitionedAssignor,),
+            "metrics_enabled": False,
+            "isolation_level": "read_committed",
+            "enable_auto_commit": False,
+            "auto_offset_reset": "none",
+            "allow_auto_create_topics": False,
+            "fetch_max_wait_ms": 100,
+            "max_partition_fetch_bytes": 8 * 1024 * 1024,
+            "receive_message_max_bytes": 2 * int(settings.max_message) + 64 * 1024 * 1024,
+        }
+        client = opened(KafkaConsumer, connection(settings, self._group or "reader") | own)
+        self._client = client
         self._fetch = Fetch(client, self._topics)
         if self._group is None:
             client.assign(list(self._names))

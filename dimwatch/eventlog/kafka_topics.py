@@ -14,7 +14,7 @@ from kafka.protocol.consumer import OffsetSpec
 from dimwatch.errors import PermanentError
 from dimwatch.eventlog import topics as kinds
 from dimwatch.eventlog.base import TopicPartition
-from dimwatch.eventlog.kafka_client import OVERHEAD_BYTES, connection, explained
+from dimwatch.eventlog.kafka_client import OVERHEAD_BYTES, connection, explained, opened
 from dimwatch.settings import Kafka
 
 _SEGMENT_BYTES: Final = 256 * 1024 * 1024
@@ -140,7 +140,7 @@ class Topics:
             if self._closed:
                 raise PermanentError("the eventlog is closed")
             if self._client is None:
-                self._client = KafkaAdminClient(**connection(self._settings, "admin"))
+                self._client = opened(KafkaAdminClient, connection(self._settings, "admin"))
             return call(self._client)
 
     def close(self) -> None:

@@ -15,7 +15,7 @@ from kafka.structs import OffsetAndMetadata
 
 from dimwatch.errors import DimwatchError, RetryableError, TakenOverError
 from dimwatch.eventlog.base import Batch, Offsets, TopicPartition
-from dimwatch.eventlog.kafka_client import bounded, explain, producing
+from dimwatch.eventlog.kafka_client import bounded, explain, opened, producing
 from dimwatch.eventlog.kafka_records import send
 from dimwatch.eventlog.kafka_topics import Topics
 from dimwatch.settings import Kafka
@@ -108,11 +108,8 @@ class Transactions:
 
     def _open(self) -> KafkaProducer:
         if self._producer is None:
-            producer = KafkaProducer(
-                **producing(self._settings, "transactions"),
-                transactional_id=self._id,
-                transaction_timeout_ms=int(self._timeout_s * 1000),
-            )
+            own = {"transactional_id": self._id, "transaction_timeout_ms": int(self._timeout_s * 1000)}
+            producer = opened(KafkaProducer, producing(self._settings, "transactions") | own)
             try:
                 producer.init_transactions()
             except BaseException:
