@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import re
 import subprocess
@@ -190,7 +191,7 @@ def store(settings: Settings) -> Iterator[Finding]:
         from dimwatch.app.doctor_servers import clickhouse
 
         yield from clickhouse(settings)
-    elif running(settings.data) is not None:
+    elif running(settings.data) is not None or _answers(settings):  # by `dimwatch up`, or by itself
         try:
             health.require_store(follow(settings))
         except DimwatchError as error:
@@ -201,6 +202,10 @@ def store(settings: Settings) -> Iterator[Finding]:
         yield Finding("store", "ok", "there is none yet")
     else:
         yield _opens(settings)
+
+
+def _answers(settings: Settings) -> bool:
+    return asyncio.run(health.get(settings.store.host, settings.store.http_port, "/ping")) is not None
 
 
 def _opens(settings: Settings) -> Finding:
