@@ -36,7 +36,8 @@ from dimwatch.settings import Settings
 from dimwatch.store.client import StoreClient, Values
 
 GROUP: Final = "canary"
-_TICK_S: Final = 0.5
+_TICK_S: Final = 0.3
+_POLL_S: Final = 0.2
 _SEND_S: Final = 5.0
 _LOOK_S: Final = 5.0
 _SOON_NS: Final = 20 * NS_PER_SECOND
@@ -108,13 +109,13 @@ class Canary:
         """Work until told to stop."""
         while not stop.wait(_TICK_S):
             try:
-                self.step()
+                self.step(_POLL_S)
             except DimwatchError as error:
                 _log.warning("canary", error=str(error))
         self._consumer.close()
 
-    def step(self) -> None:
-        """Do what is due. Raises DimwatchError when the eventlog is in trouble; then it is done later."""
+    def step(self, timeout_s: float = 0.0) -> None:
+        """Do what is due, and wait so long for orders. Raises DimwatchError when the eventlog is in trouble; then it is done later."""
         now_ns = self._clock.now_ns()
         self._orders.step(now_ns)
         if now_ns >= self._next_ns:
@@ -122,7 +123,7 @@ class Canary:
             self._chirp(now_ns)
         self._look(now_ns)
         self._judge(now_ns)
-        self._hear()
+        self._hear(timeout_s)
 
     def _chirp(self, now_ns: int) -> None:
         trace_id = secrets.token_bytes(16)
@@ -191,9 +192,9 @@ class Canary:
             return f"{told}The store does not answer."
         return f"{told}The receiver takes it, and it does not arrive in the store: look at `dimwatch status` for lag."
 
-    def _hear(self) -> None:
+    def _hear(self, timeout_s: float) -> None:
         """Obey what people say of the incident."""
-        batch = self._consumer.poll(max_records=256, max_bytes=1 << 20, timeout_s=0.0)
+        batch = self._consumer.poll(max_records=256, max_bytes=1 << 20, timeout_s=timeout_s)
         if not batch:
             return
         offsets: dict[TopicPartition, int] = {}
