@@ -367,10 +367,6 @@ class Notify(BaseModel):
             for step in route.escalate:
                 yield f"route {route.name!r} (escalate)", step.to
 
-    def target(self, name: str) -> Target:
-        """The target of that name. Raises KeyError."""
-        return {target.name: target for target in self.targets}[name]
-
     def effective_routes(self) -> list[Route]:
         """The routes, or the one that there is without any."""
         if self.routes or not self.targets:

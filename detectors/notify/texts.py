@@ -118,7 +118,7 @@ class Templates:
             "minutes": max((ended_ns or at_ns) - incident.started_ns, 0) // (60 * NS_PER_SECOND),
             "runs": round(incident.runs),
             "cost_usd": round(incident.cost_usd, 2),
-            "signals": [measured(signal) for signal in incident.signals[:_MOST_SIGNALS]],
+            "signals": list(filter(None, map(measured, incident.signals[:_MOST_SIGNALS]))),
             "causes": [
                 {"what": str(cause.get("what", "")), "evidence": cause.get("evidence", 0.0), "at": cause.get("at", "")}
                 for cause in incident.causes[:_MOST_CAUSES]
@@ -127,9 +127,12 @@ class Templates:
         }
 
 
-def measured(signal: Mapping[str, Any]) -> dict[str, str]:
-    """A measured signal in words: what it is, what it should be and what it is now."""
-    name, expected, observed = str(signal["signal"]), float(signal["expected"]), float(signal["observed"])
+def measured(signal: Mapping[str, Any]) -> dict[str, str] | None:
+    """A measured signal in words: what it is, what it should be and what it is now. None where that is not said."""
+    try:
+        name, expected, observed = str(signal["signal"]), float(signal["expected"]), float(signal["observed"])
+    except (KeyError, TypeError, ValueError):
+        return None
     known = BY_NAME.get(name)
     if known is None:
         said, unit = (f"{expected:.3g}", f"{observed:.3g}"), ""

@@ -101,7 +101,7 @@ ACTIONS = st.lists(
 
 
 @given(st.booleans(), ACTIONS)
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=60, deadline=None)
 def test_in_the_end_everybody_knows_how_things_are(grouped: bool, actions: list[tuple[Any, ...]]) -> None:
     world = World(grouped)
     for what, *given_ in actions:

@@ -221,9 +221,23 @@ def test_a_page_in_words() -> None:
 
 
 def test_signals_of_every_form_and_unknown_ones_are_shown() -> None:
-    assert measured({"signal": "model_latency", "expected": 2.0, "observed": 9.5})["unit"] == "s"
-    assert measured({"signal": "run_traffic", "expected": 2.0, "observed": 0})["unit"] == "a minute"
-    assert measured({"signal": "of_a_newer_version", "expected": 2.0, "observed": 0})["words"] == "of a newer version"
+    for name, unit, words in (
+        ("model_latency", "s", "duration of a call"),
+        ("run_traffic", "a minute", "runs"),
+        ("of_a_newer_version", "", "of a newer version"),
+    ):
+        shown = measured({"signal": name, "expected": 2.0, "observed": 0})
+        assert shown is not None
+        assert (shown["unit"], shown["words"]) == (unit, words)
+    assert measured({"signal": "model_latency", "expected": None}) is None
+
+
+def test_a_page_about_dimwatch_itself_has_neither_scope_nor_signals() -> None:
+    one = told("b11d", tenant="", kind=Kind.BLIND, scope=Node(), measures={}, causes=[], runs=0.0, cost_usd=0.0)
+    assert draft(Event.TRIGGER, one).texts.title == "[WARNING] blind: whole fleet"
+    for event in (Event.TRIGGER, Event.RESOLVE):
+        target = PagerDutyTarget(name="pd", type="pagerduty", routing_key="0123456789abcdef" * 2)
+        validate("pagerduty_events_v2", orjson.loads(pagerduty.request(target, draft(event, one)).body))
 
 
 def test_own_templates_go_first_and_one_that_does_not_work_is_found_at_the_start(tmp_path: Path) -> None:
