@@ -115,7 +115,8 @@ class Canary:
         self._consumer.close()
 
     def step(self, timeout_s: float = 0.0) -> None:
-        """Do what is due, and wait so long for orders. Raises DimwatchError when the eventlog is in trouble; then it is done later."""
+        """Do what is due, and wait so long for orders. Raises DimwatchError when the eventlog is in trouble; then it is
+        done later."""
         now_ns = self._clock.now_ns()
         self._orders.step(now_ns)
         if now_ns >= self._next_ns:

@@ -10,6 +10,7 @@ from typing import Final
 
 import structlog
 
+from detectors.incidents import control
 from dimwatch import records
 from dimwatch.clock import Clock
 from dimwatch.errors import DimwatchError, RetryableError
@@ -31,6 +32,7 @@ TRIMMED: Final = (
     records.SIGHTINGS,
     *records.SCHEMAS,
     records.DEAD_LETTERS,
+    control.TOPIC,
 )
 """Topics under retention. `checkpoints` is not: its newest record counts however old it is; nor are metrics, which the
 collector bounds by itself."""
