@@ -11,12 +11,13 @@ from collections.abc import Callable, Iterator
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import decode, end_to_end, engine, kafka, start_up
+from benchmarks import decode, end_to_end, engine, kafka, partitions, start_up
 from benchmarks.figures import Figure
 
 BENCHMARKS: dict[str, Callable[[], Iterator[Figure]]] = {
     "decode": decode.run,
     "engine": engine.run,
+    "partitions": partitions.run,
     "start_up": start_up.run,
     "end_to_end": end_to_end.run,
     "kafka": kafka.run,

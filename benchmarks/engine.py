@@ -24,14 +24,14 @@ _VARIANTS: Final = 16
 
 def run() -> Iterator[Figure]:
     """10,000 series, every one with traffic in every minute; then 14 days of 1,000 series."""
-    engine, minutes = Engine(Detection()), _minutes(10_000)
+    engine, minutes = Engine(Detection()), minute_tables(10_000)
     _steps(engine, minutes, 0, 300)
     began = time.process_time()
     _steps(engine, minutes, 300, 100)
     took = (time.process_time() - began) / 100
     yield Figure("detector_us_per_series_window", took / engine.series * 1e6, "us")
     yield Figure("detector_state_bytes_per_series", engine.nbytes / engine.series, "B")
-    engine, minutes = Engine(Detection()), _minutes(1_000)
+    engine, minutes = Engine(Detection()), minute_tables(1_000)
     began = time.process_time()
     _steps(engine, minutes, 0, 14 * 1440)
     yield Figure("replay_14_days_1000_series_seconds", time.process_time() - began, "s")
@@ -43,7 +43,7 @@ def _steps(engine: Engine, minutes: list[pa.Table], first: int, count: int) -> N
         engine.step(Minute(_START_NS + number * MINUTE_NS, minutes[number % len(minutes)], sightings))
 
 
-def _minutes(series: int) -> list[pa.Table]:
+def minute_tables(series: int) -> list[pa.Table]:
     """Tables of `series` rows: agents with runs, tools and models, in the proportions of the signals."""
     rng = np.random.default_rng(3)
     rows: list[tuple[str, str, str, str, Signal]] = []

@@ -68,17 +68,24 @@ class _Read:
     offsets: dict[TopicPartition, int]
 
 
+class Shared:
+    """What the tasks of a worker have in common: it is loaded once."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.prices = Prices.load(settings.prices.file)
+        self.door = TopicDoor(settings)
+
+
 class PartitionTask:
     """The work on one partition. What comes out is added to `Outputs`; who calls it commits that, or drops the task."""
 
-    def __init__(
-        self, settings: Settings, log: EventLog, number: int, of: int, committed: Offsets, prices: Prices
-    ) -> None:
+    def __init__(self, shared: Shared, log: EventLog, number: int, of: int, committed: Offsets) -> None:
         """`number` of `of` partitions; `committed` are the offsets of the group. Goes on from the last checkpoint."""
         self._number = number
         self._headers = {records.HEADER_SOURCE: source(number), records.HEADER_SOURCES: str(of)}
-        self._pipeline = Pipeline(_share(settings, of), recoverable=True, prices=prices)
-        self._door = TopicDoor(settings)
+        self._pipeline = Pipeline(_share(shared.settings, of), recoverable=True, prices=shared.prices)
+        self._door = shared.door
         self._drops: Counter[tuple[str, str]] = Counter()
         self._sequence = 0
         self._read: deque[_Read] = deque()

@@ -16,17 +16,17 @@ from typing import Final
 import structlog
 
 from dimwatch import records, telemetry
-from dimwatch.app.partition import READ_BYTES, SOURCES, Outputs, PartitionTask
+from dimwatch.app.partition import READ_BYTES, SOURCES, Outputs, PartitionTask, Shared
 from dimwatch.app.standalone import Health
 from dimwatch.clock import NS_PER_SECOND, Clock, SystemClock
 from dimwatch.eventlog import open_eventlog
 from dimwatch.eventlog.base import EventLog, Record, TopicPartition
 from dimwatch.settings import MIB, Settings
 from dimwatch.tracing import span
-from ingest.prices import Prices
 
 GROUP: Final = "worker"
 _POLL_RECORDS: Final = 256
+_MOST_SHARES: Final = 16
 _POLL_S: Final = 0.25
 _LOOK_NS: Final = NS_PER_SECOND // 4
 """While some partitions are busy, the others are looked at after that."""
@@ -41,10 +41,9 @@ class Worker:
     """One member of the group of workers."""
 
     def __init__(self, settings: Settings, log: EventLog, clock: Clock) -> None:
-        self._settings = settings
+        self._shared = Shared(settings)
         self._log = log
         self._clock = clock
-        self._prices = Prices.load(settings.prices.file)
         self._consumer = log.consumer(GROUP, SOURCES)
         self._tasks: dict[int, PartitionTask] = {}
         """By partition."""
@@ -56,7 +55,11 @@ class Worker:
 
     def step(self, timeout_s: float = _POLL_S) -> int:
         """Read and process one batch; return how many records it had."""
-        batch = self._consumer.poll(max_records=_POLL_RECORDS, max_bytes=READ_BYTES, timeout_s=timeout_s)
+        # More for more partitions: what is done with few records at a time costs nearly as much as with many.
+        share = min(max(len(self._tasks), 1), _MOST_SHARES)
+        batch = self._consumer.poll(
+            max_records=share * _POLL_RECORDS, max_bytes=min(share, 4) * READ_BYTES, timeout_s=timeout_s
+        )
         self._follow(self._consumer.assignment())
         outputs: Outputs = {}
         now_ns = self._clock.now_ns()
@@ -99,7 +102,7 @@ class Worker:
         committed = self._consumer.committed() if numbers else {}
         of = self._log.partitions(records.OTLP_SPANS)
         for number in numbers:
-            self._tasks[number] = PartitionTask(self._settings, self._log, number, of, committed, self._prices)
+            self._tasks[number] = PartitionTask(self._shared, self._log, number, of, committed)
 
     def _process(self, batch: Sequence[Record], now_ns: int, outputs: Outputs) -> None:
         runs: dict[int, list[Record]] = {}

@@ -16,13 +16,18 @@ from dimwatch.app.fleet import FleetStage
 from dimwatch.app.worker import Worker
 from dimwatch.clock import NS_PER_SECOND, ManualClock
 from dimwatch.errors import PermanentError
-from dimwatch.eventlog.base import Consumer
+from dimwatch.eventlog.base import Consumer, NewRecord
 from dimwatch.eventlog.memory import MemoryConsumer, MemoryEventLog
 from dimwatch.settings import Settings
-from tests.partitioned import by_trace
+from ingest.otlp.admission import Piece
+from ingest.otlp.signals import LOGS, TRACES
+from ingest.otlp.spread import spread
 from tests.property.traces.test_worker import SETTINGS, START, Rows, dropped, exports, rows_of, windows_of
 from tests.scenario.test_fleet_of_traces import requests
 from tests.told_outage import DETECTION
+
+GARBAGE = b"\x0a\xff"
+"""It has no trace, and is tested with one partition."""
 
 
 class Site:
@@ -37,9 +42,11 @@ class Site:
 
     def receive(self, signal: str, body: bytes, time_ns: int) -> None:
         self.clock.advance_to(time_ns)
-        pieces = list(by_trace(signal, body, time_ns)) if body != b"\x0a\xff" else []
-        for topic, record in pieces:
-            self.log.append({topic: [record]})
+        of = TRACES if signal == "traces" else LOGS
+        pieces = spread([Piece(body, b"")], of, self.log.partitions(of.topic)) if body != GARBAGE else []
+        self.log.append(
+            {of.topic: [NewRecord(one.body, time_ns, one.key, {records.HEADER_TENANT: ""}) for one in pieces]}
+        )
 
     def step(self, number: int) -> int:
         """One step of a worker; one that was shut out of the group ends, and its supervisor starts it again."""
