@@ -230,8 +230,10 @@ def undisturbed_fleet(
     for number, batch in enumerate(_batches(arrived)):
         now_ns = batch[-1][1].timestamp_ns
         move(batch, now_ns, number)
-    # The clock moves on, as it did live.
-    move((), max(now_ns, closed_ns) + 2 * int(settings.assembly.max_idle_s * NS_PER_SECOND), number + 1)
+    # The clock moves on, as it did live: until every trace is over, and the last minute.
+    idle_ns = 2 * int(settings.assembly.max_idle_s * NS_PER_SECOND)
+    late_ns = int((60.0 + settings.detection.lateness_s) * NS_PER_SECOND)
+    move((), max(now_ns + idle_ns, closed_ns + late_ns) + NS_PER_SECOND, number + 1)
     return windows, set(incidents.values())
 
 
