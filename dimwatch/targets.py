@@ -237,7 +237,11 @@ class Route(BaseModel):
     interval_m: float | None = Field(None, gt=0, le=1440, description="Overrides `notify.interval_m`.")
     repeat_h: float | None = Field(None, gt=0, le=720, description="Overrides `notify.repeat_h`.")
     quiet: bool = Field(True, description="Whether quiet hours hold it back.")
-    escalate: list[Escalation] = Field(default_factory=list, max_length=10, description="Steps, see below.")
+    escalate: list[Escalation] = Field(
+        default_factory=list,
+        max_length=10,
+        description="Steps: after how many minutes without an acknowledgement (`after_m`) to tell whom (`to`).",
+    )
     go_on: bool = Field(False, alias="continue", description="Whether the routes below are tried as well.")
 
 

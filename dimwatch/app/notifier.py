@@ -10,6 +10,7 @@ from __future__ import annotations
 import queue
 import signal
 import threading
+import traceback
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Final, Protocol
@@ -138,10 +139,10 @@ class NotifierStage:
                 pager.restore(found[-1].value, now_ns)
                 _log.info("notifier restored", waiting=pager.waiting)
             except InvalidError as error:
-                # Whoever is still concerned by an open incident hears of it again when it next changes.
+                # Of an open incident people hear again when it next changes, however old it is.
                 _log.error("the state is not used: what was told is not known any more", error=str(error))
                 telemetry.DROPPED.labels(GROUP, records.NOTIFIER_CHECKPOINTS, "unreadable").inc()
-                pager = Pager(self._notify, now_ns)
+                pager = Pager(self._notify, 0)
         return pager
 
     def _hear(self, pager: Pager, batch: Sequence[Record], now_ns: int) -> None:
@@ -158,8 +159,10 @@ class NotifierStage:
         try:
             result = self._sender.send(message.target, message.key, message.page, now_ns)
         except Exception as error:  # one message must not end all others
-            _log.exception("an attempt failed in an unexpected way", target=message.target)
-            result = Result.said(type(error).__name__)
+            # Without what it says: that may hold secrets.
+            kind, place = type(error).__name__, traceback.extract_tb(error.__traceback__)[-1]
+            _log.error("an attempt failed by a fault of ours", target=message.target, error=kind, at=f"{place}")
+            result = Result.said(f"a fault of Dimwatch: {kind}")
         self._results.put((pager, message.key, result))
 
     def _answers(self, pager: Pager, now_ns: int, wait_s: float = 0.0) -> None:

@@ -45,6 +45,8 @@ async def _post(
         AsyncClient(policy=policy, verify=context, trust_env=False, timeout=timeout_s) as client,
         client.stream("POST", request.url, content=request.body, headers=dict(request.headers)) as response,
     ):
+        if response.is_success:
+            return Result(Outcome.DELIVERED, response.status_code)  # whatever else it has to say
         read = b""
         async for chunk in response.aiter_raw(4096):
             read += chunk

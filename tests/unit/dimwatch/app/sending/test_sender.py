@@ -177,6 +177,15 @@ def test_a_web_server_of_a_byte_at_a_time_is_left_on_time() -> None:
     assert time.monotonic() - began < 3.0
 
 
+def test_a_good_answer_counts_however_long_the_rest_of_it_takes() -> None:
+    def drip(handler: BaseHTTPRequestHandler, got: Got, number: int) -> None:
+        handler.wfile.write(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n")
+        time.sleep(1.0)
+
+    with Receiver(drip) as receiver:
+        assert send({"type": "webhook", "url": receiver.url}, timeout_s=0.7).outcome is Outcome.DELIVERED
+
+
 def test_apprise_sends_in_a_confined_process() -> None:
     with Receiver() as receiver:
         url = f"json://127.0.0.1:{receiver.port}/{CANARY}"
