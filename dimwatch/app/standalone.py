@@ -7,19 +7,21 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import metadata
 from typing import Final
 
+import structlog
 from prometheus_client import generate_latest
 
 from dimwatch.app import endpoint, health
 from dimwatch.app.health import HEARTBEAT_FRESH_S, Check, Heart
-from dimwatch.errors import PermanentError
+from dimwatch.errors import PermanentError, RetryableError, TakenOverError
 from dimwatch.settings import Settings
 from dimwatch.store.access import is_loopback
 
@@ -41,6 +43,12 @@ STUCK_S: Final = 120.0
 _LOOPS: Final = ("collector", "worker", "fleet", "notifier")
 """Roles whose main loop says that it is alive. The others answer requests, which says the same."""
 _FRESH_S: Final = 1.0
+_WAIT_S: Final = 0.5
+_MAX_WAIT_S: Final = 10.0
+_PROVEN_S: Final = 30.0
+"""After so long without trouble, the next wait is short again."""
+
+_log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +77,7 @@ class Health:
     def beat(self, waiting: str = "") -> None:
         """Say "alive" from every turn of the main loop; `waiting`: what it waits for before it can work."""
         self._beaten, self._waiting = time.monotonic(), waiting
-        if self._heart is not None:
+        if self._heart is not None and not waiting:
             self._heart.beat()
 
     def drain(self) -> None:
@@ -147,6 +155,29 @@ def serving(settings: Settings, role: str) -> Iterator[Health]:
     )
     with endpoint.served(door, generate_latest, own.states, status, own.alive):
         yield own
+
+
+def keep_running(work: Callable[[], None], health: Health) -> None:
+    """Run a role; again, after a while, when it had to give up because something was away that may come back.
+
+    Returns when `work` does, or on SIGTERM or SIGINT while it waits.
+    """
+    stopped = threading.Event()
+    wait_s = _WAIT_S
+    while True:
+        started = time.monotonic()
+        try:
+            return work()
+        except (RetryableError, TakenOverError) as error:
+            wait_s = _WAIT_S if time.monotonic() - started > _PROVEN_S else min(2 * wait_s, _MAX_WAIT_S)
+            _log.warning("begins anew", error=str(error), in_s=wait_s)
+            health.beat(f"waits: {error}")
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda _number, _frame: stopped.set())
+        deadline = time.monotonic() + wait_s
+        while time.monotonic() < deadline:
+            if stopped.wait(0.1):
+                return None
 
 
 def needs(settings: Settings, role: str) -> dict[str, Need]:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 
 import click
 import structlog
 
-from dimwatch.app.standalone import serving
+from dimwatch.app.standalone import keep_running, serving
 from dimwatch.app.supervisor import EXIT_PERMANENT
 from dimwatch.cli.options import leave, read_settings, role_options
 from dimwatch.errors import DimwatchError, PermanentError, TakenOverError
@@ -23,7 +24,10 @@ def _run(role: str, data: Path | None, config: Path | None, flags: dict[str, obj
         configure_tracing(settings, role)
         module = import_module(f"dimwatch.app.{role}")
         with serving(settings, role) as health:
-            module.run(settings, health, **more)
+            if settings.telemetry.health_port == 0:  # whoever supervises it starts it again
+                module.run(settings, health, **more)
+            else:
+                keep_running(partial(module.run, settings, health, **more), health)
     except DimwatchError as error:
         click.echo(f"Error: {role}: {error}", err=True)
         # One that was taken over is well again after a restart.

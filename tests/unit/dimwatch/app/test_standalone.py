@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import socket
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -14,8 +17,9 @@ import pytest
 from pydantic import SecretStr
 
 from dimwatch import telemetry
-from dimwatch.app.standalone import Health, Need, needs, serving
-from dimwatch.errors import PermanentError
+from dimwatch.app import standalone
+from dimwatch.app.standalone import Health, Need, keep_running, needs, serving
+from dimwatch.errors import PermanentError, RetryableError, TakenOverError
 from dimwatch.settings import Settings
 
 
@@ -131,3 +135,39 @@ def test_port_0_is_for_a_supervisor_which_reads_the_heartbeat(stack: ExitStack, 
     health = stack.enter_context(serving(settings(tmp_path, 0), "worker"))
     health.beat()
     assert (tmp_path / "run" / "worker.heartbeat").exists()
+
+
+def test_a_role_begins_anew_when_what_it_needs_was_away(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(standalone, "_WAIT_S", 0.01)
+    health = Health("worker")
+    errors: list[Exception] = [RetryableError("no broker answers"), TakenOverError("another one was faster")]
+    waited = []
+
+    def work() -> None:
+        waited.append(health.states()["work"])
+        if errors:
+            raise errors.pop(0)
+
+    keep_running(work, health)
+    assert waited == ["starting", "waits: no broker answers", "waits: another one was faster"]
+
+
+def test_what_no_time_can_mend_ends_it() -> None:
+    def work() -> None:
+        raise PermanentError("a wrong password")
+
+    with pytest.raises(PermanentError, match="a wrong password"):
+        keep_running(work, Health("worker"))
+
+
+def test_asked_to_stop_it_waits_no_longer() -> None:
+    def work() -> None:
+        threading.Timer(0.2, os.kill, (os.getpid(), signal.SIGTERM)).start()
+        raise RetryableError("no broker answers")
+
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        keep_running(work, Health("worker"))
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
