@@ -1,4 +1,4 @@
-"""One message by Apprise, in a process of its own.
+"""One message by Apprise, in a process of its own, `dimwatch.app.sending.apprise_process`.
 
 Its plug-ins connect by themselves, follow redirects and may start programs: so they get a process that the kernel ends
 on time, that knows one secret, and that may call only what `dimwatch.app.sending.guard` allows.
@@ -6,22 +6,20 @@ on time, that knows one secret, and that may call only what `dimwatch.app.sendin
 
 from __future__ import annotations
 
-import logging
 import os
 import subprocess
 import sys
-from typing import Any, Final
+from typing import Final
 
 import orjson
 
 from detectors.notify.formats.base import Draft
 from detectors.notify.outbox import Outcome, Result
 from detectors.notify.page import Event
-from dimwatch.app.sending.guard import confine, policy_of
 
 _START_UP_S: Final = 20.0
 """Importing Apprise and its plug-ins takes a while on a busy machine."""
-_MOST_SAID: Final = 500
+MOST_SAID: Final = 500
 
 
 def send(urls: list[str], draft: Draft, allow_private: list[str], timeout_s: float) -> Result:
@@ -35,7 +33,7 @@ def send(urls: list[str], draft: Draft, allow_private: list[str], timeout_s: flo
         "timeout_s": timeout_s,
     }
     environment = {key: value for key, value in os.environ.items() if not key.startswith(("DIMWATCH_", "PROMETHEUS_"))}
-    command = [sys.executable, "-P", "-m", "dimwatch.app.sending.by_apprise"]
+    command = [sys.executable, "-P", "-m", "dimwatch.app.sending.apprise_process"]
     try:
         done = subprocess.run(  # noqa: S603 - our own module, and what it is told comes by its input
             command,
@@ -56,7 +54,7 @@ def send(urls: list[str], draft: Draft, allow_private: list[str], timeout_s: flo
         told = {}
     if told.get("sent"):
         return Result(Outcome.DELIVERED)
-    return Result.said(str(told.get("error") or f"Apprise ended with status {done.returncode}")[:_MOST_SAID])
+    return Result.said(str(told.get("error") or f"Apprise ended with status {done.returncode}")[:MOST_SAID])
 
 
 def _type(draft: Draft) -> str:
@@ -65,40 +63,3 @@ def _type(draft: Draft) -> str:
     if not draft.page.event.wakes:
         return "info"
     return "failure" if draft.page.severity == "critical" else "warning"
-
-
-class _Heard(logging.Handler):
-    """What Apprise says of why it failed."""
-
-    def __init__(self) -> None:
-        super().__init__(logging.WARNING)
-        self.said: list[str] = []
-
-    def emit(self, record: logging.LogRecord) -> None:
-        self.said.append(record.getMessage())
-
-
-def main() -> None:
-    """Send what standard input says, and say on standard output what came of it."""
-    order: dict[str, Any] = orjson.loads(sys.stdin.buffer.read())
-    import apprise  # hundreds of plug-ins, which only this process needs
-
-    heard = _Heard()
-    logging.getLogger("apprise").addHandler(heard)
-    asset = apprise.AppriseAsset(http_redirects=False, async_mode=False, storage_mode="memory")
-    sender = apprise.Apprise(asset=asset)
-    unknown = sum(not sender.add(url) for url in order["urls"])
-    if unknown:
-        answer = {"sent": False, "error": f"{unknown} of the URLs is none that Apprise understands"}
-    else:
-        confine(policy_of(order["allow_private"]))
-        sent = sender.notify(
-            body=order["body"], title=order["title"], notify_type=order["type"], body_format="text",
-            timeout=order["timeout_s"],
-        )  # fmt: skip
-        answer = {"sent": bool(sent), "error": "; ".join(heard.said)[:_MOST_SAID]}
-    sys.stdout.buffer.write(b"\n" + orjson.dumps(answer) + b"\n")
-
-
-if __name__ == "__main__":
-    main()
