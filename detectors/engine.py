@@ -180,6 +180,17 @@ class Engine:
                 mask &= rows[:, column] == (words.index(value) if value in words else -1)
             bank.rebaseline(np.unique(bank.pools.cell_leaf[mask]), since_ns // MINUTE_NS, self._minute)
 
+    def settle(self, agents: Collection[tuple[str, str]], signals: Collection[str]) -> None:
+        """An incident of these agents, given as (tenant, agent), is over: what these signals gathered under it without
+        an alert is not held against what comes after. Less evidence than there is keeps the promise all the more."""
+        numbers = [self._number[signal] for signal in signals]
+        found = [self._words.find({"tenant": tenant, "agent": agent}) for tenant, agent in sorted(agents)]
+        known = np.array([[0, 0], *(codes[:2] for codes in found if codes is not None)])
+        for bank in self._banks.values():
+            rows = bank.pools.nodes.rows
+            own = (rows[:, None, :2] == known).all(axis=2).any(axis=1) & np.isin(rows[:, -1], numbers)
+            bank.settle(own, self._minute)
+
     def busiest(self, signal: str, most: int) -> list[Node]:
         """The watched nodes of a signal of form HITS with the most traffic, no releases or regions."""
         bank = self._banks[Form.HITS]

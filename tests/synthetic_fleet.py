@@ -155,6 +155,9 @@ class SyntheticFleet:
     def rebaseline(self, node: Node, signals: Collection[str], since_ns: int) -> None:
         self.rebaselined.append((node, tuple(signals), since_ns))
 
+    def settle(self, agents: Collection[tuple[str, str]], signals: Collection[str]) -> None:
+        """Alerts here are drawn anew in every minute."""
+
     @property
     def latest(self) -> list[Change]:
         now_ns = START_NS + self.now * MINUTE_NS

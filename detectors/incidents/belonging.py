@@ -16,6 +16,19 @@ SYMPTOMS_LATE: Final = 180 * MINUTE
 """What goes on for longer does not hide what begins then."""
 
 
+def tail(case: Case, alert: Alert) -> bool:
+    """Whether an alert is of what was heard of as part of an incident, though its onset is estimated elsewhere or most
+    of it is by now: small effects are dated early, and where there is little traffic it goes on for long."""
+    incident = case.incident
+    over = incident.resolved_ns is not None and alert.since_ns >= incident.resolved_ns
+    if over or alert.signal not in case.heard:
+        return False
+    if alert.signal in case.direct:
+        return incident.scope.within(alert.node) or alert.node.within(incident.scope)
+    agent = (alert.node.value("tenant"), alert.node.value("agent"))
+    return not agent[1] or agent in case.agents
+
+
 def belongs(view: View, case: Case, alert: Alert) -> bool | None:
     """Whether an alert is part of an incident (True), a consequence (False), or neither (None).
 

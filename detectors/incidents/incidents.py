@@ -9,7 +9,7 @@ from typing import Final
 import orjson
 
 from detectors.alerts import Alert, Node
-from detectors.incidents.belonging import belongs
+from detectors.incidents.belonging import belongs, tail
 from detectors.incidents.case import Case
 from detectors.incidents.grouping import (
     MINUTE,
@@ -128,16 +128,21 @@ class Incidents:
         before the end of the incident that it was part of."""
         for case in cases:
             direct = belongs(view, case, alert)
-            if direct is None:
+            if direct is None and not tail(case, alert):
                 continue
+            if direct is None and case.open:
+                direct = alert.signal in case.direct
+            if direct is None:
+                if _since(view, alert, case.incident.resolved_ns or view.now_ns):
+                    continue
+                return None
             if case.open:
                 case.attach(alert, view.now_ns, direct)
                 return None
             ended_ns = case.incident.resolved_ns or view.now_ns
             recent = view.now_ns - ended_ns <= REOPEN
             if alert.since_ns < ended_ns:
-                cells = view.one(alert.signal, ended_ns)
-                if cells.pooled(cells.mask(alert.node)).gain < alert.threshold:
+                if not _since(view, alert, ended_ns):
                     return None  # the tail of what is over
                 alert = replace(alert, since_ns=ended_ns)
             if recent and (not direct or case.incident.status is Status.FALSE):
@@ -311,3 +316,9 @@ class Incidents:
         forgotten = set(settled[: max(len(kept) - MOST_KEPT, 0)])
         self._cases = [case for case in kept if id(case) not in forgotten]
         return sorted(changed, key=lambda incident: (incident.opened_ns, incident.id))
+
+
+def _since(view: View, alert: Alert, ended_ns: int) -> bool:
+    """Whether an alert would fire for what came since the end of an incident alone."""
+    cells = view.one(alert.signal, ended_ns)
+    return cells.pooled(cells.mask(alert.node)).gain >= alert.threshold

@@ -36,6 +36,7 @@ _LOOK_BACK: Final = tuple(minutes * MINUTE for minutes in (5, 10, 20, 40, 80))
 _LATELY: Final = 5 * MINUTE
 _ENOUGH: Final = 5.0
 """Calls to speak of a share."""
+_SYMPTOMS: Final = frozenset(signal.name for signal in BY_NAME.values() if signal.symptom)
 _BETTER: Final = 3.0
 """Nats by which a narrower scope must be better to be taken instead."""
 
@@ -60,6 +61,7 @@ def review(view: View, case: Case) -> None:
         case.resolve(view.now_ns)
     elif age >= (MODEL_CHANGE_STAYS if model_change else _INTERVAL) and _over(view, case):
         case.resolve(view.now_ns)
+        view.engine.settle(case.agents, sorted(_SYMPTOMS | case.heard.keys()))
 
 
 def assess(case: Case, traffic: Traffic, ledger: Ledger, now_ns: int) -> None:

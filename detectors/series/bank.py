@@ -215,6 +215,10 @@ class Bank(ABC):
         self._freeze(minute)
         self._refresh_all(minute)
 
+    def settle(self, nodes: Mask, minute: int) -> None:
+        """The streams of these nodes that do not fire begin anew."""
+        self._reset(np.flatnonzero(nodes[self.stream["node"]] & ~self.stream["firing"]), minute)
+
     # state
 
     @property

@@ -2,11 +2,12 @@
 
 Baseline: mean and variance of the log per leaf, predictable, remembered exponentially, plus an offset of the hour of
 the day, shrunk as by 50 measurements, with winsorised updates. Bound: mean + root of the squares of log(1 +
-tolerance) and doubt; and a nearer one with half of the tolerance, which is taken to be exceeded in one minute of a
-hundred at most. For the sum S of what lies beyond the bound, and a shift d, the e-value is that of Delyon (Exponential
+tolerance) and doubt; and a nearer one with 70% of the tolerance, which is taken to be exceeded in one minute of fifty
+at most. For the sum S of what lies beyond the bound, and a shift d, the e-value is that of Delyon (Exponential
 inequalities for sums of weakly dependent variables, EJP 14, 2009): exp(u S - u^2 / 2 (sum X^2 / 3 + 2 sum E[X^2] / 3)),
 u = d / variance. It holds for any distribution with that second moment, so one wild measurement widens its own window
-and heavy tails do not page. Pools share the shift d: the sums are weighted by 1 / variance of their leaf.
+and heavy tails do not page. What is known one by one is judged so (detectors.series.single). Pools share the shift d:
+the sums are weighted by 1 / variance of their leaf.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from typing import Any, ClassVar, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from detectors.series import single
 from detectors.series.arrays import FloatArray, IntArray, Mask, add_up
 from detectors.series.bank import Bank, Judged
 from detectors.series.clockwork import BLOCK, HOURS, SLOT_MEMORY, between, hour
@@ -31,10 +33,11 @@ _UNSEEN_TOLERANCE: Final = 0.1
 _DOUBT: Final = 2.0
 """Standard errors of the baseline that are tolerated. They and the tolerance add up as squares: that the baseline is
 wrong by so much, and the level off by as much as is tolerated, both to the same side, is rare."""
-_MOSTLY: Final = 0.5
+_MOSTLY: Final = 0.7
 """Of the tolerance: a level is off by more so seldom"""
-_SELDOM: Final = float(np.log(100.0))
+_SELDOM: Final = float(np.log(50.0))
 """(one minute in so many) that against the whole of it less evidence is asked for, by this many nats."""
+_BOUNDS: Final = ("slack", "least_slack")
 _USUAL: Final = 0.5 ** (1 / 288)
 _SIGMAS: Final = 3.0
 
@@ -82,18 +85,25 @@ class Level(Bank):
             n / variance,
             scatter / variance**2,
         ]
-        for name in ("slack", "least_slack"):
+        for name in _BOUNDS:
             slack = self.leaf[name][leaf] / variance
             columns += [slack * n, slack * deviation / variance, slack**2 * n]
-        self._sums = pools.to_nodes(np.stack(columns, axis=1)).T
+        table = np.stack(columns, axis=1)
+        self._sums = pools.to_nodes(table).T
+        few = np.flatnonzero((n > 0) & (n <= single.MOST))
+        self._few = self._one_by_one(few, table[few], deviation[few], scatter[few]) if len(few) else None
         slot = self.block % self.clockwork.ring
         self.node["ring_deviation"][:, slot] += self._sums[3]
         self.node["ring_variance"][:, slot] += self._sums[4]
         return Judged(self._gain(), self._sums[0], self._sums[1], self._sums[2])
 
     def _gain(self) -> NDArray[np.float32]:
-        scaled = (self._sums[3:].T / self._dispersion(self._sums[4])[:, None]).astype(np.float32)
-        deviation, information, scatter, *bounds = scaled[self.stream["node"]].T
+        sums, node = self._sums[3:].T, self.stream["node"]
+        if self._few is not None:
+            sums = sums - self._few[:, : sums.shape[1]]
+        dispersion = self._dispersion(self._sums[4])[:, None]
+        scaled = (sums / dispersion).astype(np.float32)
+        deviation, information, scatter, *bounds = scaled[node].T
         sign = np.where(self.stream["up"], np.float32(1), np.float32(-1))
         effects = self.effects.astype(np.float32)
         gains = []
@@ -103,7 +113,19 @@ class Level(Bank):
             gain = (sign * deviation - slack)[:, None] * effects
             gain -= spread[:, None] * (effects**2 / 6)
             gains.append(gain)
-        return np.concatenate(gains, axis=1)
+        gain = np.concatenate(gains, axis=1)
+        if self._few is not None:
+            up, down = np.split((self._few[:, sums.shape[1] :] / dispersion).astype(np.float32), 2, axis=1)
+            gain += np.where(self.stream["up"][:, None], up[node], down[node])
+        return gain
+
+    def _one_by_one(self, cells: IntArray, table: FloatArray, deviation: FloatArray, scatter: FloatArray) -> FloatArray:
+        """By node: what is in the sums of these cells, and instead of that the evidence of their measurements."""
+        leaf = self.pools.cell_leaf[cells]
+        n, variance = table[:, 0], self.leaf["variance"][leaf]
+        slack = np.stack([self.leaf[name][leaf] for name in _BOUNDS], axis=1)
+        sides = [single.gains(n, sign * deviation, scatter, variance, slack, self.effects) for sign in (1.0, -1.0)]
+        return self.pools.to_nodes(np.concatenate([table[:, 3:], *sides], axis=1), cells)
 
     def _dispersion(self, information: FloatArray) -> FloatArray:
         """That of this minute: what the measurements of a minute share weighs the more, the more there are of them

@@ -142,6 +142,7 @@ class Pools:
         self._to_pairs = _sums(links[0], links[1], len(pairs), len(keys))
         self._pairs_to_nodes = _sums(self.pair_node, np.arange(len(pairs)), len(self.nodes), len(pairs))
         self._to_nodes = _sums(self.pair_node[links[0]], links[1], len(self.nodes), len(keys))
+        self._of_cells = self._to_nodes.tocsc()
         self.node_signal: IntArray = self.nodes.rows[:, _SIGNAL]
         self.leaf_signal: IntArray = self.leaves.rows[:, _SIGNAL]
         self.cell_signal: IntArray = keys[:, _SIGNAL]
@@ -166,9 +167,9 @@ class Pools:
         watched[order[first]] = True
         return watched
 
-    def to_nodes(self, by_cell: FloatArray) -> FloatArray:
-        """Sums over the cells of each node, of one value by cell or of several."""
-        return np.asarray(self._to_nodes @ by_cell)
+    def to_nodes(self, by_cell: FloatArray, cells: IntArray | None = None) -> FloatArray:
+        """Sums over the cells of each node, of one value by cell or of several; or of these cells only."""
+        return np.asarray((self._to_nodes if cells is None else self._of_cells[:, cells]) @ by_cell)
 
     def to_pairs(self, by_cell: FloatArray) -> FloatArray:
         """Sums over the cells of each pair of node and leaf."""

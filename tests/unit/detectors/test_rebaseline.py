@@ -51,3 +51,22 @@ def test_after_a_rebaseline_the_new_behaviour_is_expected() -> None:
     hits = engine.evidence("model_error", (_TOLD + 10) * MINUTE_NS)
     assert hits.expected.sum() / hits.n.sum() == pytest.approx(0.1, abs=0.04)
     assert not engine.step(_minute(_END, rng))
+
+
+def test_what_was_gathered_under_an_incident_is_not_held_against_what_comes_after() -> None:
+    rng = np.random.default_rng(3)
+    engine, settled = Engine(Detection()), Engine(Detection())
+    number = 0
+    while number < _CHANGE + 2:
+        assert not engine.step(_minute(number, rng))
+        number += 1
+    settled.restore(engine.snapshot())
+    settled.settle([("", "a")], ["model_error", "model_output_tokens"])
+    fired: dict[str, int] = {}
+    while len(fired) < 2:
+        minute = _minute(number, rng)
+        for name, of in (("held", engine), ("settled", settled)):
+            if of.step(minute):
+                fired.setdefault(name, number)
+        number += 1
+    assert fired["held"] + 2 <= fired["settled"]
