@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, Final
 
-from kafka import ConsumerRebalanceListener, KafkaConsumer
+from kafka import ConsumerRebalanceListener, KafkaConsumer, errors
 from kafka.structs import OffsetAndMetadata
 
 from dimwatch.errors import InvalidError, PermanentError, RetryableError, TakenOverError
@@ -23,6 +24,8 @@ _SLICE_S: Final = 0.2
 """The longest that close() waits for a poll in another thread."""
 _MAX_POLL_S: Final = 120.0
 """A member that does not poll for so long loses its partitions: others wait for it while they are shared anew."""
+_LEAVE_MS: Final = 3_000
+"""How long close() waits for the brokers to know that this member goes."""
 _LOOK_S: Final = 10.0
 """How long lag() and a reader wait for records that are there."""
 
@@ -248,7 +251,8 @@ class KafkaMember:
             if self._transactions is not None:
                 self._transactions.close()
             if self._client is not None:
-                self._client.close(autocommit=False)
+                with contextlib.suppress(errors.KafkaError):
+                    self._client.close(autocommit=False, timeout_ms=_LEAVE_MS)
         self._closed(self)
 
     def _check_known(self, offsets: Offsets) -> None:

@@ -41,10 +41,15 @@ def read(consumer: Consumer, count: int, *, max_records: int = 1000) -> list[Rec
 
 
 def read_rest(consumer: Consumer) -> list[Record]:
-    """Poll until nothing comes any more."""
+    """Poll until everything that is there was read."""
     records: list[Record] = []
-    while more := consumer.poll(max_records=1000, max_bytes=_FOREVER, timeout_s=0.2):
-        records += more
+
+    def rest() -> bool:
+        more = consumer.poll(max_records=1000, max_bytes=_FOREVER, timeout_s=0.2)
+        records.extend(more)
+        return not more and bool(consumer.assignment()) and consumer.drained() == consumer.assignment()
+
+    until(rest)
     return records
 
 
