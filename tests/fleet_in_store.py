@@ -25,7 +25,7 @@ from ingest.normalize import Request
 
 PAST_S: Final = 15_300
 """So long must a series be known, and something more, before it is watched."""
-PAST_RATE: Final = 0.12
+PAST_RATE: Final = 0.1
 LIVE_S: Final = 3_300
 LIVE_RATE: Final = 0.8
 EFFECTS: Final = (
@@ -34,7 +34,8 @@ EFFECTS: Final = (
     "model_change:claude-sonnet-4-5=claude-3-5-haiku-20241022@2400s+600s",
 )
 """By seconds since LIVE_S before the end."""
-_BATCH_NS: Final = 120 * NS_PER_SECOND
+PAST_BATCH_S: Final = 1_200
+LIVE_BATCH_S: Final = 120
 
 Rows = tuple[str, pa.Table]
 """A table and what to insert into it."""
@@ -48,9 +49,9 @@ def rows(end_ns: int) -> Iterator[Rows]:
     live = Simulation(7, live_ns, end_ns, LIVE_RATE, dict(DEFAULT_SHARES), scenario(live_ns, EFFECTS))
     settings = Settings(data=Path("unused"))
     pipeline, stage = Pipeline(settings), _Stage(settings)
-    for simulation, kept in ((past, False), (live, True)):
-        for output, judged_ns in _outputs(pipeline, simulation):
-            if kept:
+    for simulation, batch_s in ((past, PAST_BATCH_S), (live, LIVE_BATCH_S)):
+        for output, judged_ns in _outputs(pipeline, simulation, batch_s * NS_PER_SECOND):
+            if simulation is live:
                 yield from _of_worker(output)
             yield from stage.add(output, judged_ns)
     last = pipeline.flush()
@@ -58,12 +59,12 @@ def rows(end_ns: int) -> Iterator[Rows]:
     yield from stage.add(last, end_ns)
 
 
-def _outputs(pipeline: Pipeline, simulation: Simulation) -> Iterator[tuple[Output, int]]:
+def _outputs(pipeline: Pipeline, simulation: Simulation, batch_ns: int) -> Iterator[tuple[Output, int]]:
     held: dict[str, list[Request]] = {"traces": [], "logs": []}
     begun_ns = now_ns = 0
     for export in simulation.requests():
         begun_ns = begun_ns or export.due_ns
-        if export.due_ns - begun_ns > _BATCH_NS:
+        if export.due_ns - begun_ns > batch_ns:
             yield pipeline.add(held["traces"], held["logs"], now_ns=now_ns, record=0), now_ns
             held, begun_ns = {"traces": [], "logs": []}, export.due_ns
         held[export.signal].append(Request(export.body, export.due_ns))
