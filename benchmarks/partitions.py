@@ -70,11 +70,8 @@ def _worker(partitions: int) -> tuple[float, dict[str, float]]:
     took, spans = 0.0, 0
     for second in range(_SECONDS):
         now_ns = _START_NS + second * NS_PER_SECOND
-        for _ in range(_REQUESTS_A_SECOND):
-            body, count = load.request(now_ns)
-            spans += count if second >= _WARM_S else 0
-            pieces = spread([Piece(body, b"")], TRACES, partitions)
-            log.append({records.OTLP_SPANS: [NewRecord(of.body, now_ns, of.key, headers=_OURS) for of in pieces]})
+        sent = append(log, load, _REQUESTS_A_SECOND, now_ns, partitions)
+        spans += sent if second >= _WARM_S else 0
         clock.advance_to(now_ns)
         gc.collect()
         began = time.process_time()
@@ -83,11 +80,23 @@ def _worker(partitions: int) -> tuple[float, dict[str, float]]:
         took += time.process_time() - began if second >= _WARM_S else 0.0
     every = spans * _SECONDS / (_SECONDS - _WARM_S)
     topics = (records.SPANS, records.TRACES, records.OBSERVATIONS, records.POINTS, records.CHECKPOINTS)
-    sizes = {topic: _size(log, topic) / every for topic in topics}
+    sizes = {topic: size_of(log, topic) / every for topic in topics}
     return spans / took, sizes
 
 
-def _size(log: MemoryEventLog, topic: str) -> int:
+def append(log: MemoryEventLog, load: LoadPool, requests: int, now_ns: int, partitions: int) -> int:
+    """Requests as the receiver appends them; return how many spans they hold."""
+    spans = 0
+    for _ in range(requests):
+        body, count = load.request(now_ns)
+        pieces = spread([Piece(body, b"")], TRACES, partitions)
+        log.append({records.OTLP_SPANS: [NewRecord(of.body, now_ns, of.key, headers=_OURS) for of in pieces]})
+        spans += count
+    return spans
+
+
+def size_of(log: MemoryEventLog, topic: str) -> int:
+    """Bytes of all records of a topic."""
     consumer = log.consumer("size", [topic])
     size = 0
     while batch := consumer.poll(max_records=1_000, max_bytes=1 << 30, timeout_s=0.0):

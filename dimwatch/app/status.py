@@ -54,6 +54,7 @@ class Status:
     watermark_lag_s: float | None = None  # age of the newest moment that all workers have judged
     canary_s: float | None = None  # what the last span that Dimwatch sent to itself took to be readable
     canary_age_s: float | None = None  # how long ago that was
+    clocks_set_back: int = 0  # since the start: times that a watermark went back
     lags: list[GroupLag] = field(default_factory=list)
     drops: list[Drop] = field(default_factory=list)
     findings: dict[str, int] = field(default_factory=dict)
@@ -120,6 +121,8 @@ def _read_metrics(text: str, status: Status) -> dict[tuple[str, str, str], int]:
                 status.open_incidents = int(sample.value)
             elif sample.name == "dimwatch_watermark_lag_seconds":
                 status.watermark_lag_s = round(sample.value, 1)
+            elif sample.name == "dimwatch_clock_set_back_total":
+                status.clocks_set_back = int(sample.value)
             elif sample.name == "dimwatch_canary_seconds":
                 status.canary_s = round(sample.value, 2)
             elif sample.name == "dimwatch_canary_seen_timestamp_seconds" and sample.value:

@@ -105,6 +105,10 @@ def _parts(found: Status) -> Iterator[RenderableType]:
         if found.watermark_lag_s is not None and found.watermark_lag_s < -1:
             behind = f"{-found.watermark_lag_s:,.0f} s ahead: the clock was set back, and what comes is late until then"
         yield Text(f"Open traces: {open_traces}   Open incidents: {incidents}   Windows: {behind}")
+        if found.clocks_set_back:
+            yield Text(
+                f"Clocks were set back by more than ten minutes: {found.clocks_set_back:,} times since the start"
+            )
         if found.canary_s is not None and found.canary_age_s is not None:
             yield Text(f"Canary: readable after {found.canary_s:.1f} s, {_duration(found.canary_age_s)} ago")
     if found.lags:

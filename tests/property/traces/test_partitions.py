@@ -8,7 +8,7 @@ from functools import cache
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 from dimwatch import records
@@ -148,7 +148,7 @@ FATES = st.tuples(
 
 
 @given(st.integers(1, 4), st.lists(st.lists(FATES, max_size=3), min_size=20, max_size=60))
-@settings(max_examples=4, deadline=None)
+@settings(max_examples=3, deadline=None, phases=[Phase.generate])
 @pytest.mark.timeout(600)
 def test_workers_that_come_go_and_die_make_no_difference(workers: int, fates: list[list[tuple[str, int]]]) -> None:
     site, calm = Site(SETTINGS, START, 12, workers), undisturbed(12)
