@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import gc
 import os
 import signal
 import subprocess
@@ -30,16 +29,9 @@ from dimwatch.settings import Settings
 from tests.certificates import certificate
 from tests.kafka_broker import Broker, running
 
-# kafka-python leaves connections that failed to the garbage collector.
-pytestmark = [pytest.mark.kafka, pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning")]
+pytestmark = pytest.mark.kafka
 
 Make = Callable[..., KafkaEventLog]
-
-
-@pytest.fixture(autouse=True)
-def _collected() -> Iterator[None]:
-    yield
-    gc.collect()
 
 
 @pytest.fixture
