@@ -96,9 +96,12 @@ def notifier(data: Path | None, config: Path | None, **flags: object) -> None:
 def store(data: Path | None, config: Path | None, **flags: object) -> None:
     """Run the embedded ClickHouse, its HTTP interface and the sink that fills it.
 
+    With store.mode=server only the sink: it makes the tables on a ClickHouse server or cluster and writes there.
+
     \b
     Examples:
       dimwatch store --data data
+      DIMWATCH_STORE__MODE=server DIMWATCH_STORE__HOST=clickhouse.internal dimwatch store
       curl 'http://127.0.0.1:8123/?query=SELECT+count()+FROM+spans'
     """
     _run("store", data, config, flags)
