@@ -11,6 +11,7 @@ from typing import Final
 import streamlit as st
 
 from dashboard import sign_in
+from dashboard.chosen import carried
 
 # A file of our own: Streamlit would load a named icon from the internet.
 _ICON = resources.files("dashboard").joinpath("icon.svg").read_text()
@@ -30,7 +31,7 @@ _PAGES: Final = {
 st.set_page_config(page_title="Dimwatch", page_icon=_ICON, layout="wide")
 st.logo(_ICON, size="large")
 sign_in.required()
-st.navigation(
+_page = st.navigation(
     [
         st.Page(
             f"views/{name}.py",
@@ -42,4 +43,7 @@ st.navigation(
         for name, (title, icon) in _PAGES.items()
     ],
     position="top",
-).run()
+)
+if _carried := carried(_page.url_path):
+    st.switch_page(_page, query_params=_carried)
+_page.run()

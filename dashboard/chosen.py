@@ -18,6 +18,8 @@ from dimwatch.clock import SystemClock
 
 _CLOCK: Final = SystemClock()
 _DEFAULT_RANGE: Final = "1h"
+_PAGE: Final = "page that is open"
+_KEPT: Final = "chosen on the last page"
 _LONGEST: Final = 200
 """Of what somebody may type, in characters."""
 
@@ -71,7 +73,18 @@ def view(*filters: Filter, live_s: int | None = parts.REFRESH_S, default: str = 
             picked[one.key] = _option(one, looked)
     with columns[-1]:
         st.caption(_told(looked, live_s), text_alignment="right")
+    told = {"range": "" if chosen == default else chosen, "until": _held("until"), "agent": picked.get("agent", "")}
+    st.session_state[_KEPT] = {**st.session_state.get(_KEPT, {}), **told}
     return replace(looked, agent=picked.pop("agent", ""), picked=picked)
+
+
+def carried(page: str) -> dict[str, str]:
+    """What was chosen on the page before, when somebody has just come to this one by the menu, which drops it from the
+    address. Empty otherwise."""
+    came = st.session_state.get(_PAGE, page) != page
+    st.session_state[_PAGE] = page
+    kept: dict[str, str] = st.session_state.get(_KEPT, {})
+    return {name: value for name, value in kept.items() if value} if came and not st.query_params else {}
 
 
 def again(chosen: View) -> View:

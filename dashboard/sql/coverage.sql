@@ -22,12 +22,12 @@ FROM
 (
     SELECT
         trace_id, agent, service, kind, convention, counted, finish_reason,
-        tool_result IS NOT NULL AS has_result, tool_arguments IS NOT NULL AS has_arguments,
-        output_tokens IS NOT NULL AS has_output_tokens, input_messages IS NOT NULL AS has_input,
-        output_messages IS NOT NULL AS has_output, request_model != '' AS has_request_model,
-        response_model != '' AS has_response_model, tool_definitions IS NOT NULL AS has_definitions,
-        time_to_first_token_ns IS NOT NULL AS has_first_token, conversation_id != '' AS has_conversation
-    FROM spans
+        NOT tool_result.null AS has_result, NOT tool_arguments.null AS has_arguments,
+        NOT output_tokens.null AS has_output_tokens, NOT input_messages.null AS has_input,
+        NOT output_messages.null AS has_output, request_model != '' AS has_request_model,
+        response_model != '' AS has_response_model, NOT tool_definitions.null AS has_definitions,
+        NOT time_to_first_token_ns.null AS has_first_token, conversation_id != '' AS has_conversation
+    FROM span_versions FINAL -- not the view: through it, whole payloads would be read to see that they are there
     WHERE start_time >= {since:DateTime64(9)} AND start_time < {until:DateTime64(9)}
 ) AS span
 INNER JOIN

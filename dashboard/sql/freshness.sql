@@ -1,2 +1,2 @@
--- Whether anything has come at all, and when the last of it did.
-SELECT count() AS spans, max(received_time) AS received FROM spans
+-- Whether anything has come at all.
+SELECT count() AS spans FROM (SELECT 1 FROM span_versions LIMIT 1)

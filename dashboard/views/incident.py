@@ -174,7 +174,12 @@ def _examples(about: Incident, measure: Measure, names: list[str], now: pd.Times
             if measure.signal == "run_traffic"
             else "None is kept from that time."
         )
-        _traces(incidents.bad_examples(about, measure, names, now), measure, none)
+        found = incidents.bad_examples(about, measure, names, now)
+        if not found.empty:
+            st.link_button(
+                "Look at the clearest one", parts.trace_url(found["trace_id"].iloc[0]), icon=":material/account_tree:"
+            )
+        _traces(found, measure, none)
     with right:
         st.markdown("#### Traces as they were before")
         _traces(incidents.good_examples(about, measure, names, now), measure, "None is kept from that time.")

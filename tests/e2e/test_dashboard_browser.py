@@ -13,14 +13,14 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, sync_playwright
+from playwright.sync_api import Browser, ConsoleMessage, Page, sync_playwright
 
 from dimwatch.clock import SystemClock
 from dimwatch.settings import Settings, Store
 from dimwatch.store.client import StoreClient
 from tests.needs import program
 from tests.unit.dashboard.fleet_rows import OPEN, fill_fleet
-from tests.unit.dashboard.rows import HOSTILE, TRACE, fill
+from tests.unit.dashboard.rows import HOSTILE, TRACE, VIEWS, fill
 
 pytestmark = [pytest.mark.browser, pytest.mark.e2e]
 
@@ -128,6 +128,79 @@ def test_a_person_sees_what_is_wrong_and_follows_it(
     assert strangers == []
     assert dialogs == []
     page.close()
+
+
+LOOKS = (("light", 1500), ("dark", 900))
+"""On every page: each colour scheme and each width once."""
+PROBES = ("/_stcore/health", "/_stcore/host-config")
+"""Streamlit looks for itself below a page's own address first, and is told 404 there."""
+STILL = "() => !document.querySelector('[data-testid=stStatusWidget], [data-testid=stSkeleton]')"
+
+
+@pytest.mark.parametrize("name", VIEWS)
+def test_every_page_draws_itself_without_an_error(address: str, browser: Browser, name: str) -> None:
+    """Pictures go into the folder DIMWATCH_SCREENSHOTS, if it is set."""
+    query = {"incident": f"?id={OPEN}", "now": "?range=6h"}.get(name, "?range=6h")
+    for scheme, width in LOOKS:
+        page = browser.new_page(viewport={"width": width, "height": 1400}, color_scheme=scheme)  # type: ignore[arg-type]
+        page.set_default_timeout(PATIENCE_S * 1000)
+        problems: list[str] = []
+        _listen(page, problems)
+        page.goto(f"{address}/{'' if name == 'now' else name}{query}")
+        page.locator("[data-testid=stMainBlockContainer] :is(h4, [data-testid=stMetric], button)").first.wait_for()
+        page.wait_for_function(STILL)
+        assert page.get_by_text("The store refuses a query").count() == 0
+        wide = page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
+        assert wide <= 0, "nothing sticks out at the side"
+        if folder := os.environ.get("DIMWATCH_SCREENSHOTS"):
+            page.wait_for_timeout(1500)  # charts draw themselves after everything else
+            page.screenshot(path=Path(folder) / f"{name}-{scheme}-{width}.png", full_page=True)
+        page.close()
+        assert problems == []
+
+
+def test_a_person_who_was_paged_is_at_the_offending_span_in_three_clicks(address: str, browser: Browser) -> None:
+    page = browser.new_page(viewport={"width": 1500, "height": 1400})
+    page.set_default_timeout(PATIENCE_S * 1000)
+    page.goto(f"{address}/incident?id={OPEN}")  # the first click: the link of the page
+    with page.context.expect_page() as opened:
+        page.get_by_role("link", name="Look at the clearest one").click()
+    trace = opened.value
+    trace.set_default_timeout(PATIENCE_S * 1000)
+    trace.get_by_text("Content of a span").wait_for()
+    assert f"trace_id={TRACE}" in trace.url
+    payload = trace.locator("pre.payload", has_text="DROP TABLE")
+    payload.first.wait_for()
+    assert trace.locator("pre.payload img").count() == 0, "telemetry stays text"
+    trace.close()
+    page.close()
+
+
+def test_filters_stay_in_the_address_over_pages_and_by_keyboard(address: str, browser: Browser) -> None:
+    page = browser.new_page(viewport={"width": 1500, "height": 1000})
+    page.set_default_timeout(PATIENCE_S * 1000)
+    page.goto(f"{address}/agents?range=24h&agent=triage")
+    page.get_by_text("In detail").wait_for()
+    page.get_by_role("link", name="Cost").first.click()
+    page.get_by_text("By agent").wait_for()
+    assert "range=24h" in page.url
+    assert "agent=triage" in page.url
+    end = page.get_by_label("End of the time range")
+    end.focus()
+    page.keyboard.type("2026-01-31 12:00")
+    page.keyboard.press("Enter")
+    page.get_by_text("31 Jan 12:00").first.wait_for()
+    assert "until=2026-01-31T" in page.url
+    page.close()
+
+
+def _listen(page: Page, problems: list[str]) -> None:
+    page.on("pageerror", lambda error: problems.append(str(error)))
+    page.on("console", lambda told: problems.append(told.text) if _bad(told) else None)
+
+
+def _bad(told: ConsoleMessage) -> bool:
+    return told.type == "error" and not str(told.location.get("url", "")).endswith(PROBES)
 
 
 def _ours(url: str, address: str) -> bool:
