@@ -2,8 +2,8 @@
 
 Baseline: mean and variance of the log per leaf, predictable, remembered exponentially, plus an offset of the hour of
 the day, shrunk as by 50 measurements, with winsorised updates. Bound: mean + root of the squares of log(1 +
-tolerance) and doubt; and a nearer one with 70% of the tolerance, which is taken to be exceeded in one minute of fifty
-at most. For the sum S of what lies beyond the bound, and a shift d, the e-value is that of Delyon (Exponential
+tolerance) and doubt; and a nearer one with 60% of the tolerance, which is taken to be exceeded in one minute of a
+hundred at most. For the sum S of what lies beyond the bound, and a shift d, the e-value is that of Delyon (Exponential
 inequalities for sums of weakly dependent variables, EJP 14, 2009): exp(u S - u^2 / 2 (sum X^2 / 3 + 2 sum E[X^2] / 3)),
 u = d / variance. It holds for any distribution with that second moment, so one wild measurement widens its own window
 and heavy tails do not page. What is known one by one is judged so (detectors.series.single). Pools share the shift d:
@@ -33,9 +33,9 @@ _UNSEEN_TOLERANCE: Final = 0.1
 _DOUBT: Final = 2.0
 """Standard errors of the baseline that are tolerated. They and the tolerance add up as squares: that the baseline is
 wrong by so much, and the level off by as much as is tolerated, both to the same side, is rare."""
-_MOSTLY: Final = 0.7
+_MOSTLY: Final = 0.6
 """Of the tolerance: a level is off by more so seldom"""
-_SELDOM: Final = float(np.log(50.0))
+_SELDOM: Final = float(np.log(100.0))
 """(one minute in so many) that against the whole of it less evidence is asked for, by this many nats."""
 _BOUNDS: Final = ("slack", "least_slack")
 _USUAL: Final = 0.5 ** (1 / 288)
