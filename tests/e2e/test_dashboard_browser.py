@@ -185,7 +185,7 @@ def test_filters_stay_in_the_address_over_pages_and_by_keyboard(address: str, br
     page.get_by_text("By agent").wait_for()
     assert "range=24h" in page.url
     assert "agent=triage" in page.url
-    end = page.get_by_label("End of the time range")
+    end = page.get_by_role("textbox", name="End of the time range")
     end.focus()
     page.keyboard.type("2026-01-31 12:00")
     page.keyboard.press("Enter")
