@@ -40,6 +40,8 @@ SERVER: Final = "clickhouse"
 ROLES: Final = tuple(role for role in PORTS if role in COMMANDS)
 _HOST: Final = "127.0.0.1"
 _ACCOUNT: Final = {"store__user": "dimwatch", "store__password": "only-here"}
+_MOST_PROCESSES: Final = 200
+"""Over the life of an installation, workers that come and go included."""
 _AGAIN_S: Final = 0.3
 _LOOK_S: Final = 0.1
 _DRAIN_LOOK_S: Final = 0.5
@@ -79,7 +81,8 @@ class Roles:
         self._wrap = dict(wrap or {})
         self._workers = workers
         names = ("receiver__grpc_port", "receiver__http_port", "dashboard__port", "api__port")
-        grpc, http, dashboard, api, self._clickhouse = free_ports(5)
+        # At once: one that is asked for later may be one of these, which nobody listens on yet.
+        grpc, http, dashboard, api, self._clickhouse, *self._health_ports = free_ports(5 + _MOST_PROCESSES)
         self.proxy = Proxy(self._clickhouse)
         self.grpc, self.http = f"{_HOST}:{grpc}", f"http://{_HOST}:{http}"
         self._given = (
@@ -157,7 +160,7 @@ class Roles:
         except httpx.HTTPError:
             return False
 
-    def kill(self, name: str, patience_s: float = 60.0) -> float:
+    def kill(self, name: str, patience_s: float = 150.0) -> float:
         """`kill -9`; return the seconds until its successor is ready."""
         process = self.processes[name]
         old = process.popen
@@ -247,7 +250,7 @@ class Roles:
         return {name: process.exits for name, process in self.processes.items() if process.exits}
 
     def _start(self, name: str, role: str, given: Mapping[str, str]) -> None:
-        (port,) = free_ports(1)
+        port = self._health_ports.pop()
         own = dict(given) | {"data": str(self._folder / name), "telemetry__log_format": "json"}
         environment = os.environ | {f"DIMWATCH_{key.upper()}": value for key, value in own.items()}
         process = self.processes[name] = Process(name, role, port, environment)
