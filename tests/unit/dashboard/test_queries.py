@@ -179,23 +179,12 @@ def test_hostile_values_stay_values(filled: Settings, now_ns: int) -> None:
 
 def test_every_query_is_explained_by_the_engine(filled: Settings, now_ns: int) -> None:
     since = View.of("1h", now_ns).since
-    texts = (
-        "rule",
-        "severity",
-        "id",
-        "trace_id",
-        "span_id",
-        "tenant",
-        "signal",
-        "kind",
-        "measure",
-        "about",
-        "dimension",
-    )
+    texts = ("rule", "severity", "id", "trace_id", "span_id", "tenant", "signal", "kind", "measure", "about")
+    more = ("dimension", "class", "text", "order")
     lists = ("agents", "outcomes", "trace_ids", "signals")
     values = (
         View.of("1h", now_ns).values(before=since, step=60, rows=5, width_s=60, target=1.0)
-        | dict.fromkeys((*texts, *incidents.SCOPE), "")
+        | dict.fromkeys((*texts, *more, *incidents.SCOPE), "")
         | {name: [] for name in lists}
         | {f"by_{name}": True for name in health.NAMES}
     )
