@@ -184,4 +184,4 @@ def incidents(partitions: int, workers: int, seed: int) -> list[dict[str, Any]]:
 def test_one_worker_or_four_find_the_same_incidents() -> None:
     alone = incidents(1, 1, 0)
     assert {(row["kind"], row["status"]) for row in alone} >= {("tool_degradation", "open")}
-    assert incidents(12, 4, 7) == alone
+    assert incidents(4, 4, 7) == alone
