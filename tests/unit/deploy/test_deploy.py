@@ -124,7 +124,9 @@ def test_the_collector_is_of_one_version_and_writes_what_workers_read() -> None:
     assert (kafka["traces"]["topic"], kafka["logs"]["topic"]) == ("otlp_spans", "otlp_logs")
     assert kafka["partition_traces_by_id"]
     assert kafka["partition_logs_by_trace_id"]
-    assert kafka["record_partitioner"] == {"sticky_key": {"hasher": "sarama_compat"}}, "the partition of our own receiver"
+    assert kafka["record_partitioner"] == {"sticky_key": {"hasher": "sarama_compat"}}, (
+        "the partition of our own receiver"
+    )
     assert kafka["producer"]["required_acks"] == -1, "a queue that forgets what one broker has is no queue"
 
 
