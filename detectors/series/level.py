@@ -90,7 +90,7 @@ class Level(Bank):
             columns += [slack * n, slack * deviation / variance, slack**2 * n]
         table = np.stack(columns, axis=1)
         self._sums = pools.to_nodes(table).T
-        few = np.flatnonzero((n > 0) & (n <= single.MOST))
+        few = np.flatnonzero((n >= 1) & (n <= single.MOST))
         self._few = self._one_by_one(few, table[few], deviation[few], scatter[few]) if len(few) else None
         slot = self.block % self.clockwork.ring
         self.node["ring_deviation"][:, slot] += self._sums[3]

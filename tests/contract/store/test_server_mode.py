@@ -146,7 +146,7 @@ def test_records_end_in_tables_and_an_outage_only_delays_them(
         with serving(store, settings, pairs):
             wait_for(lambda: not unread(settings))
             assert ids(settings) == ["a"]
-            assert health.states()["work"] == "ready"
+            wait_for(lambda: health.states()["work"] == "ready")
         append(settings, "b", "c")
         with serving(store, settings, pairs):
             wait_for(lambda: not unread(settings))

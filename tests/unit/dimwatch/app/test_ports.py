@@ -29,4 +29,4 @@ def test_an_address_that_is_not_ours_is_told() -> None:
 
 
 def test_every_port_of_the_settings_is_checked() -> None:
-    assert {port.number for port in ports_of(Settings())} == {4317, 4318, 8123, 8501, 9464}
+    assert {port.number for port in ports_of(Settings())} == {4317, 4318, 8123, 8501, 8502, 9464}
