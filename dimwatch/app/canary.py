@@ -112,6 +112,8 @@ class Canary:
                 self.step(_POLL_S)
             except DimwatchError as error:
                 _log.warning("canary", error=str(error))
+            except Exception:  # a canary that ended would be taken for one that lives
+                _log.exception("the canary failed by a fault of ours")
         self._consumer.close()
 
     def step(self, timeout_s: float = 0.0) -> None:
@@ -214,14 +216,27 @@ class Canary:
             if (own and order.action is not Action.LABEL) or ended:
                 # Of silences the fleet stage has its own word: this one is the newer.
                 answered.append(order.row(answer.outcome.value, answer.tenant, record.timestamp_ns + 1))
-        self._consumer.commit(offsets, self._outputs(changed, answered))
+        try:
+            self._consumer.commit(offsets, self._outputs(changed, answered))
+        except DimwatchError:
+            self._untold()
+            raise
 
     def _tell(self, now_ns: int) -> None:
         assert self._case is not None
         self._case.follow(self._orders.silences, now_ns)
         if self._case.news(now_ns):
+            try:
+                self._eventlog.append(self._outputs([self._case.copy()], []))
+            except DimwatchError:
+                self._untold()
+                raise
             _log.warning("blind", status=self._case.incident.status.value, summary=self._case.incident.summary)
-            self._eventlog.append(self._outputs([self._case.copy()], []))
+
+    def _untold(self) -> None:
+        """The eventlog did not take it: what the incident is like is told again at the next step."""
+        if self._case is not None:
+            self._case.told = ""
 
     def _outputs(
         self, changed: Sequence[Incident], answered: Sequence[dict[str, object]]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from dimwatch.app.canary import Canary
 from dimwatch.app.pipeline import Pipeline
 from dimwatch.clock import NS_PER_SECOND, ManualClock
 from dimwatch.errors import RetryableError
-from dimwatch.eventlog.base import NewRecord
+from dimwatch.eventlog.base import Batch, NewRecord
 from dimwatch.eventlog.memory import MemoryEventLog
 from dimwatch.settings import Settings
 from dimwatch.store.client import Values
@@ -26,12 +27,23 @@ from ingest.normalize import Request
 START_NS = 1_790_000_000 * NS_PER_SECOND
 
 
+class Log(MemoryEventLog):
+    """It may be full."""
+
+    full = False
+
+    def append(self, batch: Batch) -> None:
+        if self.full:
+            raise RetryableError("the eventlog is full")
+        super().append(batch)
+
+
 class Site:
     """A canary, a receiver that takes or refuses, and a store whose rows are those of the worker."""
 
     def __init__(self, data: Path) -> None:
         self.clock = ManualClock(START_NS)
-        self.log = MemoryEventLog()
+        self.log = Log()
         self.settings = Settings(data=data)
         self.received: list[bytes] = []
         self.readable: list[str] = []
@@ -143,3 +155,24 @@ def test_what_an_earlier_one_left_open_is_resolved_by_the_first_that_arrives(sit
     site.go(65)
     last = site.incidents()[-1]
     assert (last["id"], last["status"], last["version"]) == (opened["id"], "resolved", 2)
+
+
+def test_what_the_eventlog_does_not_take_is_told_when_it_does(site: Site) -> None:
+    def go(seconds: int) -> None:
+        for _ in range(seconds):
+            with suppress(RetryableError):
+                site.go(1)
+
+    site.loses = site.log.full = True
+    go(320)
+    assert site.incidents() == []
+    site.log.full = False
+    go(2)
+    (opened,) = site.incidents()
+    assert opened["status"] == "open"
+    site.loses, site.log.full = False, True
+    go(65)
+    assert not site.canary.seen.blind
+    site.log.full = False
+    go(2)
+    assert [row["status"] for row in site.incidents()] == ["open", "resolved"]
