@@ -8,6 +8,7 @@ import socket
 import ssl
 import threading
 from email.message import EmailMessage
+from typing import Final
 
 import ssrfguard
 
@@ -15,20 +16,29 @@ from detectors.notify.outbox import Outcome, Result
 from dimwatch.app.sending.guard import connect, refused, tls
 from dimwatch.targets import EmailTarget
 
+_READY: Final = 220
+
 
 class _Connection(smtplib.SMTP):
     """SMTP to an address that may be called."""
 
     def __init__(self, target: EmailTarget, policy: ssrfguard.Policy, timeout_s: float) -> None:
+        """Without connecting."""
         self._policy = policy
         self._wraps: ssl.SSLContext | None = None
         if target.tls == "tls":
             self._wraps = tls(str(target.ca_file) if target.ca_file else None)
-        super().__init__(target.host, target.port, timeout=timeout_s)
+        super().__init__(timeout=timeout_s)
+        self._host = target.host  # by which STARTTLS knows the certificate; only a constructor that connects sets it
 
     def _get_socket(self, host: str, port: int, timeout: float) -> socket.socket:
-        plain = connect(host, port, self._policy, timeout)
-        return plain if self._wraps is None else self._wraps.wrap_socket(plain, server_hostname=host)
+        # Kept before the handshake, so that whoever has waited too long can hang up during it.
+        self.sock = connect(host, port, self._policy, timeout)
+        if self._wraps is not None:
+            wrapped = self._wraps.wrap_socket(self.sock, server_hostname=host, do_handshake_on_connect=False)
+            self.sock = wrapped
+            wrapped.do_handshake()
+        return self.sock
 
 
 def send(target: EmailTarget, mail: EmailMessage, policy: ssrfguard.Policy, timeout_s: float) -> Result:
@@ -56,6 +66,9 @@ def _send(target: EmailTarget, mail: EmailMessage, policy: ssrfguard.Policy, tim
     deadline.daemon = True
     deadline.start()
     try:
+        code, said = connection.connect(target.host, target.port)
+        if code != _READY:
+            raise smtplib.SMTPConnectError(code, said)
         if target.tls == "starttls":
             connection.starttls(context=tls(str(target.ca_file) if target.ca_file else None))
         if target.user:

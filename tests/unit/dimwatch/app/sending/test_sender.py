@@ -37,7 +37,7 @@ class Mailbox(socketserver.ThreadingTCPServer):
     daemon_threads = True
     allow_reuse_address = True
 
-    def __init__(self, tls: ssl.SSLContext | None = None, *, rcpt: str = "250 ok", slow: bool = False) -> None:
+    def __init__(self, tls: ssl.SSLContext | None = None, *, rcpt: str = "250 ok", slow: str = "") -> None:
         self.tls, self.rcpt, self.slow = tls, rcpt, slow
         self.mails: list[str] = []
         self.secure: list[bool] = []
@@ -55,13 +55,13 @@ class _Session(socketserver.StreamRequestHandler):
 
     def handle(self) -> None:
         secure = False
+        if self.server.slow == "greeting":
+            self._drip(b"220 a letter at a time")
         self._say("220 mailbox")
         while line := self.rfile.readline().decode().strip():
             word = line.upper()
             if self.server.slow:
-                for letter in b"250 a letter at a time":
-                    self.wfile.write(bytes([letter]))
-                    time.sleep(0.2)
+                self._drip(b"250 a letter at a time")
             elif word.startswith("EHLO"):
                 offers = ["STARTTLS"] if self.server.tls and not secure else ["AUTH PLAIN"]
                 self._say("250-mailbox", f"250 {offers[0]}")
@@ -87,6 +87,11 @@ class _Session(socketserver.StreamRequestHandler):
                 self._say("250 ok")
         if secure:
             self.connection.close()
+
+    def _drip(self, text: bytes) -> None:
+        for letter in text:
+            self.wfile.write(bytes([letter]))
+            time.sleep(0.2)
 
     def _say(self, *lines: str) -> None:
         self.wfile.write("".join(f"{line}\r\n" for line in lines).encode())
@@ -147,8 +152,9 @@ def test_addresses_that_are_not_accepted(answer: str, outcome: Outcome) -> None:
     mailbox.server_close()
 
 
-def test_a_mail_server_of_a_letter_at_a_time_is_left_on_time() -> None:
-    mailbox = Mailbox(slow=True)
+@pytest.mark.parametrize("slow", ["greeting", "answers"])
+def test_a_mail_server_of_a_letter_at_a_time_is_left_on_time(slow: str) -> None:
+    mailbox = Mailbox(slow=slow)
     began = time.monotonic()
     result = send(mail(mailbox, tls="none"), timeout_s=0.7)
     assert result.outcome is Outcome.FAILED
