@@ -6,6 +6,7 @@ import asyncio
 from http import HTTPStatus
 from typing import Final
 
+from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from dimwatch.app.api.problems import answer
@@ -34,6 +35,8 @@ class Bounds:
             refusal = answer(HTTPStatus.REQUEST_TIMEOUT, f"the request was not complete after {self._body_s:g} s")
             await refusal(scope, receive, send)
             return
+        except ClientDisconnect:
+            return  # half of what somebody says is no order
         if body is None:
             refusal = answer(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"a body has at most {self._max_body} bytes")
             await refusal(scope, receive, send)
@@ -50,12 +53,12 @@ class Bounds:
         await self._app(scope, replay, send)
 
     async def _read(self, receive: Receive) -> bytes | None:
-        """The whole body, None where it is too large."""
+        """The whole body, None where it is too large. Raises ClientDisconnect where it does not come."""
         parts, size, more = [], 0, True
         while more:
             message = await receive()
             if message["type"] == "http.disconnect":
-                break
+                raise ClientDisconnect
             parts.append(message.get("body", b""))
             size += len(parts[-1])
             if size > self._max_body:

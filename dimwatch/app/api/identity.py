@@ -39,7 +39,8 @@ class Doorkeeper:
     """Knows the tokens. Safe to share between threads."""
 
     def __init__(self, settings: Settings) -> None:
-        """Raises PermanentError where the API would be open to a network for everybody, or the token file is none."""
+        """Raises PermanentError where the API would be open to a network for everybody, one token would be that of two
+        roles, or the token file is none."""
         api = settings.api
         check_exposure(api)
         given = api.service_token.get_secret_value() if api.service_token else ""
@@ -49,6 +50,12 @@ class Doorkeeper:
             for token, role in ((api.responder_token, Role.RESPONDER), (api.viewer_token, Role.VIEWER))
             if token is not None and token.get_secret_value()
         ]
+        every = [self._service, *(known for known, _ in self._known)]
+        if len(set(every)) < len(every):
+            raise PermanentError(
+                "two of api.service_token, api.responder_token and api.viewer_token are the same, so that whoever has "
+                "the one may do what the other is for: give each its own"
+            )
 
     def identify(self, token: str | None, on_behalf_of: str | None) -> Identity:
         """Who presents this token. Only Dimwatch's own processes may say on behalf of whom. Raises Refusal."""

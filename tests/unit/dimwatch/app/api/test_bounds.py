@@ -23,10 +23,12 @@ async def _echo(request: Request) -> Response:
 
 
 def ask(*parts: bytes, then: str = "end") -> tuple[int, bytes]:
-    """The answer to a body that comes in these parts; `then`: whether it ends."""
-    waiting = [{"type": "http.request", "body": part, "more_body": True} for part in parts]
+    """The answer to a body that comes in these parts; `then`: whether it ends. Status 0: no answer."""
+    waiting: list[Message] = [{"type": "http.request", "body": part, "more_body": True} for part in parts]
     if then == "end":
         waiting[-1]["more_body"] = False
+    elif then == "leave":
+        waiting.append({"type": "http.disconnect"})
     sent: list[Message] = []
 
     async def receive() -> Message:
@@ -40,7 +42,7 @@ def ask(*parts: bytes, then: str = "end") -> tuple[int, bytes]:
 
     app = Starlette(routes=[Route("/", _echo, methods=["POST"])])
     asyncio.run(Bounds(app, max_body=10, body_s=0.05)(dict(SCOPE), receive, send))
-    return sent[0]["status"], b"".join(message.get("body", b"") for message in sent)
+    return sent[0]["status"] if sent else 0, b"".join(message.get("body", b"") for message in sent)
 
 
 def test_a_body_within_the_bounds_arrives_whole() -> None:
@@ -57,3 +59,7 @@ def test_a_request_that_does_not_get_on_is_cut_off() -> None:
     status, body = ask(b"1", then="never")
     assert status == 408
     assert b"not complete after 0.05 s" in body
+
+
+def test_half_a_request_of_somebody_who_left_is_no_request() -> None:
+    assert ask(b"12345", then="leave") == (0, b"")

@@ -37,6 +37,13 @@ def test_tokens_say_who_and_what(tmp_path: Path) -> None:
     assert not tokens.api_token_path(Settings(data=tmp_path)).exists(), "nobody needs it"
 
 
+@pytest.mark.parametrize(("viewer", "responder", "service"), [("a", "a", "b"), ("a", "b", "a"), ("a", "b", "b")])
+def test_one_token_is_not_that_of_two_roles(viewer: str, responder: str, service: str, tmp_path: Path) -> None:
+    tokens_ = {"viewer_token": viewer, "responder_token": responder, "service_token": service}
+    with pytest.raises(PermanentError, match="the same"):
+        Doorkeeper(Settings(data=tmp_path, api=Api(**{name: SecretStr(token) for name, token in tokens_.items()})))
+
+
 def test_a_token_of_its_own_is_made_once_and_is_nobody_elses(tmp_path: Path) -> None:
     path = tmp_path / "new" / "token"
     assert tokens.ensure(path) == tokens.ensure(path)
