@@ -336,11 +336,6 @@ class Notify(BaseModel):
     dashboard_url: str | None = Field(
         None, pattern=r"^https?://\S+$", description="Where people reach the dashboard: pages link to it."
     )
-    pictures_url: str | None = Field(
-        None,
-        pattern=r"^https?://\S+$",
-        description="Where pictures of signals are, as `<url>/<incident>.png`, for messages that show one.",
-    )
     templates: Path | None = Field(None, description="A folder of templates that go before the built-in ones.")
     timeout_s: float = Field(10.0, gt=0, le=120, description="An attempt that takes longer has failed.")
     give_up_d: float = Field(3.0, gt=0, le=30, description="Days of attempts.")

@@ -24,8 +24,6 @@ class Draft:
     """Of the attempt."""
     urls: Mapping[str, str] = field(default_factory=dict)
     """Where the dashboard shows an incident, by id; "" where that is not known."""
-    picture_url: str = ""
-    """A picture of the first incident's signal, if there is one."""
 
     @property
     def url(self) -> str:

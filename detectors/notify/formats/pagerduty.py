@@ -58,6 +58,4 @@ def document(draft: Draft, routing_key: str) -> dict[str, Any]:
     }
     if draft.url:
         told |= {"client_url": draft.url, "links": [{"href": draft.url, "text": "Open in Dimwatch"}]}
-    if draft.picture_url:
-        told["images"] = [{"src": draft.picture_url, "alt": cut(draft.texts.title, _MOST_KEY)}]
     return told

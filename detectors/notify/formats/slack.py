@@ -36,8 +36,6 @@ def document(draft: Draft) -> dict[str, Any]:
     ]
     if texts.slack:
         blocks.append({"type": "section", "text": {"type": "mrkdwn", "text": cut(texts.slack, _MOST_TEXT)}})
-    if draft.picture_url:
-        blocks.append({"type": "image", "image_url": draft.picture_url, "alt_text": cut(title, _MOST_HEADER)})
     if draft.url:
         button = {
             "type": "button",

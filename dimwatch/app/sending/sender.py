@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from dataclasses import replace
 from typing import Final
-from urllib.parse import quote, urlsplit
+from urllib.parse import urlsplit
 
 from detectors.notify.formats import alertmanager, mail, opsgenie, pagerduty, slack, webhook
 from detectors.notify.formats.base import Draft, Request
@@ -60,9 +60,7 @@ class Sender:
 
     def _draft(self, key: str, page: Page, now_ns: int) -> Draft:
         urls = {incident.id: self._templates.incident_url(incident) for incident in page.incidents}
-        pictures = self._notify.pictures_url
-        picture = f"{pictures.rstrip('/')}/{quote(page.incidents[0].id)}.png" if pictures and page.incidents else ""
-        return Draft(key, page, self._templates.texts(page), now_ns, urls, picture)
+        return Draft(key, page, self._templates.texts(page), now_ns, urls)
 
     def _send(self, target: Target, draft: Draft) -> Result:
         timeout_s = self._notify.timeout_s

@@ -86,7 +86,7 @@ def test_a_schema_would_notice() -> None:
 @pytest.mark.parametrize("one", ALL, ids=lambda one: one.page.event)
 def test_pagerduty_by_its_schema(one: Draft) -> None:
     target = PagerDutyTarget(name="pd", type="pagerduty", routing_key="0123456789abcdef" * 2)
-    document = orjson.loads(pagerduty.request(target, replace(one, picture_url="https://dim.example.com/i1.png")).body)
+    document = orjson.loads(pagerduty.request(target, one).body)
     validate("pagerduty_events_v2", document)
     actions = {"acknowledge": "acknowledge", "silence": "acknowledge", "resolve": "resolve"}
     assert document["event_action"] == actions.get(one.page.event, "trigger")
@@ -96,7 +96,7 @@ def test_pagerduty_by_its_schema(one: Draft) -> None:
 @pytest.mark.parametrize("one", [*ALL, heartbeat()], ids=lambda one: one.page.event)
 def test_slack_by_its_schema(one: Draft) -> None:
     target = SlackTarget(name="s", type="slack", url="https://hooks.slack.com/services/x")
-    document = orjson.loads(slack.request(target, replace(one, picture_url="https://dim.example.com/i1.png")).body)
+    document = orjson.loads(slack.request(target, one).body)
     validate("slack_blocks", document)
     # A header is plain text, where nothing is special.
     formatted = [block["text"]["text"] for block in document["blocks"] if block["type"] == "section"]
