@@ -14,6 +14,7 @@ import click
 import orjson
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from dimwatch import records
 from dimwatch.app.replay import rfc3339
@@ -163,7 +164,7 @@ def _table(found: list[Summary]) -> Table:
         )
         size = f"{group.bytes / 1e6:,.1f} MB"
         table.add_row(
-            group.reason or "-", group.stage or "-", group.topic or "-",
+            Text(group.reason or "-"), group.stage or "-", Text(group.topic or "-"),
             f"{group.letters:,}", f"{group.replayed:,}", size, *times, str(group.newest),
         )  # fmt: skip
     return table

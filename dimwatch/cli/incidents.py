@@ -132,7 +132,7 @@ def list_incidents(
             _coloured(one["severity"]),
             _coloured(one["status"]),
             one["kind"],
-            _where(one),
+            Text(_where(one)),  # names come from telemetry: brackets in them are no markup
         )
     Console().print(table)
     if told["next"]:

@@ -142,7 +142,7 @@ def _coverage(found: Status) -> Iterator[RenderableType]:
     table = _table("agent", "traces", "tools", "llm", *_FIELDS)
     for one in found.coverage:
         shares = [_percent(one.shares[name]) for name in _FIELDS.values()]
-        table.add_row(one.agent, f"{one.traces:,}", f"{one.tool_spans:,}", f"{one.llm_spans:,}", *shares)
+        table.add_row(Text(one.agent), f"{one.traces:,}", f"{one.tool_spans:,}", f"{one.llm_spans:,}", *shares)
     yield table
     for one in found.coverage:
         if one.blind:

@@ -90,3 +90,11 @@ def test_without_an_eventlog_it_says_so(tmp_path: Path) -> None:
     assert none.exit_code == 1
     assert "there is no eventlog" in none.output
     assert list(tmp_path.iterdir()) == []
+
+
+def test_brackets_in_a_reason_are_no_markup(tmp_path: Path) -> None:
+    log = open_eventlog(Settings(data=tmp_path))
+    letter = dead_letter(Record("otlp_spans", 0, 1, 1, b""), "worker", "tool [/x] [red]", DAY_NS)
+    log.append({records.DEAD_LETTERS: [letter]})
+    log.close()
+    assert "tool [/x] [red]" in dlq(tmp_path, "list").output
