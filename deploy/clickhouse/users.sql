@@ -23,6 +23,8 @@ CREATE USER IF NOT EXISTS dimwatch_reader IDENTIFIED WITH sha256_password BY '{r
 -- was named when the account was made (below), and not one that a query can choose.
 CREATE ROLE IF NOT EXISTS dimwatch_analyst SETTINGS PROFILE 'dimwatch_reading';
 GRANT SELECT, SHOW TABLES, SHOW COLUMNS ON dimwatch.* TO dimwatch_analyst;
+-- Which versions were installed is no tenant's: that table has no column for the policy.
+REVOKE SELECT ON dimwatch.migrations FROM dimwatch_analyst;
 
 CREATE ROW POLICY IF NOT EXISTS dimwatch_all ON dimwatch.* FOR SELECT USING 1 TO dimwatch_analyst, dimwatch_reader;
 CREATE ROW POLICY IF NOT EXISTS dimwatch_tenant ON dimwatch.* AS RESTRICTIVE FOR SELECT
