@@ -37,6 +37,7 @@ from dimwatch.tracing import span
 
 GROUP: Final = "fleet"
 SOURCES: Final = (control.TOPIC, records.SIGHTINGS, records.POINTS)
+_PLACES: Final = frozenset(map(TopicPartition, SOURCES))
 _POLL_RECORDS: Final = 256
 _POLL_BYTES: Final = 16 * MIB
 _POLL_S: Final = 0.25
@@ -65,9 +66,21 @@ class FleetStage:
         self._log = log
         self._clock = clock
         self._settings = settings.detection
-        self._fleet = Fleet(settings.detection)
+        self._beginning = beginning
         self._consumer = log.consumer(GROUP, SOURCES)
-        self._next: dict[TopicPartition, int] = dict(self._consumer.committed())
+        self._active = False
+        """Whether it is this process's turn; others stand by."""
+        self._stale = False
+        """Whether another one may have gone on with the state since."""
+        self._written_ns = clock.now_ns()
+        self._pause_ns = 0
+        """The state is written again so long after `_written_ns`."""
+        self._go_on(dict(self._consumer.committed()))
+
+    def _go_on(self, committed: dict[TopicPartition, int]) -> None:
+        """Begin where the last checkpoint was; `committed` are the offsets of the group."""
+        self._next = committed
+        self._fleet = Fleet(self._settings)
         self._hours = Hours()
         self._pending = FleetOutput()
         self._windows: list[pa.Table] = []
@@ -77,18 +90,19 @@ class FleetStage:
         """Of what is counted in the state, how much was told before."""
         self._answers: list[dict[str, object]] = []
         """What became of orders, not written yet."""
-        self._written_ns = clock.now_ns()
-        self._pause_ns = 0
-        """The state is written again so long after `_written_ns`."""
         self._read = False
         """Whether anything was read since the last commit."""
-        if not self._restore() and (state := beginning()) is not None:
+        if not self._restore() and (state := self._beginning()) is not None:
             self._begin(state)
         self._told = self._totals()
 
     def step(self, timeout_s: float = _POLL_S) -> int:
         """Read and process one batch; return how many records it had."""
         batch = self._consumer.poll(max_records=_POLL_RECORDS, max_bytes=_POLL_BYTES, timeout_s=timeout_s)
+        if not self._take_turns():
+            # Part of them alone is nothing to go on with: it comes again with the rest.
+            self._consumer.seek({TopicPartition(of.topic, of.partition): of.offset for of in reversed(batch)})
+            return 0
         if batch:
             self._read = True
             with telemetry.STAGE_SECONDS.labels("fleet").time(), span("fleet.batch"):
@@ -101,6 +115,20 @@ class FleetStage:
             self.checkpoint()  # no minute closes while nobody sends, and the log must not fill with heartbeats
         self._measure(now_ns)
         return len(batch)
+
+    def _take_turns(self) -> bool:
+        """Take over where another process left off, or let go of what another one has taken over, as in a crash."""
+        if not self._consumer.assignment() >= _PLACES:
+            if self._active:
+                _log.info("another fleet process has taken over")
+            self._stale = self._stale or self._active
+            self._active = False
+        elif not self._active:
+            committed = dict(self._consumer.committed())
+            if self._stale or committed != self._next:  # else nobody was at it since this process began
+                self._go_on(committed)
+            self._active, self._stale = True, False
+        return self._active
 
     def _due(self, now_ns: int, pause_ns: int) -> bool:
         # A clock that was set back must not put it off by as much.
@@ -122,8 +150,9 @@ class FleetStage:
         self._written_ns, self._pause_ns = now_ns, int(len(state) / _STATE_BYTES_PER_NS)
 
     def close(self) -> None:
-        """Write the state and leave the group."""
-        self.checkpoint()
+        """Write the state, if it is this process that has the newest, and leave the group."""
+        if self._active:
+            self.checkpoint()
         self._consumer.close()
 
     def _take(self, batch: Sequence[Record]) -> None:

@@ -19,7 +19,7 @@ from dimwatch import records
 from dimwatch.app.fleet import FleetStage
 from dimwatch.clock import ManualClock
 from dimwatch.errors import InvalidError, PermanentError
-from dimwatch.eventlog.base import NewRecord
+from dimwatch.eventlog.base import NewRecord, TopicPartition
 from dimwatch.eventlog.memory import MemoryEventLog
 from dimwatch.settings import Objective, Settings
 from tests.told_outage import DETECTION, OUTAGE, START_NS, Told, told
@@ -33,9 +33,9 @@ Rows = dict[str, list[dict[str, Any]]]
 class Site:
     """An eventlog, a clock, and one fleet process after the other."""
 
-    def __init__(self, settings: Settings = SETTINGS) -> None:
+    def __init__(self, settings: Settings = SETTINGS, *, partitions: int = 1) -> None:
         self.settings = settings
-        self.log = MemoryEventLog()
+        self.log = MemoryEventLog(partitions=partitions)
         self.clock = ManualClock(START_NS)
         self.kill()
 
@@ -88,6 +88,42 @@ def test_kills_make_no_difference() -> None:
     assert site.rows(*TOPICS) == undisturbed()
 
 
+def test_who_stands_by_goes_on_where_the_other_was_and_nothing_counts_twice() -> None:
+    site = Site(partitions=2)  # more than one: members share, as on Kafka
+    stages = [site.stage, FleetStage(site.settings, site.log, site.clock)]
+    for number, what in enumerate(told()):
+        site.hear(what)
+        if number % 97 == 96:  # not heard of for too long: it goes on, but it is the other's turn
+            site.log.end_session(stages[0]._consumer)  # type: ignore[arg-type]
+            stages.reverse()
+        elif number % 97 == 40:  # the same, with nobody else there
+            site.log.end_session(stages[1]._consumer)  # type: ignore[arg-type]
+            site.log.end_session(stages[0]._consumer)  # type: ignore[arg-type]
+            stages[0].step(0.0)
+        stages[0].step(0.0)
+        assert stages[1].step(0.0) == 0
+    for stage in reversed(stages):
+        stage.close()
+    assert site.rows(*TOPICS) == undisturbed()
+
+
+def test_who_never_had_its_turn_writes_no_state() -> None:
+    site = Site(partitions=2)
+    early = FleetStage(site.settings, site.log, site.clock)
+    for what in list(told())[:4]:
+        site.hear(what)
+        site.stage.step(0.0)
+        early.step(0.0)
+    site.stage.checkpoint()
+    states = site.log.reader([TopicPartition(records.FLEET_CHECKPOINTS)]).poll(
+        max_records=1_000, max_bytes=1 << 30, timeout_s=0.0
+    )
+    early.close()
+    FleetStage(site.settings, site.log, site.clock).close()
+    again = site.log.reader([TopicPartition(records.FLEET_CHECKPOINTS)])
+    assert again.poll(max_records=1_000, max_bytes=1 << 30, timeout_s=0.0) == states
+
+
 def test_live_is_as_in_process_and_finds_the_outage() -> None:
     fleet = Fleet(DETECTION)
     found = []
@@ -122,6 +158,7 @@ def test_what_would_have_paged_is_written() -> None:
     site = Site()
     node = Node.make(agent="shop")
     alert = ShadowAlert("adwin", node, "run_steps", START_NS, START_NS + MINUTE_NS, None, 0.001, 17.0, 16.0)
+    site.stage.step(0.0)
     site.stage._keep(FleetOutput(shadow=[alert, replace(alert, ended_ns=START_NS + 9 * MINUTE_NS, final=True)]))
     site.stage.close()
     opened, ended = site.rows(records.SHADOW_ALERTS)[records.SHADOW_ALERTS]
@@ -154,6 +191,7 @@ def test_what_can_not_be_read_is_counted_and_passed_over() -> None:
     site.stage.close()
     site.log.append({records.FLEET_CHECKPOINTS: [NewRecord(b"garbage", site.clock.now_ns())]})
     site.kill()
+    site.stage.step(0.0)
     site.stage.close()
     dropped = {(row["stage"], row["signal"], row["reason"]): row["count"] for row in site.rows("drops")["drops"]}
     assert dropped == {
