@@ -100,9 +100,12 @@ Chosen = Callable[[Letter], bool]
 
 
 def letters(log: EventLog) -> Iterator[Letter]:
-    """All letters that are kept, oldest first. Reads the topic twice, so that it needs little memory."""
-    marks, origins = _marks(log)
+    """All letters that are kept when this is called, oldest first. Reads the topic twice, so that it needs little
+    memory. What comes in the meantime (letters that were put back and are no better) does not belong to them."""
+    marks, origins, end = _marks(log)
     for record in _records(log):
+        if record.offset >= end:
+            return
         if records.HEADER_REPLAYED not in record.headers:
             letter = Letter(record)
             done = record.offset in marks or letter.origin in origins
@@ -196,13 +199,18 @@ def _records(log: EventLog) -> Iterator[Record]:
             yield from batch
 
 
-def _marks(log: EventLog) -> tuple[set[int], set[Origin]]:
-    """What was put back: numbers of letters, and what they were."""
-    marks = [record for record in _records(log) if records.HEADER_REPLAYED in record.headers]
-    return (
-        {int(record.headers[records.HEADER_REPLAYED]) for record in marks},
-        {origin for record in marks if (origin := Letter(record).origin) is not None},
-    )
+def _marks(log: EventLog) -> tuple[set[int], set[Origin], int]:
+    """What was put back: numbers of letters, and what they were; and where the topic ended."""
+    numbers: set[int] = set()
+    origins: set[Origin] = set()
+    end = 0
+    for record in _records(log):
+        end = record.offset + 1
+        if records.HEADER_REPLAYED in record.headers:
+            numbers.add(int(record.headers[records.HEADER_REPLAYED]))
+            if (origin := Letter(record).origin) is not None:
+                origins.add(origin)
+    return numbers, origins, end
 
 
 @dataclass(slots=True)

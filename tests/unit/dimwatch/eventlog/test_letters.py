@@ -141,3 +141,19 @@ def test_a_partition_is_kept() -> None:
     replay(log, CLOCK, all_of)
     assert {found.value: found.partition for found in read(log, "otlp_spans")}[b"abc"] == 2
     assert len(read(log, "otlp_spans")) == 2, "a partition that is gone means any"
+
+
+def test_letters_that_come_back_at_once_are_not_put_back_for_ever(log: EventLog) -> None:
+    put_aside(log, *((record("otlp_spans", number, b"\xff"), "malformed") for number in range(10_000, 10_250)))
+    known: set[int] = set()
+
+    def chosen(letter: Letter) -> bool:
+        """Meanwhile, a worker that is fast enough refuses all that was put back so far."""
+        for back in read(log, "otlp_spans"):
+            if back.offset not in known:
+                known.add(back.offset)
+                put_aside(log, (back, "malformed"), stage="worker")
+        return True
+
+    assert replay(log, CLOCK, chosen).put_back == 250
+    assert sum(not letter.replayed for letter in letters(log)) == len(known)
