@@ -138,7 +138,7 @@ def _items(body: bytes, at: int, end: int, field: int, ids: bytearray) -> tuple[
         if size > 127:
             size, at = read_varint(body, at - 1, end)
         stop = at + size
-        if field == 1 and body[at] == 0x0A and body[at + 1] == _ID_BYTES:
+        if field == 1 and size > _ID_BYTES + 1 and body[at] == 0x0A and body[at + 1] == _ID_BYTES:
             ids += body[at + 2 : at + 2 + _ID_BYTES]
         else:
             ids += _trace_id(body, at, stop, field)

@@ -112,6 +112,16 @@ def test_what_is_of_no_trace_stays_as_it_is() -> None:
     assert spread([Piece(b"one partition", b"k")], TRACES, 1) == [Piece(b"one partition", b"k")]
 
 
+def test_a_span_without_anything_in_it_is_passed_on() -> None:
+    request = traces_request([[[0, 1]]], [b"\1" * 16, b"\2" * 16])
+    scope = request.resource_spans.add().scope_spans.add()
+    scope.spans.add()
+    scope.spans.add()
+    pieces = spread([Piece(request.SerializeToString(), b"")], TRACES, 12)
+    found = [span for piece in pieces for span in contents(ExportTraceServiceRequest.FromString(piece.body))]
+    assert sorted(found) == sorted(contents(request))
+
+
 def test_pieces_of_a_large_request_are_gathered_by_partition() -> None:
     ids = [bytes([n]) * 16 for n in range(1, 41)]
     pieces = []
