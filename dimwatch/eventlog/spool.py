@@ -11,7 +11,7 @@ import structlog
 
 from dimwatch import telemetry
 from dimwatch.clock import SystemClock
-from dimwatch.errors import BackpressureError, DimwatchError, InvalidError, RetryableError
+from dimwatch.errors import BackpressureError, DimwatchError, InvalidError, PermanentError, RetryableError
 from dimwatch.eventlog.base import Batch, Consumer, NewRecord, Offsets, Record, TopicPartition
 from dimwatch.eventlog.kafka import KafkaEventLog
 from dimwatch.eventlog.sqlite import SqliteEventLog
@@ -51,7 +51,7 @@ class SpooledEventLog:
         if not self._behind:
             try:
                 self._log.append(batch)
-            except RetryableError as error:
+            except (RetryableError, PermanentError) as error:  # of the latter, a password that is being changed
                 if not self._behind:
                     _log.warning("Kafka does not answer: requests go to the spool", error=str(error))
                 self._behind = True
@@ -72,9 +72,9 @@ class SpooledEventLog:
             try:
                 self._move_batch(consumer)
                 said = ""
-            except DimwatchError as error:
+            except Exception as error:  # whatever it is: without this thread nothing would leave the spool any more
                 if not said and not self._stop.is_set():
-                    said = str(error)
+                    said = str(error) if isinstance(error, DimwatchError) else repr(error)
                     _log.warning("the spool waits for Kafka", error=said)
                 self._stop.wait(_RETRY_S)
 
@@ -89,10 +89,10 @@ class SpooledEventLog:
                 _log.info("the spool is empty: requests go to Kafka")
             return
         self._behind = True
-        telemetry.SPOOL_RECORDS.set(consumer.lag()[TopicPartition(_TOPIC)].records)
         try:
+            telemetry.SPOOL_RECORDS.set(consumer.lag()[TopicPartition(_TOPIC)].records)
             self._deliver(records)
-        except DimwatchError:
+        except BaseException:
             consumer.seek({TopicPartition(_TOPIC): records[0].offset})
             raise
         done: Offsets = {TopicPartition(_TOPIC): records[-1].offset + 1}

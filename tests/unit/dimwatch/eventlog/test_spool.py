@@ -1,0 +1,68 @@
+"""What a collector keeps on its own disk comes to the other side, whatever goes wrong on the way."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from dimwatch.errors import DimwatchError, PermanentError, RetryableError
+from dimwatch.eventlog.base import Batch, NewRecord, TopicPartition
+from dimwatch.eventlog.memory import MemoryEventLog
+from dimwatch.eventlog.spool import SpooledEventLog
+
+TOPIC = "otlp_metrics"
+
+
+class Brokers(MemoryEventLog):
+    """As Kafka, with a trouble that can be switched on."""
+
+    trouble: Exception | None = None
+
+    def append(self, batch: Batch) -> None:
+        self.probe()
+        super().append(batch)
+
+    def check(self, batch: Batch) -> None:
+        pass
+
+    def probe(self) -> None:
+        if self.trouble is not None:
+            raise self.trouble
+
+
+def read(brokers: MemoryEventLog) -> list[bytes]:
+    reader = brokers.reader([TopicPartition(TOPIC)])
+    return [record.value for record in reader.poll(max_records=1_000, max_bytes=1 << 30, timeout_s=0.0)]
+
+
+def until(there: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 20.0
+    while not there():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def test_what_was_accepted_arrives_in_order_whatever_the_trouble_was(tmp_path: Path) -> None:
+    brokers = Brokers()
+    spooled = SpooledEventLog(brokers, tmp_path / "spool.sqlite", max_bytes=64 << 20)  # type: ignore[arg-type]
+    until(lambda: not spooled._behind)
+    wanted = []
+    troubles: tuple[DimwatchError | Exception, ...] = (
+        RetryableError("away"),
+        PermanentError("another password"),
+        ValueError("a fault of the client"),
+    )
+    for trouble in troubles:
+        for number in range(5):
+            value = f"{trouble} {number}".encode()
+            if number == 1:
+                brokers.trouble = trouble
+                if not isinstance(trouble, DimwatchError):
+                    spooled._behind = True  # something waits already, when the mover meets it
+            spooled.append({TOPIC: [NewRecord(value, 1)]})
+            wanted.append(value)
+        brokers.trouble = None
+        until(lambda: len(read(brokers)) == len(wanted) and not spooled._behind)
+    assert read(brokers) == wanted
+    spooled.close()
