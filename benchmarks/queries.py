@@ -133,7 +133,7 @@ def _values(view: View, client: StoreClient) -> dict[str, dict[str, object]]:
         "example_findings": common | during | {"rule": "tool_error"},
         "pages": common | {"since": view.until - queries.WEEK},
         "canary": common | {"since": view.until - timedelta(days=1)},
-        "lag": common | {"since": view.until - timedelta(days=1)},
+        "lag": common | hour,
     }
 
 

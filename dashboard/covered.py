@@ -58,14 +58,19 @@ def agents(view: View) -> pd.DataFrame:
 
 
 def lag(view: View) -> Lag:
-    """How far behind it is, at the end of the time range."""
-    row = source().frame("lag", {"since": view.until - timedelta(days=1)}).iloc[0]
-    return Lag(*(_age(row[name], pd.Timestamp(view.until)) for name in ("received", "judged", "closed")))
+    """How far behind it is, at the end of the time range. A day is read only where an hour does not say it all."""
+    told = _lag(view, LOOKED_BACK)
+    return told if None not in (told.received, told.judged, told.closed) else _lag(view, timedelta(days=1))
 
 
 def canaries(view: View) -> pd.DataFrame:
     """The newest canary traces: sent_time, received_time, took_s."""
     return source().frame("canary", {"since": view.until - timedelta(days=1), "rows": CANARIES})
+
+
+def _lag(view: View, back: timedelta) -> Lag:
+    row = source().frame("lag", {"since": view.until - back, "until": view.until}).iloc[0]
+    return Lag(*(_age(row[name], pd.Timestamp(view.until)) for name in ("received", "judged", "closed")))
 
 
 def _age(value: object, now: pd.Timestamp) -> pd.Timedelta | None:
