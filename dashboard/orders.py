@@ -8,10 +8,13 @@ from typing import Any
 from dashboard.sign_in import Person
 from dashboard.source import source
 from dimwatch.client import ApiClient, api_url
+from dimwatch.errors import PermanentError
 
 
 def give(person: Person, incident: str, action: str, body: Mapping[str, Any], key: str) -> str:
     """Give an order and return its id. The same key is the same order. Raises DimwatchError with the reason."""
+    if not person.acts:  # the API can not tell: it is asked with the dashboard's own token
+        raise PermanentError("only responders may give orders")
     with_api = _api(person)
     try:
         return str(with_api.order(f"incidents/{incident}/{action}", body, key=key)["id"])

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import getpass
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Final
+from urllib.parse import urlsplit
 
 import streamlit as st
 
@@ -17,6 +19,8 @@ from dimwatch.settings import Dashboard, Settings
 from dimwatch.store.access import is_loopback
 
 _KEPT: Final = "signed in"
+_MAIL: Final = re.compile(r"[!-~]{3,200}")
+"""What the API takes as a name."""
 _FORWARDED: Final = ("x-forwarded-for", "x-forwarded-host", "forwarded", "x-real-ip")
 
 
@@ -67,16 +71,17 @@ def anybody(host: str, headers: Mapping[str, str]) -> Person:
     lower = {name.lower(): value for name, value in headers.items()}
     asked = lower.get("host", "")
     asked = asked.rsplit(":", 1)[0] if not asked.endswith("]") else asked
-    here = is_loopback(host) and is_loopback(asked) and not any(name in lower for name in _FORWARDED)
+    # A proxy may put its own name there and say nothing of itself; the browser still says whose page it shows.
+    page = urlsplit(lower["origin"]).hostname or "" if "origin" in lower else asked
+    here = all(map(is_loopback, (host, asked, page))) and not any(name in lower for name in _FORWARDED)
     return Person(getpass.getuser() if here else "", acts=here)
 
 
 def by_mail(claims: Mapping[str, object], settings: Dashboard) -> Person | None:
-    """Whom the provider says that it is: None for who may not look. An address that the provider has not verified is
-    none."""
+    """Whom the provider says that it is: None for who may not look. An address that the provider does not say to have
+    verified is none: with some, people write there what they like."""
     mail = str(claims.get("email") or "").lower()
-    verified = claims.get("email_verified", True)
-    if not mail or verified not in (True, "true"):
+    if not _MAIL.fullmatch(mail) or claims.get("email_verified") not in (True, "true"):
         return None
     acts = any(fnmatchcase(mail, pattern) for pattern in settings.responders)
     looks = not settings.viewers or any(fnmatchcase(mail, pattern) for pattern in settings.viewers)
@@ -93,7 +98,10 @@ def _offer_oidc() -> None:
     with st.container(border=True):
         if st.user.is_logged_in:
             st.markdown("#### You may not look at this")
-            st.caption("Whoever runs Dimwatch adds you to `dashboard.viewers` or `dashboard.responders`.")
+            st.caption(
+                "Whoever runs Dimwatch adds you to `dashboard.viewers` or `dashboard.responders`. Your provider must "
+                "say that it has verified your mail address (`email_verified`)."
+            )
             st.button("Sign out", on_click=_sign_out)
             return
         st.markdown("#### Sign in")

@@ -19,6 +19,9 @@ HERE = {"Host": "localhost:8501"}
         ("127.0.0.1", {"Host": "dimwatch.example.com"}, False),
         ("127.0.0.1", HERE | {"X-Forwarded-For": "10.0.0.9"}, False),
         ("127.0.0.1", HERE | {"Forwarded": "for=10.0.0.9"}, False),
+        ("127.0.0.1", HERE | {"Origin": "http://localhost:8501"}, True),
+        ("127.0.0.1", HERE | {"Origin": "https://dimwatch.example.com"}, False),
+        ("127.0.0.1", HERE | {"Origin": "null"}, False),
         ("127.0.0.1", {}, False),
     ],
 )
@@ -36,10 +39,13 @@ RULES = Dashboard(viewers=["*@example.com"], responders=["Ann@Example.com", "*@s
     [
         ({"email": "ann@example.com"}, Person("ann@example.com", acts=True)),
         ({"email": "Bob@Example.com"}, Person("bob@example.com", acts=False)),
-        ({"email": "eve@sre.example.com", "email_verified": True}, Person("eve@sre.example.com", acts=True)),
+        ({"email": "eve@sre.example.com", "email_verified": "true"}, Person("eve@sre.example.com", acts=True)),
         ({"email": "eve@example.com.evil.org"}, None),
         ({"email": "ann@example.com", "email_verified": False}, None),
         ({"email": "ann@example.com", "email_verified": "false"}, None),
+        ({"email": "ann@example.com", "email_verified": None}, None),
+        ({"email": "a nn@example.com"}, None),
+        ({"email": "änn@example.com"}, None),
         ({"name": "ann"}, None),
         ({"email": None}, None),
     ],
@@ -47,11 +53,15 @@ RULES = Dashboard(viewers=["*@example.com"], responders=["Ann@Example.com", "*@s
 def test_addresses_that_the_provider_vouches_for_say_what_somebody_may_do(
     claims: dict[str, object], person: Person | None
 ) -> None:
-    assert by_mail(claims, RULES) == person
+    assert by_mail({"email_verified": True} | claims, RULES) == person
+
+
+def test_an_address_of_which_the_provider_does_not_say_that_it_is_verified_is_none() -> None:
+    assert by_mail({"email": "ann@example.com"}, RULES) is None
 
 
 def test_without_a_list_of_viewers_all_that_can_sign_in_may_look_and_nobody_acts() -> None:
-    assert by_mail({"email": "x@y.z"}, Dashboard()) == Person("x@y.z", acts=False)
+    assert by_mail({"email": "x@y.z", "email_verified": True}, Dashboard()) == Person("x@y.z", acts=False)
 
 
 def test_lists_of_people_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
