@@ -154,37 +154,44 @@ class KafkaMember:
             if self._group is None:
                 raise PermanentError("a reader is in no group and commits nothing")
             membership = self._client.group_metadata()
-            self._check_owned(offsets, membership)
+            owned = self._check_owned(offsets, membership)
             if outputs and any(outputs.values()):
                 self._topics.ensure(outputs)
                 if self._transactions is None:
                     self._transactions = Transactions(self._settings, self._topics, self._group, self._noted)
-                self._transactions.commit(offsets or self._unchanged(), outputs, membership)
+                self._transactions.commit(offsets or self._unchanged(owned), outputs, membership)
             elif offsets:
                 self._client.commit(
                     {self._topics.on_broker(part): OffsetAndMetadata(at, "", -1) for part, at in offsets.items()}
                 )
 
-    def _check_owned(self, offsets: Offsets, membership: Any) -> None:
-        """What only this side knows: brokers ask of which generation a member is, not what it reads in that."""
+    def _check_owned(self, offsets: Offsets, membership: Any) -> frozenset[TopicPartition]:
+        """What only this side knows: brokers ask of which generation a member is, not what it reads in that.
+
+        Returns what it reads.
+        """
         assert self._client is not None
         if not self._joined:
-            return
+            return self._assigned
         if membership.generation_id < 0 or not membership.member_id:
             raise TakenOverError(f"this member of group {self._group} was not heard of for too long: stop it")
         now = {self._names[part] for part in self._client.assignment()}
         lost = {self._names[part] for part in self._rebalances.lost}
-        if gone := offsets.keys() - (self._assigned & now - lost):
+        owned = self._assigned & now - lost
+        if gone := offsets.keys() - owned:
             raise TakenOverError(
                 f"another consumer of group {self._group} may have taken over {sorted(gone)}: stop this one"
             )
+        return owned
 
-    def _unchanged(self) -> Offsets:
+    def _unchanged(self, owned: frozenset[TopicPartition]) -> Offsets:
         """An offset that commits nothing new, so that the brokers ask whether this is still a member."""
-        for partition in sorted(self._assigned):
+        for partition in sorted(owned):
             if (found := self._noted(partition)) is not None:
                 return {partition: found[0]}
-        return dict.fromkeys(sorted(self._assigned)[:1], 0)
+        if not owned and self._joined:
+            raise TakenOverError(f"this member of group {self._group} reads nothing any more: stop it")
+        return dict.fromkeys(sorted(owned)[:1], 0)
 
     def _noted(self, partition: TopicPartition) -> tuple[int, str] | None:
         """The group's committed offset, and what was noted beside it. Waits for transactions that are not over."""

@@ -22,6 +22,10 @@ _AHEAD_BYTES: Final = 32 * 1024 * 1024
 _AHEAD_RECORDS: Final = 10_000
 _MERGE_WAIT_S: Final = 0.02
 """How long a poll with records waits for the first of other partitions, which may be older."""
+_MERGE_WAIT_MOST_S: Final = 2.0
+"""The same while records of some partitions come."""
+_MERGE_SHARE: Final = 2.0
+"""It may take so much of the bounds meanwhile."""
 
 _log = structlog.get_logger(__name__)
 
@@ -34,6 +38,10 @@ class Fetch:
         self._topics = topics
         self._ahead: dict[TopicPartition, deque[Record]] = {}
         self._bytes = 0
+
+    def _holds(self, share: float) -> bool:
+        """Whether so much of the bounds is taken."""
+        return self._bytes >= share * _AHEAD_BYTES or sum(map(len, self._ahead.values())) >= share * _AHEAD_RECORDS
 
     def forget(self, partitions: Collection[TopicPartition]) -> None:
         """Drop what was fetched of these."""
@@ -62,7 +70,7 @@ class Fetch:
 
     def fetch(self, timeout_s: float) -> bool:
         """Fetch more; True if something came. At the bounds, it only keeps the client alive."""
-        full = self._bytes >= _AHEAD_BYTES or sum(map(len, self._ahead.values())) >= _AHEAD_RECORDS
+        full = self._holds(1.0)
         try:
             found = self._client.poll(
                 timeout_ms=0 if full else max(1, int(timeout_s * 1000)), max_records=1 if full else _AHEAD_RECORDS
@@ -102,10 +110,14 @@ class Fetch:
         return records
 
     def complete(self, partitions: Collection[TopicPartition]) -> None:
-        """With something fetched: wait a moment for those of which there is more and nothing is here yet."""
-        deadline = time.monotonic() + _MERGE_WAIT_S
-        while any(self._ahead.values()) and any(map(self._is_missing, partitions)):
-            if not self.fetch(0.01) and time.monotonic() > deadline:
+        """With something fetched: wait a moment for those of which there is more and nothing is here yet.
+
+        Longer while others come, but within the bounds: the broker of one may be away, and there may be much of others.
+        """
+        began = time.monotonic()
+        while not self._holds(_MERGE_SHARE) and any(self._ahead.values()) and any(map(self._is_missing, partitions)):
+            patience_s = _MERGE_WAIT_MOST_S if self.fetch(0.01) else _MERGE_WAIT_S
+            if time.monotonic() > began + patience_s:
                 return
 
     def _is_missing(self, partition: TopicPartition) -> bool:
