@@ -25,6 +25,7 @@ from dimwatch.app.worker import Worker
 from dimwatch.clock import NS_PER_SECOND, SystemClock
 from dimwatch.eventlog import open_eventlog
 from dimwatch.eventlog.base import EventLog, Record, TopicPartition
+from dimwatch.eventlog.partitioning import partition_of
 from dimwatch.settings import Settings
 from dimwatch.simulate.fleet import Fleet
 from ingest.normalize import Request
@@ -131,8 +132,10 @@ def check(settings: Settings, log: EventLog, sent: list[tuple[str, bytes]]) -> N
     for record in read(log, records.TRACES):
         for trace_id in records.decode(record.value)["trace_id"].to_pylist():
             by_partition.setdefault(trace_id, set()).add(record.partition)
+    assert by_partition == {of: {partition_of(of.encode(), PARTITIONS)} for of in by_partition}, (
+        "a trace is judged in one place, which our receiver would have chosen too"
+    )
     assert by_partition
-    assert all(len(numbers) == 1 for numbers in by_partition.values()), "a trace is judged in one place"
     assert len(set.union(*by_partition.values())) == PARTITIONS
 
 
@@ -167,7 +170,8 @@ def test_messages_as_the_exporter_writes_them_are_judged(
         else:
             messages = otel_exporter.log_records(ExportLogsServiceRequest.FromString(body))
         for key, value in messages:
-            producer.send(topic(settings, name), value=value, key=key or None)
+            partition = partition_of(key, PARTITIONS) if key else None
+            producer.send(topic(settings, name), value=value, key=key or None, partition=partition)
     producer.flush()
     producer.close()
     check(settings, log, sent)
