@@ -42,22 +42,24 @@ def pairs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[Path, Pat
 @pytest.fixture
 def settings(store: RunningStore, pairs: dict[str, tuple[Path, Path]], tmp_path: Path) -> Iterator[Settings]:
     """Of a process of its own, with a server that needs an account and a certificate; nobody listens yet."""
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    yield Settings(
-        data=tmp_path,
-        store=Store(
-            mode="server",
-            http_port=port,
-            password=SecretStr(PASSWORD),
-            database="remote",
-            tls=True,
-            tls_ca=pairs["server"][0],
-            tls_cert=pairs["dimwatch"][0],
-            tls_key=pairs["dimwatch"][1],
-            linger_s=0.05,
-        ),
-    )
+    # Bound and not listening, it keeps the port from everybody else while nobody answers there.
+    with socket.socket() as reserved:
+        reserved.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        reserved.bind(("127.0.0.1", 0))
+        yield Settings(
+            data=tmp_path,
+            store=Store(
+                mode="server",
+                http_port=reserved.getsockname()[1],
+                password=SecretStr(PASSWORD),
+                database="remote",
+                tls=True,
+                tls_ca=pairs["server"][0],
+                tls_cert=pairs["dimwatch"][0],
+                tls_key=pairs["dimwatch"][1],
+                linger_s=0.05,
+            ),
+        )
     with store.engine.session() as session:
         session.run("DROP DATABASE IF EXISTS remote SYNC")
 
