@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import base64
 import binascii
-import os
 import secrets
 from collections.abc import Mapping
 from enum import Enum
@@ -17,6 +16,7 @@ from ipaddress import ip_address
 from pathlib import Path
 from typing import Final
 
+from dimwatch import tokens
 from dimwatch.errors import PermanentError
 from dimwatch.settings import Settings
 from dimwatch.store.engine import EngineError
@@ -39,22 +39,8 @@ def token_path(settings: Settings) -> Path:
 
 
 def ensure_token(settings: Settings) -> str:
-    """Read the token, or make it: 256 random bits in a file of mode 0600."""
-    path = token_path(settings)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    except FileExistsError:
-        token = path.read_text().strip()
-        if len(token) < 32:
-            raise PermanentError(f"{path} holds no token: remove the file and start again") from None
-        return token
-    token = secrets.token_urlsafe(32)
-    with os.fdopen(descriptor, "w") as file:
-        file.write(token + "\n")
-        file.flush()
-        os.fsync(file.fileno())
-    return token
+    """Read the token, or make it."""
+    return tokens.ensure(token_path(settings))
 
 
 def is_loopback(host: str) -> bool:
