@@ -24,13 +24,12 @@ from scipy import special
 
 from detectors.alerts import DIMENSIONS, Node
 from detectors.engine import Engine
-from detectors.incidents.incident import rfc3339
 from detectors.plugins.plugin import Plugin
 from detectors.series.arrays import FloatArray, IntArray
 from detectors.series.clockwork import DAY, WEEK
 from detectors.series.pack import pack, unpack
 from detectors.windows.minute import MINUTE_NS, Minute
-from dimwatch.clock import NS_PER_SECOND
+from dimwatch.clock import NS_PER_SECOND, rfc3339
 from dimwatch.errors import InvalidError
 from dimwatch.settings import Detection
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from datetime import UTC, datetime
 from typing import Protocol
 
 NS_PER_SECOND = 1_000_000_000
@@ -35,3 +36,10 @@ class ManualClock:
     def advance_to(self, now_ns: int) -> None:
         """Move forward to `now_ns`; an earlier time is ignored, a clock never goes back."""
         self._now_ns = max(self._now_ns, now_ns)
+
+
+def rfc3339(ns: int, digits: int = 0) -> str:
+    """A time, nanoseconds since the Unix epoch, as text in UTC; cut to so many digits of a second, 9 at most."""
+    seconds, rest = divmod(ns, NS_PER_SECOND)
+    fraction = f".{rest:09d}"[: digits + 1] if digits else ""
+    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}{fraction}Z"

@@ -11,8 +11,7 @@ from typing import Any, Final
 import orjson
 import xxhash
 
-from detectors.incidents.incident import rfc3339
-from dimwatch.clock import NS_PER_SECOND
+from dimwatch.clock import NS_PER_SECOND, rfc3339
 from dimwatch.errors import InvalidError
 
 TOPIC: Final = "control"

@@ -12,7 +12,7 @@ import orjson
 import xxhash
 
 from detectors.alerts import Node
-from dimwatch.clock import NS_PER_SECOND
+from dimwatch.clock import NS_PER_SECOND, rfc3339
 
 SCOPE: Final = ("provider", "model", "agent", "tool", "release", "region")
 
@@ -210,11 +210,6 @@ def blind_identity(started_ns: int) -> str:
 def is_blind(id_: str) -> bool:
     """Whether an incident that the fleet stage does not know may be the canary's."""
     return id_.startswith(_BLIND)
-
-
-def rfc3339(ns: int) -> str:
-    """A time in seconds, UTC."""
-    return _time(ns).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def _time(ns: int) -> datetime:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any, Final
 
@@ -13,7 +12,6 @@ import pyarrow as pa
 
 from detectors.incidents.incident import SCOPE, Severity, Status
 from dimwatch import records
-from dimwatch.clock import NS_PER_SECOND
 
 MOST_SHOWN: Final = 20
 """Incidents that one page tells of; of more it gives the number."""
@@ -149,9 +147,3 @@ def page_of(event: Event, key: str, tenant: str, incidents: Sequence[Told], at_n
     ranked = sorted(incidents, key=lambda i: (not i.live, -order.index(i.severity), -i.opened_ns, i.id))
     shown = tuple(ranked[:most])
     return Page(event, key, tenant, status_of(incidents), gravest(incidents), at_ns, shown, len(ranked) - len(shown))
-
-
-def rfc3339(ns: int) -> str:
-    """A time in milliseconds, UTC."""
-    moment = datetime.fromtimestamp(ns // NS_PER_SECOND, UTC)
-    return f"{moment:%Y-%m-%dT%H:%M:%S}.{ns // 1_000_000 % 1000:03}Z"

@@ -15,7 +15,8 @@ from detectors.fleet import Fleet, FleetOutput
 from detectors.windows.minute import MINUTE_NS
 from detectors.windows.stored import stored_minutes
 from dimwatch import records
-from dimwatch.app.replay import FORMAT, Progress, in_order, incident_lines, rfc3339, shadow_lines
+from dimwatch.app.replay import FORMAT, Progress, in_order, incident_lines, shadow_lines
+from dimwatch.clock import rfc3339
 from dimwatch.errors import InvalidError
 from dimwatch.settings import Detection
 from dimwatch.store.client import StoreClient
@@ -43,7 +44,7 @@ class History:
     def __init__(self, settings: Detection, client: StoreClient, since_ns: int, until_ns: int) -> None:
         """Raises InvalidError for a time that is empty."""
         if until_ns - since_ns < MINUTE_NS:
-            raise InvalidError(f"from {rfc3339(since_ns)} to {rfc3339(until_ns)} there is no whole minute")
+            raise InvalidError(f"from {rfc3339(since_ns, 9)} to {rfc3339(until_ns, 9)} there is no whole minute")
         self._fleet = Fleet(settings)
         self._client = client
         self._since_ns = since_ns // MINUTE_NS * MINUTE_NS
@@ -69,8 +70,8 @@ class History:
         yield {
             "type": "summary",
             "format": FORMAT,
-            "since": rfc3339(self._since_ns),
-            "until": rfc3339(self._until_ns),
+            "since": rfc3339(self._since_ns, 9),
+            "until": rfc3339(self._until_ns, 9),
             "minutes": self.tally.minutes,
             "points": self.tally.points,
             "incidents": dict(sorted(self.tally.incidents.items())),

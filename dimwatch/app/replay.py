@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from itertools import chain
 from pathlib import Path
 from typing import Final
@@ -19,7 +18,7 @@ from detectors.incidents.incident import Incident
 from detectors.shadow import ShadowAlert
 from detectors.windows.points import merged, merged_sightings
 from dimwatch.app.pipeline import Output, Pipeline
-from dimwatch.clock import NS_PER_SECOND
+from dimwatch.clock import NS_PER_SECOND, rfc3339
 from dimwatch.errors import DimwatchError
 from dimwatch.settings import MIB, Settings
 from ingest.normalize import Request
@@ -185,7 +184,7 @@ def observation_lines(table: pa.Table) -> Iterator[Line]:
     for row in table.sort_by([("time_ns", "ascending"), ("trace_id", "ascending"), ("rule", "ascending")]).to_pylist():
         line: dict[str, object] = {"type": "observation"}
         line |= {name: row[name] for name in _COPIED}
-        line["time"] = rfc3339(row["time_ns"])
+        line["time"] = rfc3339(row["time_ns"], 9)
         line["evidence"] = orjson.loads(row["evidence"])
         yield row["time_ns"], line
 
@@ -206,9 +205,3 @@ def shadow_lines(alerts: Iterable[ShadowAlert], plugins: Counter[str]) -> Iterat
         if alert.final:
             plugins[alert.plugin] += 1
             yield alert.ended_ns or alert.opened_ns, alert.line()
-
-
-def rfc3339(time_ns: int) -> str:
-    """A time in UTC with nanoseconds, as `2026-01-02T03:04:05.000000006Z`."""
-    seconds, fraction = divmod(time_ns, NS_PER_SECOND)
-    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}.{fraction:09d}Z"

@@ -17,9 +17,8 @@ from rich.table import Table
 from rich.text import Text
 
 from dimwatch import records
-from dimwatch.app.replay import rfc3339
 from dimwatch.cli.options import errors_as_messages, leave, quiet_logs, read_settings, settings_options
-from dimwatch.clock import NS_PER_SECOND, SystemClock
+from dimwatch.clock import NS_PER_SECOND, SystemClock, rfc3339
 from dimwatch.errors import InvalidError
 from dimwatch.eventlog import open_eventlog
 from dimwatch.eventlog.base import EventLog
@@ -145,8 +144,8 @@ def _as_json(group: Summary) -> dict[str, object]:
         "letters": group.letters,
         "replayed": group.replayed,
         "bytes": group.bytes,
-        "first": rfc3339(group.first_ns),
-        "last": rfc3339(group.last_ns),
+        "first": rfc3339(group.first_ns, 9),
+        "last": rfc3339(group.last_ns, 9),
         "newest": group.newest,
     }
 
@@ -203,7 +202,7 @@ def _shown(letter: Letter) -> str:
     place = f"{letter.topic} partition {origin[1]} offset {origin[2]}" if origin else letter.topic or "not noted"
     lines = [
         f"letter   {letter.number}{'   put back already' if letter.replayed else ''}",
-        f"time     {rfc3339(record.timestamp_ns)}",
+        f"time     {rfc3339(record.timestamp_ns, 9)}",
         f"from     {place}",
         f"stage    {letter.stage or 'not noted'}",
         f"reason   {letter.reason}",

@@ -9,8 +9,8 @@ from __future__ import annotations
 from typing import Any, Final
 
 from detectors.notify.formats.base import Draft, Request, bearer, post
-from detectors.notify.page import Event, Told, rfc3339
-from dimwatch.clock import NS_PER_SECOND
+from detectors.notify.page import Event, Told
+from dimwatch.clock import NS_PER_SECOND, rfc3339
 from dimwatch.targets import AlertmanagerTarget
 
 _MISSED: Final = 3
@@ -58,4 +58,4 @@ def _until(draft: Draft, minutes: float) -> int:
 
 
 def _times(starts_ns: int, ends_ns: int) -> dict[str, str]:
-    return {"startsAt": rfc3339(starts_ns), "endsAt": rfc3339(ends_ns)}
+    return {"startsAt": rfc3339(starts_ns, 3), "endsAt": rfc3339(ends_ns, 3)}

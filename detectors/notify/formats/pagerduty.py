@@ -9,7 +9,8 @@ from __future__ import annotations
 from typing import Any, Final
 
 from detectors.notify.formats.base import Draft, Request, cut, post
-from detectors.notify.page import Event, rfc3339
+from detectors.notify.page import Event
+from dimwatch.clock import rfc3339
 from dimwatch.targets import PagerDutyTarget
 
 _ACTIONS: Final = {
@@ -46,7 +47,7 @@ def document(draft: Draft, routing_key: str) -> dict[str, Any]:
             "summary": cut(f"{draft.texts.title} {first.summary}".strip(), _MOST_SUMMARY),
             "source": first.scope.get("agent") or first.scope.get("provider") or first.tenant or "dimwatch",
             "severity": _SEVERITIES.get(page.severity, "info"),
-            "timestamp": rfc3339(min(incident.opened_ns for incident in page.incidents)),
+            "timestamp": rfc3339(min(incident.opened_ns for incident in page.incidents), 3),
             "component": first.scope.get("model") or first.scope.get("tool") or "",
             "group": page.tenant,
             "class": first.kind,

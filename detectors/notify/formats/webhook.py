@@ -13,8 +13,8 @@ from typing import Any, Final
 from standardwebhooks.webhooks import Webhook
 
 from detectors.notify.formats.base import Draft, Request, bearer, post
-from detectors.notify.page import Event, Told, rfc3339
-from dimwatch.clock import NS_PER_SECOND
+from detectors.notify.page import Event, Told
+from dimwatch.clock import NS_PER_SECOND, rfc3339
 from dimwatch.errors import PermanentError
 from dimwatch.targets import WebhookTarget
 
@@ -62,7 +62,7 @@ def document(draft: Draft) -> dict[str, Any]:
     kind = "heartbeat" if page.event is Event.HEARTBEAT else f"incident.{page.event.value}"
     return {
         "type": kind,
-        "timestamp": rfc3339(page.at_ns),
+        "timestamp": rfc3339(page.at_ns, 3),
         "data": {
             "key": page.key,
             "tenant": page.tenant,
@@ -84,9 +84,9 @@ def _incident(incident: Told, draft: Draft) -> dict[str, Any]:
         "severity": incident.severity,
         "status": incident.status,
         "scope": dict(incident.scope),
-        "opened_at": rfc3339(incident.opened_ns),
-        "started_at": rfc3339(incident.started_ns),
-        "resolved_at": None if incident.resolved_ns is None else rfc3339(incident.resolved_ns),
+        "opened_at": rfc3339(incident.opened_ns, 3),
+        "started_at": rfc3339(incident.started_ns, 3),
+        "resolved_at": None if incident.resolved_ns is None else rfc3339(incident.resolved_ns, 3),
         "signals": list(incident.signals),
         "causes": list(incident.causes),
         "runs": incident.runs,
