@@ -1,10 +1,36 @@
-"""HTTP for servers that do not wait long for a request's headers."""
+"""HTTP servers with limits, which do not wait long for a request's headers."""
 
 from __future__ import annotations
 
 import asyncio
+from typing import Any, Final
 
+import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
+
+_KEEP_ALIVE_S: Final = 30
+
+
+def config(app: Any, *, headers_s: float, max_headers: int, most_at_a_time: int, grace_s: float) -> uvicorn.Config:
+    """How an application is served. `headers_s` and `max_headers`: how long a request's headers may take, and how many
+    bytes they may have; `grace_s`: how long requests in flight may take at the end."""
+    return uvicorn.Config(
+        app,
+        # h11 bounds the size of the request line and headers; the faster parser does not.
+        http=impatient(headers_s),
+        h11_max_incomplete_event_size=max_headers,
+        loop="asyncio",
+        ws="none",
+        lifespan="off",
+        log_config=None,
+        log_level="critical",
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,
+        limit_concurrency=most_at_a_time,
+        timeout_keep_alive=_KEEP_ALIVE_S,
+        timeout_graceful_shutdown=int(grace_s),
+    )
 
 
 def impatient(headers_s: float) -> type[H11Protocol]:

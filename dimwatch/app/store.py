@@ -11,8 +11,7 @@ from typing import Final
 import structlog
 import uvicorn
 
-from dimwatch.app import store_server
-from dimwatch.app.impatient import impatient
+from dimwatch.app import impatient, store_server
 from dimwatch.app.sinking import Sinking, keep_trimming, sink_limits
 from dimwatch.app.standalone import Health
 from dimwatch.clock import Clock, SystemClock
@@ -117,24 +116,8 @@ def _listen(settings: Settings) -> socket.socket:
 
 def http_server(store: StoreServer, headers_s: float = HEADERS_S) -> uvicorn.Server:
     """The HTTP server of a store, with its limits. `headers_s`: how long a request's headers may take."""
-    return uvicorn.Server(
-        uvicorn.Config(
-            store.app,
-            # h11 bounds the size of the request line and headers; the faster parser does not.
-            http=impatient(headers_s),
-            h11_max_incomplete_event_size=MIB,
-            loop="asyncio",
-            lifespan="off",
-            log_config=None,
-            log_level="critical",
-            access_log=False,
-            server_header=False,
-            proxy_headers=False,
-            limit_concurrency=200,
-            timeout_keep_alive=30,
-            timeout_graceful_shutdown=int(DRAIN_S),
-        )
-    )
+    config = impatient.config(store.app, headers_s=headers_s, max_headers=MIB, most_at_a_time=200, grace_s=DRAIN_S)
+    return uvicorn.Server(config)
 
 
 def _sink_and_trim(

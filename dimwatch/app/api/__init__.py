@@ -9,9 +9,9 @@ from typing import Final
 import structlog
 import uvicorn
 
+from dimwatch.app import impatient
 from dimwatch.app.api.application import application
 from dimwatch.app.canary import Canary, possible
-from dimwatch.app.impatient import impatient
 from dimwatch.app.standalone import Health
 from dimwatch.clock import SystemClock
 from dimwatch.errors import PermanentError
@@ -20,7 +20,6 @@ from dimwatch.settings import Settings
 
 _HEADERS_S: Final = 10.0
 _MAX_HEADERS: Final = 64 * 1024
-_KEEP_ALIVE_S: Final = 30
 _GRACE_S: Final = 5
 _MOST_AT_A_TIME: Final = 64
 
@@ -49,21 +48,8 @@ def run(settings: Settings, health: Health) -> None:
 
 def config(app: object) -> uvicorn.Config:
     """How the application is served."""
-    return uvicorn.Config(
-        app,  # type: ignore[arg-type]
-        # h11 bounds the size of the request line and headers; the faster parser does not.
-        http=impatient(_HEADERS_S),
-        h11_max_incomplete_event_size=_MAX_HEADERS,
-        ws="none",
-        lifespan="off",
-        log_config=None,
-        log_level="critical",
-        access_log=False,
-        server_header=False,
-        proxy_headers=False,
-        limit_concurrency=_MOST_AT_A_TIME,
-        timeout_keep_alive=_KEEP_ALIVE_S,
-        timeout_graceful_shutdown=_GRACE_S,
+    return impatient.config(
+        app, headers_s=_HEADERS_S, max_headers=_MAX_HEADERS, most_at_a_time=_MOST_AT_A_TIME, grace_s=_GRACE_S
     )
 
 
