@@ -8,7 +8,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import orjson
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ByteSize, ConfigDict, Field, SecretStr, model_validator
 from pydantic_settings import (
     BaseSettings,
@@ -18,6 +17,7 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
+from dimwatch.lists import documents, told_apart, words
 from dimwatch.targets import Notify
 
 MIB = 1024 * 1024
@@ -54,30 +54,12 @@ class Redaction(BaseModel):
     enabled: bool = Field(True, description="Mask secrets and personal data in everything that is received.")
 
 
-def _names(value: Any) -> Any:
-    """From a flag or the environment: a JSON list, or names with commas between."""
-    if not isinstance(value, str):
-        return value
-    if value.lstrip().startswith("["):
-        return _document(value)
-    return [name.strip() for name in value.split(",") if name.strip()]
-
-
-def _document(value: Any) -> Any:
-    if not isinstance(value, str):
-        return value
-    try:
-        return orjson.loads(value or "[]")
-    except orjson.JSONDecodeError as error:
-        raise ValueError(f"not a JSON list: {error}") from error
-
-
 class Kafka(BaseModel):
     """Kafka as eventlog: with `eventlog.backend = "kafka"`."""
 
     model_config = ConfigDict(extra="forbid")
 
-    bootstrap_servers: Annotated[list[str], NoDecode, BeforeValidator(_names)] = Field(
+    bootstrap_servers: Annotated[list[str], NoDecode, BeforeValidator(words)] = Field(
         default_factory=lambda: ["127.0.0.1:9092"],
         min_length=1,
         description="Brokers to ask first, `host:port`, with commas between.",
@@ -234,14 +216,6 @@ class Objective(BaseModel):
     window_d: float = Field(30.0, ge=7, le=90, description="Days over which it holds.")
 
 
-def _told_apart(objectives: list[Objective]) -> list[Objective]:
-    names = [objective.name for objective in objectives]
-    twice = sorted({name for name in names if names.count(name) > 1})
-    if twice:
-        raise ValueError(f"two objectives are called {twice[0]!r}: names tell them apart")
-    return objectives
-
-
 ShadowName = Literal["adwin", "half_space_trees", "isolation_forest", "page_hinkley"]
 
 
@@ -266,12 +240,12 @@ class Detection(BaseModel):
         gt=0,
         description="Most series; new ones beyond that take the place of idle ones, or are `other`.",
     )
-    slos: Annotated[list[Objective], NoDecode, BeforeValidator(_document), AfterValidator(_told_apart)] = Field(
+    slos: Annotated[list[Objective], NoDecode, BeforeValidator(documents), AfterValidator(told_apart)] = Field(
         default_factory=list,
         max_length=100,
         description="Declared objectives, a JSON list: `name`, `signal`, `scope`, `objective`, `window_d`.",
     )
-    shadow: Annotated[list[ShadowName], NoDecode, BeforeValidator(_names)] = Field(
+    shadow: Annotated[list[ShadowName], NoDecode, BeforeValidator(words)] = Field(
         default_factory=list,
         description="Detectors that run in shadow and page nobody: "
         "`adwin`, `half_space_trees`, `isolation_forest`, `page_hinkley`.",
@@ -320,7 +294,7 @@ class Canary(BaseModel):
 
 
 def _patterns(value: Any) -> Any:
-    return [str(name).lower() for name in named] if isinstance(named := _names(value), list) else named
+    return [str(name).lower() for name in named] if isinstance(named := words(value), list) else named
 
 
 People = Annotated[list[str], NoDecode, BeforeValidator(_patterns)]

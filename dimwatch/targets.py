@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Annotated, Any, ClassVar, Final, Literal, Self
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-import orjson
 from pydantic import (
     AfterValidator,
     BaseModel,
@@ -28,6 +27,7 @@ from pydantic import (
 from pydantic_settings import NoDecode
 
 from dimwatch.errors import PermanentError
+from dimwatch.lists import documents, told_apart, words
 
 _NAME: Final = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
 Day = Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
@@ -271,23 +271,6 @@ class QuietHours(BaseModel):
         return self
 
 
-def _documents(value: Any) -> Any:
-    """From a flag or the environment: a JSON list."""
-    if not isinstance(value, str):
-        return value
-    try:
-        return orjson.loads(value or "[]")
-    except orjson.JSONDecodeError as error:
-        raise ValueError(f"not a JSON list: {error}") from None  # it may hold secrets
-
-
-def _words(value: Any) -> Any:
-    """The same, or words with commas between."""
-    if not isinstance(value, str) or value.lstrip().startswith("["):
-        return _documents(value)
-    return [word.strip() for word in value.split(",") if word.strip()]
-
-
 def _networks(values: list[str]) -> list[str]:
     for value in values:
         try:
@@ -297,20 +280,13 @@ def _networks(values: list[str]) -> list[str]:
     return values
 
 
-def _told_apart(named: list[Any]) -> list[Any]:
-    names = [one.name for one in named]
-    if twice := sorted({name for name in names if names.count(name) > 1}):
-        raise ValueError(f"two are called {twice[0]!r}: names tell them apart")
-    return named
-
-
 class Notify(BaseModel):
     """Incidents to people; docs/pages.md shows every kind of target."""
 
-    targets: Annotated[list[AnyTarget], NoDecode, BeforeValidator(_documents), AfterValidator(_told_apart)] = Field(
+    targets: Annotated[list[AnyTarget], NoDecode, BeforeValidator(documents), AfterValidator(told_apart)] = Field(
         default_factory=list, max_length=200, description="Whom to tell: tables of TOML, or a JSON list."
     )
-    routes: Annotated[list[Route], NoDecode, BeforeValidator(_documents), AfterValidator(_told_apart)] = Field(
+    routes: Annotated[list[Route], NoDecode, BeforeValidator(documents), AfterValidator(told_apart)] = Field(
         default_factory=list,
         max_length=500,
         description="Which incidents go where; the first that fits, and the next ones where it says `continue`. "
@@ -319,12 +295,12 @@ class Notify(BaseModel):
     wait_s: float = Field(10.0, ge=0, le=3600, description="Wait before a new page, for what belongs to it.")
     interval_m: float = Field(5.0, gt=0, le=1440, description="Least minutes between a page and an update of it.")
     repeat_h: float = Field(4.0, gt=0, le=720, description="A page that nobody acknowledges comes again after that.")
-    quiet_hours: Annotated[list[QuietHours], NoDecode, BeforeValidator(_documents)] = Field(
+    quiet_hours: Annotated[list[QuietHours], NoDecode, BeforeValidator(documents)] = Field(
         default_factory=list,
         max_length=50,
         description="When only what is critical wakes people; the rest comes afterwards, if it still goes on.",
     )
-    heartbeat_targets: Annotated[list[Name], NoDecode, BeforeValidator(_words)] = Field(
+    heartbeat_targets: Annotated[list[Name], NoDecode, BeforeValidator(words)] = Field(
         default_factory=list,
         description="Targets (`webhook`, `alertmanager` or `apprise`) that are called while all is well: "
         "what should wake somebody when the calls stop.",
@@ -342,7 +318,7 @@ class Notify(BaseModel):
     max_age_h: float = Field(
         1.0, ge=0, le=720, description="At the very first start: incidents that opened longer ago are not sent."
     )
-    allow_private: Annotated[list[str], NoDecode, BeforeValidator(_words), AfterValidator(_networks)] = Field(
+    allow_private: Annotated[list[str], NoDecode, BeforeValidator(words), AfterValidator(_networks)] = Field(
         default_factory=list,
         description="Networks that are not on the internet and may be called all the same, as `10.1.2.0/24`.",
     )

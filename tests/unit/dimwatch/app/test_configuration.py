@@ -107,7 +107,7 @@ def test_objectives_and_detectors_in_shadow_come_from_any_source(
         ("detection.slos", [{**SLO, "objektive": 1}], r"slos\.0\.objektive .*not permitted"),
         ("detection.slos", [{**SLO, "window_d": 1}], r"slos\.0\.window_d .*greater than or equal to 7"),
         ("detection.slos", [{**SLO, "scope": {"team": "a"}}], r"slos\.0\.scope\.team.*'agent', 'provider'"),
-        ("detection.slos", [SLO, SLO], "two objectives are called 'runs'"),
+        ("detection.slos", [SLO, SLO], "two are called 'runs'"),
         ("detection.slos", [{**SLO, "signal": "run_latency"}], r"slos \(flag\): objective 'runs': .*choose one of"),
         ("detection.slos", "[{", r"slos \(flag\): .*not a JSON list"),
         ("detection.shadow", "adwin,burn_rate", r"shadow\.1 \(flag\): .*'half_space_trees'"),
