@@ -15,7 +15,6 @@ from __future__ import annotations
 import argparse
 import os
 import shutil
-import socket
 import subprocess
 import sys
 import tempfile
@@ -26,6 +25,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Final
 
+from benchmarks.ports import free_ports
 from dashboard import health, incidents, queries, source
 from dashboard.queries import View
 from dimwatch.clock import NS_PER_SECOND, SystemClock
@@ -55,8 +55,7 @@ def main() -> int:
     parser.add_argument("--data", type=Path, help="keep the store here, or take the one that is here")
     args = parser.parse_args()
     folder = args.data or Path(tempfile.mkdtemp(prefix="dimwatch-queries-"))
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port = listener.getsockname()[1]
+    (port,) = free_ports(1)
     settings = Settings(data=folder, store=Store(http_port=port))
     environment = os.environ | {"DIMWATCH_DATA": str(folder), "DIMWATCH_STORE__HTTP_PORT": str(port)}
     environment["DIMWATCH_TELEMETRY__HEALTH_PORT"] = "0"

@@ -22,8 +22,9 @@ from typing import Any, Final, Self
 
 import httpx
 
+from benchmarks.ports import free_ports
 from benchmarks.proxy import Proxy
-from benchmarks.running import free_ports, until
+from benchmarks.running import until
 from dimwatch.app.standalone import PORTS
 from dimwatch.app.worker import GROUP as WORKER
 from dimwatch.cli import COMMANDS

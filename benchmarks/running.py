@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -16,6 +15,7 @@ from typing import Any, Final, Self
 
 import httpx
 
+from benchmarks.ports import free_ports
 from dimwatch.app.fleet import GROUP as FLEET
 from dimwatch.eventlog.inspect import lags
 from dimwatch.settings import Settings
@@ -181,15 +181,6 @@ class Running:
             except OSError:
                 continue
         return found
-
-
-def free_ports(count: int) -> list[int]:
-    """Ports that nobody listens on."""
-    probes = [socket.create_server((_HOST, 0)) for _ in range(count)]
-    ports = [probe.getsockname()[1] for probe in probes]
-    for probe in probes:
-        probe.close()
-    return ports
 
 
 def until(condition: Callable[[], bool], timeout_s: float, otherwise: str) -> float:

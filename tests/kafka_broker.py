@@ -26,6 +26,7 @@ from typing import Final
 
 import pytest
 
+from benchmarks.ports import free_ports
 from tests import needs
 
 _FOLDER: Final = Path(__file__).parents[1] / "deploy" / "kafka"
@@ -59,15 +60,6 @@ def classpath() -> str:
                 needs.missing(f"Maven could not fetch Kafka by {pom}: {done.stdout[-2000:]}")
             draft.replace(kept)
     return kept.read_text().strip()
-
-
-def free_ports(count: int) -> list[int]:
-    """TCP ports of loopback that nobody listens on."""
-    with contextlib.ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for one in sockets:
-            one.bind(("127.0.0.1", 0))
-        return [one.getsockname()[1] for one in sockets]
 
 
 class Broker:

@@ -8,10 +8,11 @@ from pathlib import Path
 import pytest
 from kafka import KafkaAdminClient
 
+from benchmarks.ports import free_ports
 from dimwatch.app.doctor_servers import kafka
 from dimwatch.eventlog import open_eventlog
 from dimwatch.settings import Settings
-from tests.kafka_broker import Broker, free_ports, kafka_broker
+from tests.kafka_broker import Broker, kafka_broker
 
 pytestmark = [pytest.mark.e2e, pytest.mark.kafka]
 __all__ = ["kafka_broker"]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import socket
 import subprocess
 import sys
 import time
@@ -12,6 +11,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from benchmarks.ports import free_ports
 from dimwatch.clock import SystemClock
 from dimwatch.settings import Settings, Store
 from dimwatch.store.client import StoreClient
@@ -23,8 +23,7 @@ PATIENCE_S = 60.0
 @pytest.fixture(scope="session")
 def filled_store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
     """A store process, and the settings that reach it."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port = listener.getsockname()[1]
+    (port,) = free_ports(1)
     settings = Settings(data=tmp_path_factory.mktemp("filled"), store=Store(http_port=port))
     environment = os.environ | {
         "DIMWATCH_DATA": str(settings.data),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -15,6 +14,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, ConsoleMessage, Page, sync_playwright
 
+from benchmarks.ports import free_ports
 from dimwatch.clock import SystemClock
 from dimwatch.settings import Settings, Store
 from dimwatch.store.client import StoreClient
@@ -26,12 +26,6 @@ pytestmark = [pytest.mark.browser, pytest.mark.e2e]
 
 PATIENCE_S = 60.0
 SYSTEM_BROWSERS = ("chromium", "chromium-browser", "google-chrome")
-
-
-def _port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port: int = listener.getsockname()[1]
-    return port
 
 
 def _answers(url: str) -> bool:
@@ -53,7 +47,7 @@ def _until(true: Callable[[], bool], what: str) -> None:
 def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The address of a dashboard over a store that holds the known fleet."""
     data: Path = tmp_path_factory.mktemp("browser")
-    store_port, dashboard_port = _port(), _port()
+    store_port, dashboard_port = free_ports(2)
     environment = os.environ | {
         "DIMWATCH_DATA": str(data),
         "DIMWATCH_STORE__HTTP_PORT": str(store_port),

@@ -16,6 +16,7 @@ import pyarrow as pa
 import pytest
 from click.testing import CliRunner, Result
 
+from benchmarks.ports import free_ports
 from dimwatch import records
 from dimwatch.cli import main
 from dimwatch.clock import SystemClock
@@ -70,8 +71,7 @@ DROPS = [row(records.DROP, id="1", stage="decode", signal="spans", reason="bad_i
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     folder = tmp_path_factory.mktemp("data")
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port = probe.getsockname()[1]
+    (port,) = free_ports(1)
     (folder / "dimwatch.toml").write_text(f"[store]\nhttp_port = {port}\n")
     command = [sys.executable, "-P", "-m", "dimwatch", "store", "--data", str(folder)]
     process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
@@ -140,9 +140,7 @@ def test_sql_without_a_store_names_the_remedy(tmp_path: Path, unused_port: int) 
 
 @pytest.fixture
 def unused_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port: int = probe.getsockname()[1]
-        return port
+    return free_ports(1)[0]
 
 
 def test_status_tells_which_rules_can_not_see_an_agent(data: Path) -> None:

@@ -17,6 +17,8 @@ from typing import Any
 import orjson
 import pytest
 
+from benchmarks.ports import free_ports
+
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(180)]
 
 ROLES = ("collector", "worker", "fleet", "store", "api", "dashboard")
@@ -31,7 +33,7 @@ class Up:
         self.data = folder / "data"
         self.log = folder / "log"
         self.out = folder / "out"
-        self.ports = dict(zip(FLAGS, unused_ports(len(FLAGS)), strict=True))
+        self.ports = dict(zip(FLAGS, free_ports(len(FLAGS)), strict=True))
         self.process: subprocess.Popen[bytes] | None = None
 
     def command(self, *words: str) -> list[str]:
@@ -94,14 +96,6 @@ class Up:
             except OSError:
                 continue
         return found
-
-
-def unused_ports(count: int) -> list[int]:
-    probes = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [probe.getsockname()[1] for probe in probes]
-    for probe in probes:
-        probe.close()
-    return ports
 
 
 def until(condition: Callable[[], bool], timeout_s: float = 60.0) -> float:

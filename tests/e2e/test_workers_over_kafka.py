@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
-from benchmarks.running import free_ports
+from benchmarks.ports import free_ports
 from dimwatch import records
 from dimwatch.app.fleet import FleetStage
 from dimwatch.app.worker import GROUP, Worker

@@ -15,7 +15,8 @@ import uvicorn
 from fastapi import FastAPI
 from pydantic import SecretStr
 
-from benchmarks.running import free_ports, until
+from benchmarks.ports import free_ports
+from benchmarks.running import until
 from detectors.alerts import Node
 from detectors.fleet import Fleet
 from detectors.incidents.case import Case

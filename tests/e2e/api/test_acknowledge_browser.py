@@ -12,7 +12,8 @@ from contextlib import contextmanager
 import pytest
 from playwright.sync_api import Browser, Page, sync_playwright
 
-from benchmarks.running import free_ports, until
+from benchmarks.ports import free_ports
+from benchmarks.running import until
 from tests.e2e.api.conftest import NAMES, Site
 from tests.needs import program
 

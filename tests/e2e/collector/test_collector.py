@@ -30,6 +30,7 @@ from opentelemetry.sdk.metrics.export import PeriodicExportingMetricReader
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter
 
+from benchmarks.ports import free_ports
 from dimwatch import records
 from dimwatch.eventlog import open_eventlog
 from dimwatch.settings import Settings
@@ -41,13 +42,6 @@ PROTOBUF = {"content-type": "application/x-protobuf"}
 GZIPPED = PROTOBUF | {"content-encoding": "gzip"}
 EXPORT = "/opentelemetry.proto.collector.trace.v1.TraceService/Export"
 MIB = 1 << 20
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 @dataclass
@@ -89,8 +83,8 @@ class Process:
 @pytest.fixture
 def collector(tmp_path: Path) -> Iterator[Process]:
     environment = os.environ | {
-        "DIMWATCH_RECEIVER__GRPC_PORT": str(free_port()),
-        "DIMWATCH_RECEIVER__HTTP_PORT": str(free_port()),
+        "DIMWATCH_RECEIVER__GRPC_PORT": str(free_ports(1)[0]),
+        "DIMWATCH_RECEIVER__HTTP_PORT": str(free_ports(1)[0]),
         "DIMWATCH_RECEIVER__REQUEST_TIMEOUT_S": "10",
     }
     command = [sys.executable, "-P", "-m", "dimwatch", "collector", "--data", str(tmp_path)]

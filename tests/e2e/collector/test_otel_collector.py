@@ -18,7 +18,8 @@ from kafka import KafkaProducer
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
-from benchmarks.running import free_ports, until
+from benchmarks.ports import free_ports
+from benchmarks.running import until
 from dimwatch import records
 from dimwatch.app.pipeline import Pipeline
 from dimwatch.app.worker import Worker

@@ -15,6 +15,7 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
+from benchmarks.ports import free_ports
 from dimwatch import records
 from dimwatch.clock import SystemClock
 from dimwatch.errors import RetryableError
@@ -33,8 +34,7 @@ class Process:
     """`dimwatch store` on a folder and a free port."""
 
     def __init__(self, data: Path) -> None:
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            port = free.getsockname()[1]
+        (port,) = free_ports(1)
         self.settings = Settings(data=data, store=Store(http_port=port))
         self._process: subprocess.Popen[bytes] | None = None
 

@@ -6,7 +6,6 @@ It is a process of its own: the embedded engine opens one folder a process, and 
 from __future__ import annotations
 
 import os
-import socket
 import subprocess
 import sys
 import time
@@ -16,6 +15,7 @@ from collections.abc import Iterator
 import pandas as pd
 import pytest
 
+from benchmarks.ports import free_ports
 from dashboard import source
 from dimwatch.clock import NS_PER_SECOND, SystemClock
 from dimwatch.settings import Settings, Store
@@ -36,8 +36,7 @@ def _answers(url: str) -> bool:
 
 @pytest.fixture(scope="package")
 def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port = listener.getsockname()[1]
+    (port,) = free_ports(1)
     settings = Settings(data=tmp_path_factory.mktemp("dashboard"), store=Store(http_port=port))
     environment = os.environ | {"DIMWATCH_DATA": str(settings.data), "DIMWATCH_STORE__HTTP_PORT": str(port)}
     process = subprocess.Popen([sys.executable, "-m", "dimwatch", "store"], env=environment)

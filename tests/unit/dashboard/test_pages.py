@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import socket
 from importlib import resources
 from pathlib import Path
 
 import pytest
 from streamlit.testing.v1 import AppTest
 
+from benchmarks.ports import free_ports
 from dashboard import source, traces
 from dimwatch.settings import Settings, Store
 from tests.unit.dashboard.rows import HOSTILE, TRACE, VIEWS
@@ -76,8 +76,7 @@ def test_every_page_says_what_an_empty_store_lacks(name: str, empty: Settings) -
 
 @pytest.mark.parametrize("name", ["now", "incident", "trace", "tools", "cost", "coverage"])
 def test_store_away_is_said(name: str, tmp_path: Path) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port = listener.getsockname()[1]
+    (port,) = free_ports(1)
     source.configure(Settings(data=tmp_path, store=Store(http_port=port)))
     page = _page(name, trace_id=TRACE, id="a" * 16)
     assert not page.exception

@@ -16,6 +16,7 @@ import httpx
 import pytest
 from pydantic import SecretStr
 
+from benchmarks.ports import free_ports
 from dimwatch import telemetry
 from dimwatch.app import standalone
 from dimwatch.app.standalone import Health, Need, keep_running, needs, serving
@@ -26,9 +27,7 @@ from dimwatch.settings import Settings
 @pytest.fixture
 def port() -> int:
     """A port that nobody listens on."""
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        number: int = probe.getsockname()[1]
-        return number
+    return free_ports(1)[0]
 
 
 @pytest.fixture
