@@ -44,7 +44,14 @@ class Mailbox(socketserver.ThreadingTCPServer):
         self.logins: list[str] = []
         super().__init__(("127.0.0.1", 0), _Session)
         self.port: int = self.server_address[1]
-        threading.Thread(target=self.serve_forever, daemon=True).start()
+        self._thread = threading.Thread(target=self.serve_forever, daemon=True)
+        self._thread.start()
+
+    def server_close(self) -> None:
+        """Stop for good: a loop that goes on over a closed socket spins, and takes hold of sockets of others."""
+        self.shutdown()
+        self._thread.join()
+        super().server_close()
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """A client that hung up."""
