@@ -152,6 +152,19 @@ class SyntheticFleet:
         observed, expected, n = (sum((part[i] for part in parts), zero) for i in range(3))
         return Evidence(list(nodes), observed, expected, n, known.form)
 
+    def recent(
+        self, signal: str, nodes: Collection[Node], since_ns: int, step: int, steps: int
+    ) -> tuple[FloatArray, FloatArray]:
+        first, means = (since_ns - START_NS) // MINUTE_NS, np.full((2, steps), np.nan)
+        own = [node in nodes for node in self.nodes[BY_NAME[signal].subject]]
+        for place in range(steps):
+            begin = max(first + place * step, 0)
+            parts = self._history.get(signal, [])[begin : max(begin, first + (place + 1) * step)]
+            observed, expected, n = (sum(part[i][own].sum() for part in parts) for i in range(3))
+            if n > 0:
+                means[:, place] = observed / n, expected / n
+        return means[0], means[1]
+
     def rebaseline(self, node: Node, signals: Collection[str], since_ns: int) -> None:
         self.rebaselined.append((node, tuple(signals), since_ns))
 
@@ -163,7 +176,7 @@ class SyntheticFleet:
         now_ns = START_NS + self.now * MINUTE_NS
         return [change for change in self.changes if now_ns - MINUTE_NS < change.version <= now_ns]
 
-    def since(self, node: Node, start_ns: int, end_ns: int) -> list[Change]:
+    def since(self, start_ns: int, end_ns: int) -> list[Change]:
         now_ns = START_NS + self.now * MINUTE_NS
         return [c for c in self.changes if start_ns <= c.time_ns <= min(end_ns, now_ns) and c.version <= now_ns]
 

@@ -15,7 +15,6 @@ from dataclasses import replace
 from typing import Final, Protocol
 
 from detectors.alerts import Node
-from detectors.changes import candidates, saved
 from detectors.changes.change import DELIBERATE, SETS, Change
 from detectors.changes.compare import Comparison
 from detectors.changes.entry import Entry
@@ -23,7 +22,9 @@ from detectors.changes.excuse import EXCUSES_NS, TOGETHER_NS
 from detectors.changes.sighted import sighted
 from detectors.changes.sums import Cut, Sums, TrackKey
 from detectors.changes.track import HOUR_NS, KEEP_NS, MINUTES, Track, Trial
+from detectors.series.pack import pack, unpack
 from detectors.windows.minute import MINUTE_NS, Minute
+from dimwatch.errors import InvalidError
 
 TRACKS: Final = 100_000
 AGENT_TRACKS: Final = 64
@@ -38,6 +39,7 @@ LOOKS_NS: Final = (10 * MINUTE_NS, HOUR_NS, 6 * HOUR_NS)
 _SWEEP_NS: Final = 10 * MINUTE_NS
 _QUIET_NS: Final = HOUR_NS
 """An entry is not amended again for a change of traffic within that."""
+_VERSION: Final = 2
 
 
 class Engine(Protocol):
@@ -56,7 +58,7 @@ class Ledger:
         self.latest: list[Change] = []
         """What the latest step returned."""
         self.dropped = 0
-        """Tracks, entries and comparisons that there was no room for, once each time."""
+        """Tracks, values, entries and comparisons that there was no room for, once each time."""
         self._agents: dict[tuple[str, str], int] = {}
         self._trials: set[tuple[TrackKey, str]] = set()
         self._cuts: dict[tuple[str, str, int], Cut] = {}
@@ -78,11 +80,13 @@ class Ledger:
         self.latest = sorted((self.entries[id_].change for id_ in changed), key=_order)
         return self.latest
 
-    def since(self, node: Node, start_ns: int, end_ns: int) -> list[Change]:
-        """Changes between two moments (both included) that may have caused something at a node, likeliest first. Those
-        that are too new to be entries have the status `seen`."""
-        known = (entry.change for entry in self.entries.values())
-        return candidates.ranked([*known, *self._seen()], node, start_ns, end_ns)
+    def since(self, start_ns: int, end_ns: int) -> list[Change]:
+        """Changes between two moments (both included), those that are too new to be entries with the status `seen`."""
+        return [
+            change
+            for change in (*(entry.change for entry in self.entries.values()), *self._seen())
+            if any(start_ns <= time_ns <= end_ns for time_ns in (change.time_ns, change.moved_ns))
+        ]
 
     def _see(self, minute: Minute, called: list[tuple[TrackKey, str, float]]) -> set[str]:
         """Values of a minute: begins trials. Returns entries of values that are back."""
@@ -96,7 +100,8 @@ class Ledger:
                     continue
                 self._agents[key[:2]] = tracks + 1
                 track = self.tracks[key] = Track(minute.start_ns, minute.start_ns, key[2] in SETS)
-            begun, back = track.see(minute.start_ns, values)
+            begun, back, lost = track.see(minute.start_ns, values)
+            self.dropped += lost
             for name in begun:
                 self._trials.add((key, name))
                 self._cut(key, minute.start_ns)
@@ -311,21 +316,23 @@ class Ledger:
 
     def snapshot(self) -> bytes:
         """Everything, to go on from here after a restart."""
-        head, arrays = self.sums.state()
-        head = {
-            "sums": head,
+        state = {
+            "version": _VERSION,
+            "sums": self.sums.state(),
             "tracks": [[*key, track.state()] for key, track in sorted(self.tracks.items())],
             "entries": [entry.state() for entry in self.entries.values()],
             "trials": [[*key, name] for key, name in sorted(self._trials)],
             "cuts": [[tenant, agent, cut.state()] for (tenant, agent, _), cut in sorted(self._cuts.items())],
             "dropped": self.dropped,
         }
-        return saved.encode(head, arrays)
+        return pack(state)
 
     def restore(self, state: bytes) -> None:
-        """Undo `snapshot`. Raises InvalidError for anything else."""
-        head, arrays = saved.decode(state)
-        self.sums = Sums.of(head["sums"], arrays)
+        """Undo `snapshot`. Raises InvalidError for anything else: start without it then, the ledger warms up anew."""
+        head = unpack(state)
+        if head.get("version") != _VERSION:
+            raise InvalidError(f"a change ledger of version {head.get('version')}, this program writes {_VERSION}")
+        self.sums = Sums.of(head["sums"])
         self.tracks = {(key[0], key[1], key[2], key[3]): Track.of(track) for *key, track in head["tracks"]}
         entries = [Entry.of(entry) for entry in head["entries"]]
         self.entries = {entry.change.id: entry for entry in entries}

@@ -232,30 +232,30 @@ class Sums:
         self._size, self._events, self._calls = 0, np.zeros(0, np.int64), {}
         self._read(list(self._rows))
 
-    def state(self) -> tuple[dict[str, Any], list[FloatArray]]:
-        """As JSON, and arrays."""
+    def state(self) -> dict[str, Any]:
+        """For a snapshot."""
         agents = [[*agent, of.rows, of.into, list(of.lines), of.seen, of.last_ns] for agent, of in self.agents.items()]
-        head = {
+        return {
             "rows": list(self._rows),
             "agents": agents,
-            "mark_ns": self._mark_ns.tolist(),
+            "mark_ns": self._mark_ns,
             "dropped": self.dropped,
+            "now": self._now,
+            "marks": self._marks,
         }
-        return head, [self._now, self._marks]
 
     @classmethod
-    def of(cls, head: dict[str, Any], arrays: list[FloatArray]) -> Sums:
+    def of(cls, state: dict[str, Any]) -> Sums:
         """Undo `state`."""
         sums = cls()
-        sums._rows = {key: row for row, key in enumerate(head["rows"])}
-        sums._read(head["rows"])
-        for tenant, agent, rows, into, lines, seen, last_ns in head["agents"]:
+        sums._rows = {key: row for row, key in enumerate(state["rows"])}
+        sums._read(state["rows"])
+        for tenant, agent, rows, into, lines, seen, last_ns in state["agents"]:
             numbered = {(part, signal): line for line, (part, signal) in enumerate(lines)}
             sums.agents[tenant, agent] = _AgentRows(rows, into, numbered, seen, last_ns)
-        sums._mark_ns = np.array(head["mark_ns"], np.int64)
-        sums._now, sums._marks = (array.copy() for array in arrays)
+        sums._mark_ns, sums._now, sums._marks = state["mark_ns"], state["now"], state["marks"]
         sums._minute = np.zeros_like(sums._now)
-        sums.dropped = head["dropped"]
+        sums.dropped = state["dropped"]
         return sums
 
 

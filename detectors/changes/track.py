@@ -102,8 +102,6 @@ class Track:
     minutes: int = 0
     usual: float = 0.0
     values: dict[str, Value] = field(default_factory=dict)
-    dropped: int = 0
-    """Values and trials that there was no room for."""
 
     @property
     def warm(self) -> bool:
@@ -116,27 +114,29 @@ class Track:
             return 0.0
         return value.usual * (1.0 if value.usual_at == self.n else _decay(self.n - value.usual_at)) / self.usual
 
-    def see(self, now_ns: int, counts: Mapping[str, float]) -> tuple[list[str], list[str]]:
-        """Take in a minute. Returns the values whose trial begins with it, and those that were gone and are back."""
+    def see(self, now_ns: int, counts: Mapping[str, float]) -> tuple[list[str], list[str], int]:
+        """Take in a minute. Returns the values whose trial begins with it, those that were gone and are back, and how
+        many values and trials there was no room for."""
         self.last_ns = now_ns
         warm, total = self.warm, sum(counts.values())
-        begun, back, before = [], [], None
+        begun, back, before, lost = [], [], None, 0
         for name, n in counts.items():
             value = self.values.get(name)
             settled = value is not None and value.known and value.trial is None and not value.gone
             if value is not None and settled and (self.several or n < 0.5 * total or self.share(value) >= _MINOR):
                 continue  # the usual case: nothing to find out
             if value is None:
-                if len(self.values) >= VALUES and not self._make_room():
-                    self.dropped += 1
-                    continue
+                if len(self.values) >= VALUES:
+                    lost += 1
+                    if not self._make_room():
+                        continue
                 value = self.values[name] = Value(now_ns, now_ns, known=not warm, track_first=self.minutes)
             if value.gone:
                 value.gone = False
                 back.append(name)
             if warm and value.trial is None and not (value.known and self.several):
                 if sum(other.trial is not None for other in self.values.values()) >= PENDING:
-                    self.dropped += 1
+                    lost += 1
                     continue
                 before = before or (
                     {other: self.share(seen) for other, seen in self.values.items() if seen.minutes},
@@ -146,7 +146,7 @@ class Track:
                 value.trial = Trial(now_ns, min(absent, 10_080), self.n, self.minutes, *before)
                 begun.append(name)
         self._count(now_ns, counts, total)
-        return begun, back
+        return begun, back, lost
 
     def _count(self, now_ns: int, counts: Mapping[str, float], total: float) -> None:
         seen_at = self.n
@@ -174,7 +174,6 @@ class Track:
         if not unknown:
             return False
         del self.values[min(unknown)[1]]
-        self.dropped += 1
         return True
 
     def trial(self, name: str) -> Trial | None:
@@ -259,13 +258,13 @@ class Track:
             [name, [getattr(value, part) for part in _VALUE], _trial_state(value.trial)]
             for name, value in sorted(self.values.items())
         ]
-        return [self.first_ns, self.last_ns, self.several, self.n, self.minutes, self.usual, self.dropped, values]
+        return [self.first_ns, self.last_ns, self.several, self.n, self.minutes, self.usual, values]
 
     @classmethod
     def of(cls, state: list[Any]) -> Track:
         """Undo `state`."""
-        first_ns, last_ns, several, n, minutes, usual, dropped, values = state
-        track = cls(first_ns, last_ns, several, n, minutes, usual, dropped=dropped)
+        first_ns, last_ns, several, n, minutes, usual, values = state
+        track = cls(first_ns, last_ns, several, n, minutes, usual)
         for name, parts, trial in values:
             track.values[name] = Value(**dict(zip(_VALUE, parts, strict=True)), trial=trial and Trial(*trial))
         return track

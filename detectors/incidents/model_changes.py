@@ -84,7 +84,7 @@ class ModelChanges:
         if not self.pending and not any(change.attribute == ATTRIBUTE for change in ledger.latest):
             return []
         groups: dict[Key, list[Change]] = {}
-        for change in ledger.since(Node(), view.now_ns - _LOOK_BACK, view.now_ns):
+        for change in ledger.since(view.now_ns - _LOOK_BACK, view.now_ns):
             if change.attribute != ATTRIBUTE or not change.before or not change.after:
                 continue
             if change.status == "seen" or (change.share_after < _LEAST_SHARE and change.status != "rolled_back"):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from typing import Final
 
-from detectors.alerts import Node
 from detectors.incidents.case import Case
 from detectors.incidents.grouping import MINUTE, Agents
 from detectors.incidents.incident import Cause
@@ -46,7 +45,7 @@ def causes(case: Case, ledger: Ledger, now_ns: int) -> list[Cause]:
     incident = case.incident
     start, end = incident.started_ns - WINDOW, min(incident.started_ns + _LATE, now_ns)
     groups: dict[tuple[str, str, str, str], list[Change]] = {}
-    for change in ledger.since(Node(), start, end):
+    for change in ledger.since(start, end):
         model = incident.scope.value("model")
         of_model = change.attribute in ("answered_model", "fingerprint")
         if (change.tenant, change.agent) not in case.agents or (of_model and model and change.key != model):

@@ -115,7 +115,7 @@ def test_a_hash_that_differs_in_every_run_is_no_change_and_bounded() -> None:
     assert found == []
     track = ledger.tracks["acme", "support", "prompt", ""]
     assert len(track.values) <= 256
-    assert track.dropped > 0
+    assert ledger.dropped > 0
 
 
 def test_a_tool_that_vanishes_is_an_entry_and_its_return_amends_it() -> None:
@@ -205,29 +205,25 @@ def test_a_shift_beside_the_change_is_not_excused_by_it(offset: int) -> None:
     assert engine.told == []
 
 
-def test_candidates_are_those_that_reach_the_node_likeliest_first() -> None:
-    other = Agent(name="sales", values=release(s1=1))
+def test_the_changes_of_a_time_are_told_by_when_they_came_or_moved() -> None:
     before = Agent(values={**answered(old=1), **release(v1=1)})
     after = before.like(values={**answered(new=1), **release(v2=1)})
+    other = Agent(name="sales", values=release(s1=1))
     ledger, _, _ = run((WARM, [before, other]), (30, [after, other]), (30, [after, other.like(values=release(s2=1))]))
     at = START_NS + WARM * MINUTE_NS
-    near = (at - 10 * MINUTE_NS, at + 10 * MINUTE_NS)
 
-    def names(node: Node, start_ns: int, end_ns: int) -> list[str]:
-        return [change.after for change in ledger.since(node, start_ns, end_ns)]
+    def told(start_ns: int, end_ns: int) -> list[str]:
+        return sorted(change.after for change in ledger.since(start_ns, end_ns))
 
-    assert names(Node.make(tenant="acme", agent="support", model="gpt-4o"), *near) == [NEW, "v2"]
-    assert names(Node.make(tenant="acme", agent="support", tool="search"), *near)[0] == "v2"
-    assert names(Node.make(model="claude"), *near) == ["v2"]
-    assert names(Node.make(agent="sales"), *near) == []
-    assert names(Node.make(agent="sales"), *(time + 30 * MINUTE_NS for time in near)) == ["s2"]
-    assert set(names(Node(), *near)) == {NEW, "v2"}
+    assert told(at, at) == [NEW, "v2"]
+    assert told(at + MINUTE_NS, at + 30 * MINUTE_NS) == ["s2"]
+    assert told(at + MINUTE_NS, at + 29 * MINUTE_NS) == []
 
 
 def test_what_is_too_new_to_be_an_entry_is_a_candidate_already() -> None:
     ledger, _, found = run((WARM, [OF_OLD]), (2, [OF_OLD.like(values=answered(new=1))]))
     assert found == []
-    (change,) = ledger.since(Node.make(model="gpt-4o"), START_NS, START_NS + 2 * HOUR * MINUTE_NS)
+    (change,) = ledger.since(START_NS, START_NS + 2 * HOUR * MINUTE_NS)
     assert (change.after, change.status) == (NEW, "seen")
     _, _, entries = run((WARM, [OF_OLD]), (9, [OF_OLD.like(values=answered(new=1))]))
     assert entries[0].id == change.id
