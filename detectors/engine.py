@@ -167,6 +167,27 @@ class Engine:
             return Evidence(nodes, values[:, 3] * (1.0 if up else -1.0), values[:, 4], values[:, 0], of.form)
         return Evidence(nodes, values[:, 1], values[:, 2], values[:, 0], of.form)
 
+    def recent(
+        self, signal: str, nodes: Collection[Node], since_ns: int, step: int, steps: int
+    ) -> tuple[FloatArray, FloatArray]:
+        """What was observed and what was expected in these cells together, in each of so many steps of `step` minutes
+        since then: the rate of hits, the geometric mean, the events or the amount a minute; NaN where nothing was
+        measured. Steps of a minute reach 20 minutes back, those of ten, begun at a full one, as far as the guard.
+
+        Raises KeyError for an unknown signal.
+        """
+        number = self._number[signal]
+        form = self._signals[number].form
+        bank = self._banks[form]
+        own = np.flatnonzero(bank.pools.cell_signal == number)
+        chosen = [cell in nodes for cell in map(self._node, bank.pools.cells.rows[own])]
+        sums, minutes = bank.log.recent(own[np.array(chosen, dtype=bool)], since_ns // MINUTE_NS, step, steps)
+        n = minutes if form in (Form.EVENTS, Form.AMOUNT) else sums[:, 0]
+        means = sums[:, 1:] / np.where(n > 0, n, np.nan)[:, None]
+        if form is Form.LEVEL:
+            means = np.exp(np.clip(means, -700.0, 700.0))
+        return means[:, 0], means[:, 1]
+
     def rebaseline(self, node: Node, signals: Collection[str], since_ns: int) -> None:
         """What the leaves of this node do since then is normal: their alerts end, and what was before is forgotten."""
         numbers = {self._number[signal] for signal in signals}

@@ -289,7 +289,7 @@ INCIDENT: Final = _schema(
     ("opened_at", _TIME, False),
     ("started_at", _TIME, False),
     ("resolved_at", _TIME, True),
-    ("signals", _S, False),  # a JSON list of what was measured: signal, observed, expected, evidence, since
+    ("signals", _S, False),  # a JSON list of what was measured: signal, observed, expected, evidence, since, recent
     ("causes", _S, False),  # a JSON list, likeliest first
     ("runs", _F64, False),  # blast radius so far
     ("cost_usd", _F64, False),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from detectors.alerts import Node
-from detectors.incidents.incident import Cause, Incident, Kind, Measure, Severity, Status
+from detectors.incidents.incident import Cause, Incident, Kind, Measure, Recent, Severity, Status
 from detectors.notify.page import Told, incidents_of
 from dimwatch import records
 from dimwatch.clock import NS_PER_SECOND
@@ -30,6 +30,7 @@ def incident(id_: str = "i1", at_ns: int = START_NS, **values: Any) -> Incident:
         "causes": [Cause("provider", "provider openai", 0.9)],
         "runs": 87.0,
         "cost_usd": 1.25,
+        "recent": Recent("model_error", at_ns - 6 * MINUTE_NS, 60, (0.0, None, 0.01, 0.16, 0.3, 0.32), (0.004,) * 6),
         "summary": "openai / gpt-x: failing calls rose from 0.4% to 31%.",
         "version": 1,
     }

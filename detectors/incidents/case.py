@@ -11,7 +11,7 @@ import orjson
 from detectors.alerts import Alert, Node
 from detectors.incidents.control import Action, Order
 from detectors.incidents.grouping import Agents
-from detectors.incidents.incident import Cause, Incident, Kind, Measure, Severity, Status
+from detectors.incidents.incident import Cause, Incident, Kind, Measure, Recent, Severity, Status
 from detectors.incidents.kinds import SYMPTOM, depth, leading
 from detectors.incidents.silences import Silences
 from detectors.windows.signals import BY_NAME, Subject
@@ -36,7 +36,7 @@ class Case:
     pages: bool = True
     """Whether its evidence keeps the promise about false pages."""
     share: float = 0.0
-    """Of the fleet's runs, the most so far."""
+    """Of the fleet's runs or users, the most so far."""
     reviewed_ns: int = 0
     told_ns: int = 0
     told: str = ""
@@ -170,6 +170,8 @@ class Case:
         parts["scope"] = incident.scope.of
         parts["measures"] = [[getattr(m, name) for name in Measure.__slots__] for m in incident.measures.values()]
         parts["causes"] = [[getattr(cause, name) for name in Cause.__slots__] for cause in incident.causes]
+        recent = incident.recent
+        parts["recent"] = None if recent is None else [getattr(recent, name) for name in Recent.__slots__]
         own = {name: getattr(self, name) for name in Case.__slots__ if name not in ("incident", "agents", "direct")}
         return {"incident": parts, "agents": sorted(self.agents), "direct": sorted(self.direct), **own}
 
@@ -178,6 +180,7 @@ class Case:
         """Undo `state`."""
         parts, rest = dict(state["incident"]), dict(state)
         measures = [Measure(*values) for values in parts.pop("measures")]
+        recent = parts.get("recent")  # states of before have none
         incident = Incident(
             **{
                 **parts,
@@ -187,6 +190,7 @@ class Case:
                 "scope": Node(_pairs(parts["scope"])),
                 "measures": {measure.signal: measure for measure in measures},
                 "causes": [Cause(*values) for values in parts["causes"]],
+                "recent": None if recent is None else Recent(*recent[:3], *map(tuple, recent[3:])),
             }
         )
         del rest["incident"], rest["agents"], rest["direct"]
@@ -194,7 +198,7 @@ class Case:
         return cls(incident, frozenset(_pairs(state["agents"])), set(state["direct"]), **rest)
 
 
-_TYPED: Final = ("scope", "measures", "causes")
+_TYPED: Final = ("scope", "measures", "causes", "recent")
 
 
 def _likeness(node: Node, scope: Node) -> int:

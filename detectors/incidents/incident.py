@@ -91,6 +91,27 @@ class Measure:
 
 
 @dataclass(frozen=True, slots=True)
+class Recent:
+    """How the signal that stands for an incident ran lately in its scope, step by step, as of a version: what a page
+    draws. None where nothing was measured."""
+
+    signal: str
+    start_ns: int
+    step_s: int
+    observed: tuple[float | None, ...]
+    expected: tuple[float | None, ...]
+    """The same by the baseline."""
+
+    def json(self) -> dict[str, Any]:
+        return {
+            "start": rfc3339(self.start_ns),
+            "step_s": self.step_s,
+            "observed": list(self.observed),
+            "expected": list(self.expected),
+        }
+
+
+@dataclass(frozen=True, slots=True)
 class Cause:
     """Something that may have brought an incident about."""
 
@@ -135,7 +156,10 @@ class Incident:
     """Runs that had to do with it so far."""
     cost_usd: float = 0.0
     """What those runs cost; of a cost spike only what was too much."""
+    users: float = 0.0
+    """About how many users it concerned in its worst hour; 0 where runs do not say whose they are."""
     summary: str = ""
+    recent: Recent | None = None
     version: int = 0
     settled: bool = False
     """Nothing will become of it any more: this is its final state."""
@@ -146,9 +170,14 @@ class Incident:
         return self.severity is not Severity.TICKET
 
     def signals(self) -> list[dict[str, Any]]:
-        """Its signals, direct ones first, each with the strongest evidence first."""
+        """Its signals, direct ones first, each with the strongest evidence first; with how it ran lately where that is
+        known."""
         order = sorted(self.measures.values(), key=lambda m: (not m.direct, -m.evidence, m.signal))
-        return [measure.json() for measure in order]
+        told = [measure.json() for measure in order]
+        for signal in told:
+            if self.recent is not None and self.recent.signal == signal["signal"]:
+                signal["recent"] = self.recent.json()
+        return told
 
     def row(self) -> dict[str, object]:
         """A row of `dimwatch.records.INCIDENT`."""
@@ -187,6 +216,7 @@ class Incident:
             "causes": [cause.json() for cause in self.causes],
             "runs": round(self.runs),
             "cost_usd": round(self.cost_usd, 4),
+            "users": round(self.users),
             "summary": self.summary,
         }
 

@@ -10,7 +10,7 @@ import numpy as np
 from detectors.alerts import Node
 from detectors.changes.change import Change
 from detectors.evidence import Evidence
-from detectors.incidents.causes import Cells, Layer
+from detectors.incidents.causes import Cells, FloatArray, Layer
 from detectors.windows.signals import BY_NAME, Subject
 
 __all__ = ["Change", "Engine", "Evidence", "Ledger", "View", "subject"]
@@ -20,6 +20,9 @@ class Engine(Protocol):
     """What incidents ask the engine."""
 
     def evidence(self, signal: str, since_ns: int) -> Evidence: ...
+    def recent(
+        self, signal: str, nodes: Collection[Node], since_ns: int, step: int, steps: int
+    ) -> tuple[FloatArray, FloatArray]: ...
     def rebaseline(self, node: Node, signals: Collection[str], since_ns: int) -> None: ...
     def settle(self, agents: Collection[tuple[str, str]], signals: Collection[str]) -> None: ...
 

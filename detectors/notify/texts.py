@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import quote
@@ -17,6 +18,7 @@ from detectors.alerts import Node
 from detectors.incidents.incident import Severity
 from detectors.incidents.summary import PHRASES, percent, place
 from detectors.notify.page import Event, Page, Told
+from detectors.notify.sparkline import sparkline
 from detectors.windows.signals import BY_NAME, Form
 from dimwatch.clock import NS_PER_SECOND
 from dimwatch.errors import PermanentError
@@ -119,6 +121,7 @@ class Templates:
             "runs": round(incident.runs),
             "cost_usd": round(incident.cost_usd, 2),
             "signals": list(filter(None, map(measured, incident.signals[:_MOST_SIGNALS]))),
+            "picture": pictured(incident),
             "causes": [
                 {"what": str(cause.get("what", "")), "evidence": cause.get("evidence", 0.0), "at": cause.get("at", "")}
                 for cause in incident.causes[:_MOST_CAUSES]
@@ -133,15 +136,47 @@ def measured(signal: Mapping[str, Any]) -> dict[str, str] | None:
         name, expected, observed = str(signal["signal"]), float(signal["expected"]), float(signal["observed"])
     except (KeyError, TypeError, ValueError):
         return None
-    known = BY_NAME.get(name)
+    return {
+        "signal": name,
+        "words": _words(name),
+        "expected": _written(name, expected),
+        "observed": _written(name, observed),
+        "unit": _unit(name),
+    }
+
+
+def pictured(incident: Told) -> dict[str, str] | None:
+    """How the signal that stands for an incident ran lately: a line of bars, and what they mean. None where that is not
+    known."""
+    for signal in incident.signals:
+        drawn = sparkline(signal["recent"], incident.started_ns) if "recent" in signal else None
+        if drawn is not None:
+            name = str(signal["signal"])
+            legend = drawn.legend(partial(_quantity, name))
+            return {"bars": drawn.bars, "legend": f"{_words(name)} {legend}"}
+    return None
+
+
+def _words(signal: str) -> str:
+    return PHRASES.get(signal, signal.replace("_", " "))
+
+
+def _unit(signal: str) -> str:
+    known = BY_NAME.get(signal)
+    if known is None or known.form is Form.HITS:
+        return ""
+    return "a minute" if known.form is Form.EVENTS else known.unit
+
+
+def _written(signal: str, value: float) -> str:
+    known = BY_NAME.get(signal)
     if known is None:
-        said, unit = (f"{expected:.3g}", f"{observed:.3g}"), ""
-    elif known.form is Form.HITS:
-        said, unit = (percent(expected), percent(observed)), ""
-    else:
-        said, unit = (f"{expected:,.4g}", f"{observed:,.4g}"), "a minute" if known.form is Form.EVENTS else known.unit
-    words = PHRASES.get(name, name.replace("_", " "))
-    return {"signal": name, "words": words, "expected": said[0], "observed": said[1], "unit": unit}
+        return f"{value:.3g}"
+    return percent(value) if known.form is Form.HITS else f"{value:,.4g}"
+
+
+def _quantity(signal: str, value: float) -> str:
+    return f"{_written(signal, value)} {_unit(signal)}".strip()
 
 
 def _utc(ns: int) -> str:
@@ -195,7 +230,19 @@ EXAMPLE: Final = Page(
             started_ns=1_767_225_300 * NS_PER_SECOND,
             resolved_ns=None,
             signals=(
-                {"signal": "model_error", "observed": 0.21, "expected": 0.004, "evidence": 31.0, "n": 480},
+                {
+                    "signal": "model_error",
+                    "observed": 0.21,
+                    "expected": 0.004,
+                    "evidence": 31.0,
+                    "n": 480,
+                    "recent": {
+                        "start": "2025-12-31T23:48:00Z",
+                        "step_s": 60,
+                        "observed": [0.0, 0.01, 0.0, 0.0, 0.01, 0.0, 0.0, 0.12, 0.23, 0.19, 0.24, 0.22],
+                        "expected": [0.004] * 12,
+                    },
+                },
                 {"signal": "model_latency", "observed": 9.3, "expected": 2.1, "evidence": 12.0, "n": 480},
             ),
             causes=({"type": "provider", "what": "provider example", "evidence": 0.9},),

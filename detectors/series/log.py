@@ -47,6 +47,19 @@ class Log:
         entries += [entry for entry in self._entries if minute - BLOCK < entry[0] < minute and self._folded(entry[0])]
         return _sum(entries)
 
+    def recent(self, cells: IntArray, first: int, step: int, steps: int) -> tuple[FloatArray, FloatArray]:
+        """Sums of the first three columns over these cells, shape (steps, 3), in so many steps of `step` minutes from
+        `first` on; and the most that any of the cells has of the first column: how many minutes there are, where it
+        counts minutes. Steps of a minute are exact for the newest 20, those of a block for all."""
+        sums, most = np.zeros((steps, 3)), np.zeros(steps)
+        for minute, own, values in self._entries:
+            place = (minute - first) // step
+            chosen = values[np.isin(own, cells), :3].astype(np.float64)
+            if 0 <= place < steps and len(chosen):
+                sums[place] += chosen.sum(axis=0)
+                most[place] += chosen[:, 0].max()
+        return sums, most
+
     def take(self, cells: IntArray) -> None:
         """Keep these cells only (ascending), numbered anew in this order."""
         kept = []

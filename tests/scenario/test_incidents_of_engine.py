@@ -6,7 +6,10 @@ from detectors.changes.ledger import Ledger
 from detectors.engine import Engine
 from detectors.incidents.incident import Incident, Kind, Status
 from detectors.incidents.incidents import Incidents
+from detectors.notify.page import incidents_of
+from detectors.notify.texts import pictured
 from detectors.windows.minute import MINUTE_NS
+from dimwatch.records import INCIDENT, table_from_rows
 from dimwatch.settings import Detection
 from tests.fleet_minutes import START_NS, Agent, minutes
 
@@ -35,4 +38,19 @@ def test_calls_that_fail_at_one_provider_are_one_incident_of_that_provider() -> 
     assert CALM + BAD < (final.resolved_ns - START_NS) / MINUTE_NS <= CALM + BAD + 15
     assert final.summary.startswith("openai: failing calls rose from 2")
     assert final.summary.endswith("on 3 agents.")
+    before, since = drawn(opened).split("│")
+    assert len(before) >= 10
+    assert max(before) <= "▂" < "▄" <= min(since), "by the minute, as it begins"
+    before, since = drawn(final).split("│")
+    assert max(before) <= "▂" < "▆" <= min(since[:4])
+    assert since[-1] <= "▂", "by ten minutes, until it is over"
     assert 100 < final.runs < 3 * 5 * BAD
+
+
+def drawn(incident: Incident) -> str:
+    """The bars that a page shows."""
+    (told,) = incidents_of(table_from_rows(INCIDENT, [incident.row()]))
+    picture = pictured(told)
+    assert picture is not None
+    assert picture["legend"].startswith("failing calls since")
+    return picture["bars"]

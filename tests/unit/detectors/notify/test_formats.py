@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from email import message_from_bytes, policy
 from pathlib import Path
@@ -14,11 +15,11 @@ from jsonschema import Draft202012Validator
 from standardwebhooks.webhooks import Webhook, WebhookVerificationError
 
 from detectors.alerts import Node
-from detectors.incidents.incident import Cause, Kind, Severity, Status
+from detectors.incidents.incident import Cause, Kind, Measure, Recent, Severity, Status
 from detectors.notify.formats import alertmanager, mail, opsgenie, pagerduty, slack, webhook
 from detectors.notify.formats.base import Draft
 from detectors.notify.page import MOST_SHOWN, Event, Page, Told, page_of
-from detectors.notify.texts import Templates, measured
+from detectors.notify.texts import Templates, measured, pictured
 from dimwatch.clock import NS_PER_SECOND, SystemClock
 from dimwatch.errors import PermanentError
 from dimwatch.targets import (
@@ -207,10 +208,12 @@ def test_mail_is_a_thread_in_text_and_html_and_headers_can_not_be_added() -> Non
 def test_a_page_in_words() -> None:
     texts = draft(Event.TRIGGER, told(), told("i2")).texts
     assert texts.title == "[WARNING] brownout: openai / gpt-x and 1 more"
-    assert texts.body.splitlines()[:6] == [
+    assert texts.body.splitlines()[:8] == [
         "openai / gpt-x: failing calls rose from 0.4% to 31%.",
         "warning, open, since 2025-12-31 23:57 UTC (4 min)",
         "87 runs concerned, 1.25 USD",
+        "  ▁·▁│▅██",
+        "  failing calls since 23:54 UTC, a bar is 1 min: █ is 32%, usual is ▁ 0.4%",
         "  failing calls: 0.4% -> 31%",
         "  possible cause: provider openai",
         "  https://dim.example.com/incident?id=i1",
@@ -218,6 +221,39 @@ def test_a_page_in_words() -> None:
     assert draft(Event.RESOLVE, told(status=Status.FALSE)).texts.title.startswith("[false alarm]")
     assert draft(Event.RESOLVE).texts.title.startswith("[resolved]")
     assert "{{ 7" in hostile().texts.body, "what is shown is no template"
+
+
+def test_the_signal_is_drawn_in_all_that_people_read() -> None:
+    one = draft()
+    (section,) = (block for block in slack.document(one)["blocks"] if block["type"] == "section")
+    assert "\n`▁·▁│▅██`\nfailing calls since 23:54 UTC" in section["text"]["text"]
+    assert ">▁·▁│▅██</span>" in one.texts.html
+    (first, *_) = webhook.document(one)["data"]["incidents"]
+    assert first["signals"][0]["recent"] == {
+        "start": "2025-12-31T23:54:00Z",
+        "step_s": 60,
+        "observed": [0.0, None, 0.01, 0.16, 0.3, 0.32],
+        "expected": [0.004] * 6,
+    }
+
+
+def drawn(observed: Sequence[float | None], expected: Sequence[float | None], signal: str = "run_traffic") -> str:
+    recent = Recent(signal, START_NS, 600, tuple(observed), tuple(expected))
+    measures = {signal: Measure(signal, 1.0, 2.0, 9.0, START_NS, 9)}
+    picture = pictured(told(measures=measures, recent=recent, started_ns=START_NS - 1))
+    return "" if picture is None else f"{picture['bars']} {picture['legend']}"
+
+
+def test_a_drawing_has_its_scale_in_words_and_is_left_out_where_there_is_nothing_to_draw() -> None:
+    scale = "runs since 00:00 UTC, a bar is 10 min: █ is 8 a minute, usual is █ 8 a minute"
+    assert drawn([8, 7.5, 1, 0], [8] * 4) == f"██▂▁ {scale}"
+    assert "█ is 1,200 tokens" in drawn([900, 1200], [850, None], "run_tokens")
+    assert len(drawn([1] * 1000, [1] * 1000).split()[0]) == 60
+    for observed, expected in (([], []), ([None], [None]), ([0.0], [0.0]), ([1.0], [None])):
+        assert drawn(observed, expected) == ""
+    broken: tuple[Any, ...] = (None, 3, {}, {"start": "?", "step_s": 60, "observed": [1], "expected": [1]})
+    for recent in broken:
+        assert pictured(replace(told(), signals=({"signal": "model_error", "recent": recent},))) is None
 
 
 def test_signals_of_every_form_and_unknown_ones_are_shown() -> None:
