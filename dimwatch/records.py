@@ -235,7 +235,8 @@ POINT: Final = _schema(
     ("n", _F64, False),  # trials, measurements or events
     ("total", _F64, False),  # how many trials were hits, or the sum of the natural logarithms of the measurements
     ("squares", _F64, False),  # the sum of the squares of those logarithms; 0 for hits
-    ("bucket", pa.list_(pa.int16()), False),  # log buckets of the measurements, ascending; see windows.histogram
+    # log buckets of the measurements, ascending (see windows.histogram); of run_traffic the users (see windows.users)
+    ("bucket", pa.list_(pa.int16()), False),
     ("bucket_count", pa.list_(_U32), False),
 )
 POINT_WIDTH_NS: Final = 10_000_000_000

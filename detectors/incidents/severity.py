@@ -1,4 +1,4 @@
-"""Blast radius: how many runs and how much money an incident concerns, and what severity that makes."""
+"""Blast radius: how many runs, users and how much money an incident concerns, and what severity that makes."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from detectors.incidents.kinds import leading
 from detectors.windows.signals import BY_NAME, Form, Subject
 
 WIDE: Final = 0.25
-"""From this share of the fleet's runs on, what stops runs is critical."""
+"""From this share of the fleet's runs or users on, what stops runs is critical."""
 MOST: Final = 0.5
-"""From this share of the fleet's runs on, anything that makes runs fail is."""
+"""From this share on, anything that makes runs fail is."""
 
 _CALLS: Final = {Subject.MODEL: "model_error", Subject.TOOL: "tool_error"}
 """Signals that every call is a trial of."""
@@ -35,6 +35,8 @@ class Burden:
 
     runs: float
     cost_usd: float
+    part: float
+    """Of the runs of its agents."""
     share: float
     """Of all runs of the fleet."""
 
@@ -65,12 +67,12 @@ class Traffic:
         spend = sum(self.spend.get(agent, 0.0) for agent in case.agents)
         lead = lead_of(case)
         if lead is None:
-            return Burden(0.0, 0.0, runs / self.fleet_runs if self.fleet_runs else 0.0)
+            return Burden(0.0, 0.0, 1.0, runs / self.fleet_runs if self.fleet_runs else 0.0)
         signal = BY_NAME[lead.signal]
-        fleet = self.fleet_runs
+        fleet, due = self.fleet_runs, runs
         if signal.form is Form.EVENTS:
             affected = max(lead.expected - runs, 0.0)
-            fleet += affected
+            fleet, due = fleet + affected, max(lead.expected, runs)
         else:
             inside, whole = self._calls_in(signal.subject, case.incident.scope, case.agents)
             if signal.form is Form.HITS:
@@ -79,7 +81,7 @@ class Traffic:
             else:
                 affected = runs * (inside / whole if whole else 1.0)
         cost = _too_much(case, lead, spend * affected / runs if runs else 0.0)
-        return Burden(affected, cost, affected / fleet if fleet else 0.0)
+        return Burden(affected, cost, affected / due if due else 0.0, affected / fleet if fleet else 0.0)
 
     def _calls_in(self, subject: Subject, scope: Node, agents: Agents) -> tuple[float, float]:
         """Calls within a scope, and all calls of its agents."""
@@ -94,8 +96,8 @@ class Traffic:
 def severity_of(incident: Incident, agents: int, share: float, pages: bool) -> Severity:
     """From ticket to critical.
 
-    `agents`: how many it concerns. `share`: of the fleet's runs. `pages`: whether its evidence keeps the promise about
-    false pages; what is weaker wakes nobody.
+    `agents`: how many it concerns. `share`: of the fleet's runs or users. `pages`: whether its evidence keeps the
+    promise about false pages; what is weaker wakes nobody.
     """
     if not pages:
         return Severity.TICKET

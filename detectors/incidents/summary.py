@@ -51,6 +51,7 @@ PHRASES: Final = {
     "run_feedback": "bad evaluations",
 }
 _MOST_OTHERS: Final = 2
+_SEVERAL: Final = 1.5
 
 
 def sentence(incident: Incident, agents: int, change: str = "") -> str:
@@ -59,6 +60,7 @@ def sentence(incident: Incident, agents: int, change: str = "") -> str:
     where = place(incident.scope)
     since = f"since {clock(incident.started_ns)} UTC"
     on = f" on {agents} agents" if agents > 1 and not incident.scope.value("agent") else ""
+    on += f", about {float(f'{incident.users:.2g}'):,.0f} users" if incident.users >= _SEVERAL else ""
     if incident.kind is Kind.MODEL_CHANGE and change:
         return f"{where}: {change} {since}{on}{_others(measures)}."
     if not measures:

@@ -109,7 +109,7 @@ def summarize(
     for name in ("tenant", "trace_id", "service", "service_version", "environment", "reported_status"):
         columns[name] = batch.take(name, root)
     for name in ("workflow", "conversation_id", "user_id"):
-        columns[name] = _first_said(batch, name)
+        columns[name] = first_said(batch, name)
     arrays = [pc.cast(_array(columns[field.name]), field.type) for field in TRACE]
     return pa.Table.from_arrays(arrays, schema=TRACE)
 
@@ -187,7 +187,8 @@ def _lists(batch: TraceBatch, strings: Column, mask: Mask) -> pa.Array:
     return pa.ListArray.from_arrays(pa.array(offsets), values.take(pa.array(found)))
 
 
-def _first_said(batch: TraceBatch, name: str) -> pa.Array:
+def first_said(batch: TraceBatch, name: str) -> pa.Array:
+    """By trace, what the first span says that says anything; "" where none does."""
     said = np.flatnonzero(batch.present(name))[::-1]
     pick = np.full(batch.traces, NONE, dtype=np.int64)
     pick[batch.trace[said]] = said
@@ -196,7 +197,7 @@ def _first_said(batch: TraceBatch, name: str) -> pa.Array:
 
 def _run_ids(batch: TraceBatch) -> pa.Array:
     """The conversation, else the first linked trace, else the trace itself."""
-    conversation = _first_said(batch, "conversation_id")
+    conversation = first_said(batch, "conversation_id")
     own = batch.take("trace_id", pa.array(batch.root))
     linked_rows = np.flatnonzero(batch.present("links"))[::-1]
     linked: list[str | None] = [None] * batch.traces

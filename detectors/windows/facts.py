@@ -23,12 +23,13 @@ from detectors.traces.batch import NONE, Mask, Rows, TraceBatch
 from detectors.traces.context import Context
 from detectors.traces.results import State
 from detectors.traces.rules.base import Finding, Rule, Severity
-from detectors.traces.summary import DEGRADED, FAILED
+from detectors.traces.summary import DEGRADED, FAILED, first_said
 from detectors.windows.feedback import feedback
 from detectors.windows.keys import Column, column
 from detectors.windows.model_calls import ModelCalls
 from detectors.windows.points import CENT, Cells, Floats, rounded, table_of
 from detectors.windows.sightings import sightings
+from detectors.windows.users import marks_of
 from detectors.windows.where import Where
 from dimwatch.clock import NS_PER_SECOND
 
@@ -213,7 +214,8 @@ def _runs(context: Context, found: _Found, outcome: Sequence[str], where: Where)
     cells.level("run_tokens", every, tokens[runs])
     cost, unknown = _cost(batch)
     cells.level("run_cost", ~unknown[runs], cost[runs])
-    cells.hits("run_traffic", every, every)
+    users = marks_of(where.column("tenant").at(rows), column(first_said(batch, "user_id")).at(runs))
+    cells.events("run_traffic", users)
     cells.amount("run_spend", cost[runs] > 0, cost[runs])
     return cells
 

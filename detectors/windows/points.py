@@ -115,6 +115,12 @@ class Cells:
         """Count hits among trials."""
         self._add(signal, self._count(trials), self._count(trials & hits))
 
+    def events(self, signal: str, marks: Rows) -> None:
+        """Count all facts; `marks`: that of each one's user, -1 where it is not known (see `users`)."""
+        known = np.flatnonzero(marks >= 0)
+        every = np.bincount(self._of, minlength=len(self.fact)).astype(np.float64)
+        self._add(signal, every, every, None, self._of[known], marks[known])
+
     def level(self, signal: str, measured: Mask, values: Floats, least: float = 0.0) -> None:
         """Measure, where `measured` and the value is positive and finite; values below `least` count as that."""
         value = np.maximum(values, least)
