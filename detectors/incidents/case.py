@@ -36,7 +36,7 @@ class Case:
     pages: bool = True
     """Whether its evidence keeps the promise about false pages."""
     share: float = 0.0
-    """Of the fleet's runs, the most so far."""
+    """Of the fleet's runs or users, the most so far."""
     reviewed_ns: int = 0
     told_ns: int = 0
     told: str = ""

@@ -156,6 +156,8 @@ class Incident:
     """Runs that had to do with it so far."""
     cost_usd: float = 0.0
     """What those runs cost; of a cost spike only what was too much."""
+    users: float = 0.0
+    """About how many users it concerned in its worst hour; 0 where runs do not say whose they are."""
     summary: str = ""
     recent: Recent | None = None
     version: int = 0
@@ -214,6 +216,7 @@ class Incident:
             "causes": [cause.json() for cause in self.causes],
             "runs": round(self.runs),
             "cost_usd": round(self.cost_usd, 4),
+            "users": round(self.users),
             "summary": self.summary,
         }
 

@@ -29,6 +29,7 @@ from detectors.incidents.recent import recent
 from detectors.incidents.review import WIDENS, assess, failing_share, name, review, searched
 from detectors.incidents.severity import Traffic, burden_before
 from detectors.incidents.silences import Silences
+from detectors.incidents.users import Users
 from detectors.windows.minute import Minute
 from detectors.windows.signals import BY_NAME, Subject
 from dimwatch.errors import InvalidError
@@ -54,6 +55,7 @@ class Incidents:
         self._model_changes = ModelChanges()
         self._cases: list[Case] = []
         self._silences = silences or Silences()
+        self._users = Users()
 
     @property
     def open(self) -> int:
@@ -69,6 +71,7 @@ class Incidents:
         """Take in a closed minute. Returns the incidents that opened or changed, by time of opening; `version` 1 is one
         that opened, a `settled` one comes for the last time."""
         view = View(engine, minute.end_ns)
+        self._users.add(minute)
         self._relearn(view)
         loose, cases = [], self._in_order()
         for alert in sorted(alerts, key=lambda alert: (depth(alert.signal), alert.signal, alert.node)):
@@ -85,7 +88,7 @@ class Incidents:
         if going:
             traffic = Traffic(minute.points)
             for case in going:
-                assess(case, traffic, ledger, view.now_ns)
+                assess(case, traffic, self._users, ledger, view.now_ns)
         return self._changed(view)
 
     def finish(self) -> list[Incident]:
@@ -103,6 +106,7 @@ class Incidents:
                 "cases": [case.state() for case in self._cases],
                 "waiting": self._waiting.state(),
                 "model_changes": self._model_changes.state(),
+                "users": self._users.state(),
             }
         )
 
@@ -115,6 +119,7 @@ class Incidents:
             self._cases = [Case.of(case) for case in parts["cases"]]
             self._waiting = WaitingRoom.of(parts["waiting"])
             self._model_changes = ModelChanges.of(parts["model_changes"])
+            self._users = Users.of(parts["users"]) if "users" in parts else Users()
         except (orjson.JSONDecodeError, KeyError, TypeError, ValueError) as error:
             raise InvalidError(f"unreadable state of incidents: {error!r}") from error
 

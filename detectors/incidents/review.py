@@ -18,6 +18,7 @@ from detectors.incidents.kinds import SYMPTOM, depth, kind_of
 from detectors.incidents.ranking import causes
 from detectors.incidents.severity import Traffic, graver, severity_of
 from detectors.incidents.summary import sentence
+from detectors.incidents.users import Users
 from detectors.windows.signals import BY_NAME, Form
 
 LASTING: Final = 24 * 60 * MINUTE
@@ -64,14 +65,18 @@ def review(view: View, case: Case) -> None:
         view.engine.settle(case.agents, sorted(_SYMPTOMS | case.heard.keys()))
 
 
-def assess(case: Case, traffic: Traffic, ledger: Ledger, now_ns: int) -> None:
+def assess(case: Case, traffic: Traffic, users: Users, ledger: Ledger, now_ns: int) -> None:
     """Blast radius, severity, causes and summary as of this minute."""
     incident = case.incident
     if case.open:
         burden = traffic.burden(case)
         incident.runs += burden.runs
         incident.cost_usd += burden.cost_usd
-        case.share = max(case.share, burden.share)
+        # Whom silence concerns came before it.
+        since_ns = 0 if incident.kind is Kind.SILENCE else incident.started_ns
+        concerned = users.concerned(case.agents, burden.part, since_ns)
+        incident.users = max(incident.users, concerned.users)
+        case.share = max(case.share, burden.share, concerned.share)
     severity = severity_of(incident, len(case.agents), case.share, case.pages)
     incident.severity = graver(incident.severity, severity)
     if now_ns - incident.opened_ns <= WIDENS:
