@@ -36,8 +36,10 @@ class Concerned(NamedTuple):
     """Users that something concerns."""
 
     users: float
+    """With such a run at least."""
     share: float
-    """Of the fleet's users, 0 where too little is known."""
+    """Of the fleet, each of its users counted the same: of one run in ten, a tenth of each user. 0 where too little is
+    known."""
 
 
 class Users:
@@ -88,10 +90,10 @@ class Users:
         came, fleet = distinct(union(bits[1:])), distinct(union(bits[:1]))
         if not came:
             return Concerned(0.0, 0.0)
-        runs_each = max(float(said[1:].sum()) / came, 1.0)
-        users = came * (1.0 - (1.0 - min(max(part, 0.0), 1.0)) ** runs_each)
+        part, runs_each = min(max(part, 0.0), 1.0), max(float(said[1:].sum()) / came, 1.0)
+        users = came * (1.0 - (1.0 - part) ** runs_each)
         known = _ENOUGH <= fleet < MOST and said[0].sum() >= _SAID * self._runs[blocks].sum()
-        return Concerned(users, users / fleet if known else 0.0)
+        return Concerned(users, part * came / fleet if known else 0.0)
 
     def state(self) -> dict[str, Any]:
         """As JSON."""

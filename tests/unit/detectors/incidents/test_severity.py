@@ -6,9 +6,14 @@ import pyarrow as pa
 import pytest
 
 from detectors.alerts import Node
+from detectors.changes.ledger import Ledger
 from detectors.incidents.case import Case
 from detectors.incidents.incident import Incident, Kind, Measure, Severity, Status
+from detectors.incidents.review import assess
 from detectors.incidents.severity import Traffic, graver, severity_of
+from detectors.incidents.users import Users
+from detectors.windows.minute import Minute
+from detectors.windows.points import NO_SIGHTINGS
 from dimwatch.records import POINT
 
 NOW = 1_800_000_000 * 1_000_000_000
@@ -83,6 +88,28 @@ def test_severity(kind: Kind, agents: int, share: float, pages: bool, severity: 
     measure = Measure("model_error", 0.2, 0.1, 20.0, NOW, 100.0)
     given = case(kind, Node(), ("a",), measure).incident
     assert severity_of(given, agents, share, pages) is severity
+
+
+def test_an_outage_for_most_users_is_critical_where_it_is_few_of_the_runs() -> None:
+    def marked(agent: str, n: float, users: range) -> dict[str, object]:
+        shapes = {"bucket": list(users), "bucket_count": [int(n) // len(users)] * len(users)}
+        return point("run_traffic", agent, n) | shapes
+
+    calls = point("model_error", "chat", 60, provider="openai")
+    rows = [marked("chat", 60, range(60)), marked("batch", 900, range(60, 63)), calls]
+    points = pa.Table.from_pylist(rows, schema=POINT)
+    users, traffic, ledger = Users(), Traffic(points), Ledger()
+    users.add(Minute(NOW, points, NO_SIGHTINGS))
+    severities = []
+    for agent in ("chat", "batch"):
+        failing = case(Kind.OUTAGE, Node.make(agent=agent), (agent,), Measure("model_error", 0.9, 0.1, 20.0, NOW, 60.0))
+        assess(failing, traffic, users, ledger, NOW)
+        severities.append((failing.incident.severity, round(failing.share, 2)))
+    assert severities == [(Severity.CRITICAL, 0.76), (Severity.WARNING, 0.0)]
+    assert (
+        traffic.burden(case(Kind.OUTAGE, Node(), ("chat",), Measure("run_failed", 0.9, 0.1, 20.0, NOW, 60.0))).share
+        < 0.1
+    )
 
 
 def test_many_failed_runs_are_critical() -> None:

@@ -52,8 +52,10 @@ def test_a_user_who_comes_again_or_to_another_agent_counts_once() -> None:
 
 def test_one_run_in_ten_concerns_those_who_come_often() -> None:
     users = after(minute(0, traffic("a", range(100), runs_each=1), traffic("b", range(100, 200), runs_each=20)))
-    assert users.concerned(of("a"), 0.1, START_NS).users == pytest.approx(10, rel=0.05)
-    assert users.concerned(of("b"), 0.1, START_NS).users == pytest.approx(100 * (1 - 0.9**20), rel=0.05)
+    once, often = (users.concerned(of(agent), 0.1, START_NS) for agent in ("a", "b"))
+    assert once.users == pytest.approx(10, rel=0.05)
+    assert often.users == pytest.approx(100 * (1 - 0.9**20), rel=0.05)
+    assert once.share == often.share == pytest.approx(0.05, rel=0.05), "a run in ten is a tenth of a user"
 
 
 def test_only_the_last_hour_since_the_onset_counts() -> None:
