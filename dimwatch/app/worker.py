@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import signal
 import threading
+import time
 from collections.abc import Iterable, Sequence
 from typing import Final
 
@@ -28,6 +29,10 @@ GROUP: Final = "worker"
 _POLL_RECORDS: Final = 256
 _MOST_SHARES: Final = 16
 _POLL_S: Final = 0.25
+_REST: Final = 2.0
+_REST_MAX_S: Final = 0.5
+"""After a read that did not bring much, a worker rests so many times as long as it worked on it, and no longer than
+that: a few records of each partition cost nearly as much as many."""
 _LOOK_NS: Final = NS_PER_SECOND // 4
 """While some partitions are busy, the others are looked at after that."""
 _CHECKPOINT_NS: Final = 2 * NS_PER_SECOND
@@ -48,6 +53,8 @@ class Worker:
         self._tasks: dict[int, PartitionTask] = {}
         """By partition."""
         self._assigned: frozenset[TopicPartition] = frozenset()
+        self.rest_s = 0.0
+        """How long to let records gather before the next step."""
         self._looked_ns = 0
         self._checked_ns = 0
         self._pause_ns = 0
@@ -57,9 +64,9 @@ class Worker:
         """Read and process one batch; return how many records it had."""
         # More for more partitions: what is done with few records at a time costs nearly as much as with many.
         share = min(max(len(self._tasks), 1), _MOST_SHARES)
-        batch = self._consumer.poll(
-            max_records=share * _POLL_RECORDS, max_bytes=min(share, 4) * READ_BYTES, timeout_s=timeout_s
-        )
+        most, most_bytes = share * _POLL_RECORDS, min(share, 4) * READ_BYTES
+        batch = self._consumer.poll(max_records=most, max_bytes=most_bytes, timeout_s=timeout_s)
+        began = time.monotonic()
         self._follow(self._consumer.assignment())
         outputs: Outputs = {}
         now_ns = self._clock.now_ns()
@@ -79,6 +86,8 @@ class Worker:
                 # Through the group, and not as any producer: a worker that was taken over can not write any more, and
                 # a full log can not keep the worker from the work that empties it.
                 self._consumer.commit({}, outputs)
+        much = 2 * len(batch) > most or 2 * sum(len(record.value) for record in batch) > most_bytes
+        self.rest_s = 0.0 if much else min(_REST * (time.monotonic() - began), _REST_MAX_S)
         return len(batch)
 
     def close(self) -> None:
@@ -151,6 +160,7 @@ def run(settings: Settings, health: Health) -> None:
         while not stop.is_set():
             worker.step()
             health.beat()
+            stop.wait(worker.rest_s)
         health.drain()
         worker.close()
     finally:
