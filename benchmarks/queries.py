@@ -31,6 +31,7 @@ from dashboard.queries import View
 from dimwatch.clock import NS_PER_SECOND, SystemClock
 from dimwatch.settings import Settings, Store
 from dimwatch.store.client import StoreClient
+from dimwatch.store.rollup import roll_up
 
 _AT_ONCE: Final = 1_000_000
 _PATIENCE_S: Final = 120.0
@@ -98,6 +99,9 @@ def _fill(client: StoreClient, spans: int, now: datetime, days: float) -> None:
     for width_s in (60, 3600):
         client.rows(_sql("windows"), {**values, "width_s": width_s})
     print(f"made {spans:,} spans over {days:g} days in {time.monotonic() - began:.0f} s", flush=True)
+    began = time.monotonic()
+    roll_up(client.command)
+    print(f"summed up in {time.monotonic() - began:.1f} s", flush=True)
 
 
 def _sql(name: str) -> str:

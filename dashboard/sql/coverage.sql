@@ -2,7 +2,7 @@
 -- judged. The first columns are those of `dimwatch status`.
 SELECT
     multiIf(span.agent != '', span.agent, run.agent != '', run.agent, span.service) AS who,
-    uniqExact(span.trace_id) AS traces,
+    uniqExact(span.trace_key) AS traces,
     count() AS spans,
     countIf(kind = 'tool') AS tool_spans,
     countIf(kind = 'tool' AND has_result) AS tool_result,
@@ -21,7 +21,7 @@ SELECT
 FROM
 (
     SELECT
-        trace_id, agent, service, kind, convention, counted, finish_reason,
+        cityHash64(trace_id) AS trace_key, agent, service, kind, convention, counted, finish_reason,
         NOT tool_result.null AS has_result, NOT tool_arguments.null AS has_arguments,
         NOT output_tokens.null AS has_output_tokens, NOT input_messages.null AS has_input,
         NOT output_messages.null AS has_output, request_model != '' AS has_request_model,
@@ -33,10 +33,10 @@ FROM
 INNER JOIN
 (
     -- Traces that have been judged: of an open one the agent is not known yet. It may have begun before.
-    SELECT trace_id, agent
+    SELECT trace_key, agent
     FROM runs
     WHERE start_time >= {since:DateTime64(9)} - INTERVAL 6 HOUR AND start_time < {until:DateTime64(9)}
-) AS run USING (trace_id)
+) AS run USING (trace_key)
 WHERE {agent:String} = '' OR {agent:String} IN (span.agent, run.agent)
 GROUP BY who
 ORDER BY spans DESC, who

@@ -29,7 +29,7 @@ FROM
         AND ({agent:String} = '' OR {agent:String} IN (agent, service) OR trace_id IN
         (
             SELECT trace_id
-            FROM traces
+            FROM runs
             WHERE agent = {agent:String} AND start_time < {until:DateTime64(9)}
                 AND start_time >= {since:DateTime64(9)} - INTERVAL 1 HOUR
         ))

@@ -2,7 +2,7 @@
 SELECT
     trace_id,
     start_time AS at,
-    if(agent = '', service, agent) AS who,
+    agent AS who,
     multiIf(
         {measure:String} = 'duration', duration_ns / 1e9,
         {measure:String} = 'steps', steps + 1,
@@ -11,12 +11,13 @@ SELECT
         {measure:String} = 'cost', cost_usd,
         1
     ) AS value
-FROM traces
+FROM runs
 WHERE start_time >= {since:DateTime64(9)} AND start_time < {until:DateTime64(9)}
     AND ({tenant:String} = '' OR tenant = {tenant:String})
     AND (has({agents:Array(String)}, agent) OR has({agents:Array(String)}, service))
-    AND ({release:String} = '' OR service_version = {release:String})
+    AND ({release:String} = '' OR release = {release:String})
     AND has({outcomes:Array(String)}, outcome)
     AND value > 0
 ORDER BY abs(log(value / {target:Float64})), at DESC, trace_id
+LIMIT 1 BY trace_id
 LIMIT {rows:UInt32}

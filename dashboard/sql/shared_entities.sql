@@ -1,6 +1,6 @@
 -- Things that tools were called about for several users: arguments whose name is that of an identity, and conversations.
 -- Reads what tools were called with, so of a short time only.
-SELECT tool, argument, value, uniqExact(who) AS users, count() AS calls, max(at) AS lately, argMax(trace_id, at) AS example
+SELECT tool, argument, value, uniqExact(cityHash64(who)) AS users, count() AS calls, max(at) AS lately, argMax(trace_id, at) AS example
 FROM
 (
     SELECT
@@ -9,7 +9,7 @@ FROM
     FROM
     (
         SELECT
-            tool, trace_id, start_time, user_id,
+            tool, trace_id, cityHash64(trace_id) AS trace_key, start_time, user_id,
             arrayJoin(
                 arrayFilter(
                     pair -> length(pair.2) BETWEEN 3 AND 120 AND NOT match(pair.2, '^[*]+$')
@@ -29,11 +29,11 @@ FROM
     ) AS span
     INNER JOIN
     (
-        SELECT trace_id, user_id, agent
+        SELECT trace_key, user_id, agent
         FROM runs
         WHERE start_time >= {since:DateTime64(9)} - INTERVAL 1 HOUR AND start_time < {until:DateTime64(9)}
             AND ({agent:String} = '' OR agent = {agent:String})
-    ) AS run ON run.trace_id = span.trace_id
+    ) AS run ON run.trace_key = span.trace_key
     UNION ALL
     SELECT '', 'conversation', conversation_id, start_time, trace_id, user_id
     FROM runs

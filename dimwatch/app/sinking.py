@@ -1,4 +1,4 @@
-"""The sink on a thread of its own, and the eventlog's retention: what the store role does in both of its modes."""
+"""What the store role does in both of its modes: the sink on a thread, the eventlog's retention, and sums."""
 
 from __future__ import annotations
 
@@ -16,9 +16,11 @@ from dimwatch.clock import Clock
 from dimwatch.errors import DimwatchError, RetryableError
 from dimwatch.eventlog.base import EventLog
 from dimwatch.settings import Settings
+from dimwatch.store.migrate import Execute
+from dimwatch.store.rollup import roll_up
 from dimwatch.store.sink import Sink, SinkLimits, Target
 
-TRIM_EVERY_S: Final = 60.0
+KEEP_EVERY_S: Final = 60.0
 TURN_S: Final = 1.0
 RESTART_S: Final = 0.5
 RESTART_MAX_S: Final = 30.0
@@ -100,13 +102,22 @@ def trim(eventlog: EventLog, settings: Settings, clock: Clock) -> None:
         _log.warning("the eventlog could not be trimmed now", error=str(error))
 
 
-def keep_trimming(
-    eventlog: EventLog, settings: Settings, clock: Clock, stop: threading.Event, each_turn: Callable[[], None]
+def keep_house(
+    eventlog: EventLog,
+    execute: Execute,
+    settings: Settings,
+    clock: Clock,
+    stop: threading.Event,
+    each_turn: Callable[[], None],
 ) -> None:
-    """Trim every minute until `stop`, and call `each_turn` every second."""
-    due = time.monotonic() + TRIM_EVERY_S
+    """Trim the eventlog and sum up the store every minute until `stop`, and call `each_turn` every second."""
+    due = time.monotonic() + KEEP_EVERY_S
     while not stop.wait(TURN_S):
         each_turn()
         if time.monotonic() >= due:
             trim(eventlog, settings, clock)
-            due = time.monotonic() + TRIM_EVERY_S
+            try:
+                roll_up(execute)
+            except DimwatchError as error:
+                _log.warning("sums for the dashboard could not be made now", error=str(error))
+            due = time.monotonic() + KEEP_EVERY_S

@@ -12,7 +12,7 @@ import structlog
 import uvicorn
 
 from dimwatch.app import impatient, store_server
-from dimwatch.app.sinking import Sinking, keep_trimming, sink_limits
+from dimwatch.app.sinking import Sinking, keep_house, sink_limits
 from dimwatch.app.standalone import Health
 from dimwatch.clock import Clock, SystemClock
 from dimwatch.errors import PermanentError
@@ -128,10 +128,11 @@ def _sink_and_trim(
             raise PermanentError("the HTTP interface of the store has stopped")
 
     eventlog = open_eventlog(settings)
-    sinking = Sinking(eventlog, EngineTarget(engine, settings.store.database), clock, sink_limits(settings, parallel=1))
+    target = EngineTarget(engine, settings.store.database)
+    sinking = Sinking(eventlog, target, clock, sink_limits(settings, parallel=1))
     sinking.start()
     try:
-        keep_trimming(eventlog, settings, clock, stop, check)
+        keep_house(eventlog, target.command, settings, clock, stop, check)
     finally:
         sinking.stop()
         eventlog.close()

@@ -8,7 +8,7 @@ from typing import Final
 
 import structlog
 
-from dimwatch.app.sinking import Sinking, keep_trimming, sink_limits
+from dimwatch.app.sinking import Sinking, keep_house, sink_limits
 from dimwatch.app.standalone import Health
 from dimwatch.clock import SystemClock
 from dimwatch.errors import PermanentError, RetryableError
@@ -50,7 +50,7 @@ def run(settings: Settings, health: Health, stop: threading.Event) -> None:
         health.beat()
 
     try:
-        keep_trimming(eventlog, settings, SystemClock(), stop, beat)
+        keep_house(eventlog, client.command, settings, SystemClock(), stop, beat)
     finally:
         health.drain()
         sinking.stop()

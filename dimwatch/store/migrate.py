@@ -53,6 +53,7 @@ KEPT_TIMES: Final = {
     "shadow_alert_versions": 3,
     "run_versions": 3,
     "model_call_versions": 1,
+    "model_hour_versions": 1,
     "delivery_versions": 13,
 }
 """How many times `keep_days` each table is kept."""

@@ -19,7 +19,7 @@ _END_OF_STREAM: Final = b"\xff\xff\xff\xff\x00\x00\x00\x00"
 
 
 class EngineTarget:
-    """Inserts into tables of one database of the engine. Safe to share between threads."""
+    """Inserts and statements in one database of the engine. Safe to share between threads."""
 
     def __init__(self, engine: Engine, database: str) -> None:
         self._engine = engine
@@ -35,6 +35,15 @@ class EngineTarget:
                 session.insert(f"INSERT INTO {quote_identifier(table)}", "ArrowStream", _arrow_stream(rows))
         except EngineError as error:
             raise error_of(error.code, str(error), rows=True) from error
+
+    def command(self, sql: str) -> str:
+        """Run a statement and return its result as TabSeparated text. Raises RetryableError or PermanentError."""
+        try:
+            with self._engine.session() as session:
+                session.use(self._database)
+                return session.run(sql).data.decode()
+        except EngineError as error:
+            raise error_of(error.code, str(error)) from error
 
 
 def _arrow_stream(rows: pa.Table) -> Iterator[bytes]:

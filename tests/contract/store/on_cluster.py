@@ -16,6 +16,7 @@ import orjson
 from dimwatch.settings import Store
 from dimwatch.store.engine import Session, quote_string
 from dimwatch.store.migrate import create_database, migrate
+from dimwatch.store.rollup import roll_up
 
 _CONFIG = """
 <clickhouse>
@@ -24,14 +25,15 @@ _CONFIG = """
 </clickhouse>
 """
 _SPANS = """
-INSERT INTO span_versions (tenant, trace_id, span_id, start_time, version, name)
+INSERT INTO span_versions (tenant, trace_id, span_id, start_time, version, name, kind, counted)
 SETTINGS distributed_foreground_insert = 1
-SELECT '', toString(number % 10), toString(number), '2026-05-04 03:02:01', {version}, 'v{version}' FROM numbers(100)
+SELECT '', toString(number % 10), toString(number), '2026-05-04 03:02:01', {version}, 'v{version}', 'llm', true
+FROM numbers(100)
 """
 
 
 def main(folder: Path) -> None:
-    """Migrate twice, write two versions of a hundred spans, and tell what is there."""
+    """Migrate twice, write two versions of a hundred model calls, sum them up, and tell what is there."""
     config = folder / "config.xml"
     config.write_text(_CONFIG)
     session = Session(import_module("chdb._chdb").connect(f"{folder / 'data'}?config-file={config}"))
@@ -48,6 +50,7 @@ def main(folder: Path) -> None:
     first, again = migrate(execute, store), migrate(execute, store)
     for version in (1, 2):
         session.run(_SPANS.format(version=version))
+    roll_up(execute)
 
     def rows(sql: str) -> list[list[str]]:
         return [line.split("\t") for line in session.run(sql).data.decode().splitlines()]
@@ -57,6 +60,7 @@ def main(folder: Path) -> None:
         "again": again,
         "engines": dict(rows("SELECT name, engine FROM system.tables WHERE database = 'dimwatch'")),
         "spans": rows("SELECT count(), uniq(trace_id), min(name) FROM spans"),
+        "summed": rows("SELECT sum(told.calls) FROM model_hours ARRAY JOIN models AS told"),
         "local": rows("SELECT count() > 0 FROM span_versions_local"),
         "of_traces": rows(
             "SELECT count() FROM spans WHERE trace_id IN (SELECT trace_id FROM spans WHERE span_id = '7')"

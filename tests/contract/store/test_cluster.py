@@ -100,5 +100,6 @@ def test_the_engine_runs_them_over_a_cluster_that_it_knows(tmp_path: Path) -> No
         assert told["engines"][table] == "Distributed"
         assert told["engines"][f"{table}_local"].endswith("MergeTree")
     assert told["spans"] == [["100", "10", "v2"]], "each span once, in its newest version"
+    assert told["summed"] == [["100"]], "each call once"
     assert told["local"] == [["1"]]
     assert told["of_traces"] == [["10"]]

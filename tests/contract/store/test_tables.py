@@ -137,7 +137,7 @@ def test_retention_follows_the_settings(store: Place) -> None:
         for table, rule in retention(Store(keep_days=days)).items():
             # Shown over several lines.
             assert f"TTL {rule}" in " ".join(run(store, f"SHOW CREATE TABLE {table}").split())
-    assert retention(Store()).keys() == {*TABLES.values(), "run_versions", "model_call_versions"}
+    assert retention(Store()).keys() == {*TABLES.values(), "run_versions", "model_call_versions", "model_hour_versions"}
 
 
 @pytest.fixture
