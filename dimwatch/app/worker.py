@@ -29,7 +29,7 @@ GROUP: Final = "worker"
 _POLL_RECORDS: Final = 256
 _MOST_SHARES: Final = 16
 _POLL_S: Final = 0.25
-_REST: Final = 2.0
+_REST: Final = 3.0
 _REST_MAX_S: Final = 0.5
 """After a read that did not bring much, a worker rests so many times as long as it worked on it, and no longer than
 that: a few records of each partition cost nearly as much as many."""
