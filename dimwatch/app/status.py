@@ -13,13 +13,16 @@ from typing import Any, Final
 import orjson
 from prometheus_client.parser import text_string_to_metric_families
 
-from dimwatch.app import endpoint, health
-from dimwatch.app.canary import possible
+from detectors.incidents import control
+from dimwatch import records
+from dimwatch.app import canary, endpoint, health
 from dimwatch.app.coverage import Coverage, coverage
 from dimwatch.app.instance import follow, running
+from dimwatch.app.wellness import STAGES
 from dimwatch.clock import NS_PER_SECOND, SystemClock
 from dimwatch.errors import DimwatchError
-from dimwatch.eventlog.inspect import GroupLag, lags
+from dimwatch.eventlog import open_eventlog
+from dimwatch.eventlog.inspect import GroupLag, lags, lags_of
 from dimwatch.settings import Settings
 from dimwatch.store.client import StoreClient
 
@@ -68,7 +71,7 @@ def look(settings: Settings) -> Status:
     followed = follow(settings)
     counted = asyncio.run(_ask_supervisor(followed, status))
     try:
-        status.lags = lags(settings.eventlog_path)
+        status.lags = _lags(settings)
     except (DimwatchError, sqlite3.Error) as error:
         status.problems.append(str(error))
     status.disk_bytes = {
@@ -78,6 +81,21 @@ def look(settings: Settings) -> Status:
     }
     _ask_store(followed, status, counted)
     return status
+
+
+def _lags(settings: Settings) -> list[GroupLag]:
+    if settings.eventlog.backend == "sqlite":
+        return lags(settings.eventlog_path)
+    groups = dict(STAGES)
+    if settings.notify.targets:
+        groups["notifier"] = (records.INCIDENTS,)
+    if settings.canary.enabled:
+        groups[canary.GROUP] = (control.TOPIC,)
+    log = open_eventlog(settings, patience_s=_ANSWER_S)
+    try:
+        return lags_of(log, groups)
+    finally:
+        log.close()
 
 
 async def _ask_supervisor(settings: Settings, status: Status) -> dict[tuple[str, str, str], int]:
@@ -102,7 +120,7 @@ async def _ask_supervisor(settings: Settings, status: Status) -> dict[tuple[str,
             status.problems.append(f"{process['process']} is {process['state']}{exit_}: see its log")
     dropped = _read_metrics(metrics.decode(), status)
     unseen_s = status.uptime_s if status.canary_age_s is None else status.canary_age_s
-    if possible(settings) and unseen_s > settings.canary.blind_after_s:
+    if canary.possible(settings) and unseen_s > settings.canary.blind_after_s:
         status.problems.append(
             f"Dimwatch is blind: no canary has arrived for {unseen_s:,.0f} s; lag, and the logs of the processes, say "
             "where it is lost"
