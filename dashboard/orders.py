@@ -11,13 +11,14 @@ from dimwatch.client import ApiClient, api_url
 from dimwatch.errors import PermanentError
 
 
-def give(person: Person, incident: str, action: str, body: Mapping[str, Any], key: str) -> str:
-    """Give an order and return its id. The same key is the same order. Raises DimwatchError with the reason."""
+def give(person: Person, path: str, body: Mapping[str, Any] | None, key: str, method: str = "POST") -> str:
+    """Give an order, below the API's `/api/v1`, and return its id. The same key is the same order. Raises DimwatchError
+    with the reason."""
     if not person.acts:  # the API can not tell: it is asked with the dashboard's own token
         raise PermanentError("only responders may give orders")
     with_api = _api(person)
     try:
-        return str(with_api.order(f"incidents/{incident}/{action}", body, key=key)["id"])
+        return str(with_api.order(path, body, key=key, method=method)["id"])
     finally:
         with_api.close()
 

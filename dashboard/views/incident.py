@@ -10,7 +10,7 @@ import streamlit as st
 
 from dashboard import charts, incidents, parts
 from dashboard.incidents import SCOPE, Incident, Measure
-from dashboard.panels import actions, deliveries, detail
+from dashboard.panels import actions, deliveries, detail, silences
 from dashboard.panels.incidents import badges
 from dimwatch.clock import NS_PER_SECOND, SystemClock
 
@@ -232,6 +232,7 @@ def _draw(incident_id: str) -> None:
         detail.changes(changed, "What changed around it")
     if measure is not None:
         _examples(about, measure, names, now)
+    silences.lasting(about, now)
     deliveries.draw(incident_id)
 
 

@@ -63,12 +63,15 @@ def browser() -> Iterator[Browser]:
 
 
 def tab_to(page: Page, words: str) -> None:
-    """Press Tab until what has the focus says so."""
+    """Press Tab until what has the focus says so, and no more than an icon's name besides."""
+    seen = []
     for _ in range(60):
         page.keyboard.press("Tab")
-        if str(page.evaluate("document.activeElement?.innerText") or "").strip().startswith(words):
+        said = str(page.evaluate("document.activeElement?.innerText") or "").strip().splitlines()
+        if said[:1] == [words]:
             return
-    pytest.fail(f"the keyboard does not reach {words!r}")
+        seen += said[:1]
+    pytest.fail(f"the keyboard does not reach {words!r}, but {seen}")
 
 
 def test_an_incident_is_acknowledged_and_silenced_by_keyboard(site: Site, browser: Browser) -> None:
@@ -90,4 +93,14 @@ def test_an_incident_is_acknowledged_and_silenced_by_keyboard(site: Site, browse
         page.get_by_text("Silenced.", exact=True).wait_for()
         (said, *_) = site.client().get(f"incidents/{INCIDENT}")["orders"]
         assert (said["action"], said["note"], said["outcome"]) == ("silence", "the provider knows", "obeyed")
+
+        tab_to(page, "Silence scope")
+        page.keyboard.press("Enter")
+        page.get_by_label("Why").fill("all of it")
+        page.keyboard.press("Tab")
+        page.keyboard.press("Space")
+        tab_to(page, "Silence the scope")
+        page.keyboard.press("Enter")
+        page.get_by_text("Silenced the scope.", exact=True).wait_for()
+        page.get_by_text("provider openai, model gpt-3 until").wait_for()
         page.close()
