@@ -1,10 +1,12 @@
-"""HTTP servers with limits, which do not wait long for a request's headers."""
+"""HTTP servers with limits, which do not wait long for a request's headers: nobody keeps others out by waiting."""
 
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from typing import Any, Final
 
+import h11
 import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
@@ -34,28 +36,59 @@ def config(app: Any, *, headers_s: float, max_headers: int, most_at_a_time: int,
 
 
 def impatient(headers_s: float) -> type[H11Protocol]:
-    """uvicorn's protocol, but a request's line and headers must come in time: waiting for them takes others' places."""
+    """uvicorn's protocol, but a request's line and headers must come in time: waiting for them takes others' places.
+
+    When all places are taken, a connection that waits for its client gives up its own for a new one: first those with
+    nothing in flight, of the address that has most, the oldest.
+    """
 
     class Impatient(H11Protocol):
         _timer: asyncio.TimerHandle | None = None
+        since_s = 0.0
 
         def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
             super().connection_made(transport)
             self._arm()
+            if self.limit_concurrency is not None and len(self.connections) >= self.limit_concurrency:
+                self._make_room()
 
         def connection_lost(self, exc: Exception | None) -> None:
             self._disarm()
             super().connection_lost(exc)
 
         def data_received(self, data: bytes) -> None:
-            if self.cycle is None or self.cycle.response_complete:
+            if self.idle:
                 self._arm()
             super().data_received(data)
-            if self.cycle is not None and not self.cycle.response_complete:
+            if not self.idle:
                 self._disarm()
+
+        def _make_room(self) -> None:
+            others = [one for one in self.connections if isinstance(one, Impatient) and one is not self]
+            held = Counter(one.address for one in others)
+            waiting = [one for one in others if one.gives_way]
+            if waiting:
+                max(waiting, key=lambda one: (one.idle, held[one.address], -one.since_s)).transport.abort()
+
+        @property
+        def address(self) -> str:
+            """Whose connection it is."""
+            return self.client[0] if self.client else ""
+
+        @property
+        def idle(self) -> bool:
+            """Whether no request is in flight."""
+            return self.cycle is None or self.cycle.response_complete
+
+        @property
+        def gives_way(self) -> bool:
+            """Whether it waits for its client: for a request, or for the body of one."""
+            waits = self.idle or self.conn.their_state is h11.SEND_BODY
+            return waits and not self.transport.is_closing()
 
         def _arm(self) -> None:
             if self._timer is None:
+                self.since_s = self.loop.time()
                 self._timer = self.loop.call_later(headers_s, self.transport.abort)
 
         def _disarm(self) -> None:

@@ -1,0 +1,99 @@
+"""Who waits does not keep others out."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import http.client
+import socket
+import threading
+from collections.abc import Iterator
+
+import pytest
+import uvicorn
+from starlette.types import Receive, Scope, Send
+
+from dimwatch.app import impatient
+
+PLACES = 4
+
+
+class Site:
+    """A server with few places. `/slow` is answered when `go_on` is set; a request's body is read first."""
+
+    def __init__(self) -> None:
+        self.go_on = threading.Event()
+        self.asked = threading.Semaphore(0)
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.port: int = self._listener.getsockname()[1]
+        config = impatient.config(self, headers_s=60.0, max_headers=4096, most_at_a_time=PLACES, grace_s=1.0)
+        self._server = uvicorn.Server(config)
+        self._thread = threading.Thread(target=self._server.run, args=([self._listener],))
+        self._thread.start()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        self.asked.release()
+        while (await receive()).get("more_body"):
+            pass
+        if scope["path"] == "/slow":
+            await asyncio.to_thread(self.go_on.wait, 30)
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"2")]})
+        await send({"type": "http.response.body", "body": b"ok"})
+
+    def close(self) -> None:
+        self.go_on.set()
+        self._server.should_exit = True
+        self._thread.join(20)
+        self._listener.close()
+
+
+@pytest.fixture
+def site() -> Iterator[Site]:
+    site = Site()
+    yield site
+    site.close()
+
+
+def status(site: Site, path: str = "/") -> int:
+    """Of a request on a connection of its own."""
+    connection = http.client.HTTPConnection("127.0.0.1", site.port, timeout=20)
+    with contextlib.closing(connection):
+        connection.request("GET", path)
+        return connection.getresponse().status
+
+
+@pytest.mark.parametrize(
+    "said",
+    [b"", b"GET / HTTP/1.1\r\nHost: x\r\n", b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n"],
+    ids=["nothing", "half of the headers", "no body"],
+)
+def test_connections_that_wait_for_their_clients_give_way(site: Site, said: bytes) -> None:
+    with contextlib.ExitStack() as held:
+        for _ in range(3 * PLACES):
+            one = held.enter_context(socket.create_connection(("127.0.0.1", site.port), timeout=20))
+            one.sendall(said)
+        assert [status(site) for _ in range(PLACES)] == [200] * PLACES
+
+
+def test_a_request_in_flight_keeps_its_place(site: Site) -> None:
+    with contextlib.ExitStack() as held:
+        slow = http.client.HTTPConnection("127.0.0.1", site.port, timeout=20)
+        held.callback(slow.close)
+        slow.request("GET", "/slow")
+        assert site.asked.acquire(timeout=20)
+        for _ in range(3 * PLACES):
+            held.enter_context(socket.create_connection(("127.0.0.1", site.port), timeout=20))
+        assert status(site) == 200
+        site.go_on.set()
+        assert slow.getresponse().status == 200
+
+
+def test_when_all_places_work_others_are_told_to_come_later(site: Site) -> None:
+    with contextlib.ExitStack() as held:
+        for _ in range(PLACES):
+            one = http.client.HTTPConnection("127.0.0.1", site.port, timeout=20)
+            held.callback(one.close)
+            one.request("GET", "/slow")
+        for _ in range(PLACES - 1):
+            assert site.asked.acquire(timeout=20)
+        assert status(site) == 503
