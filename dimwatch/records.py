@@ -374,7 +374,9 @@ SCHEMAS: Final = {
 }
 """The topics that end in a table, and what their records hold."""
 
-IPC_OPTIONS: Final = pa.ipc.IpcWriteOptions(compression=pa.Codec("lz4"))
+# Threads cost more than they do here: columns of one record are small.
+IPC_OPTIONS: Final = pa.ipc.IpcWriteOptions(compression=pa.Codec("lz4"), use_threads=False)
+_READ_OPTIONS: Final = pa.ipc.IpcReadOptions(use_threads=False)
 
 
 def encode(table: pa.Table | pa.RecordBatch) -> bytes:
@@ -389,7 +391,7 @@ def encode(table: pa.Table | pa.RecordBatch) -> bytes:
 def decode(value: bytes) -> pa.Table:
     """Read what `encode` wrote. Raises InvalidError for bytes that are not an Arrow stream."""
     try:
-        with pa.ipc.open_stream(value) as reader:
+        with pa.ipc.open_stream(value, options=_READ_OPTIONS) as reader:
             return reader.read_all()
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError, OSError) as error:
         raise InvalidError(f"not an Arrow IPC stream: {error}") from error

@@ -183,8 +183,11 @@ class Store(BaseModel):
         ByteSize(8 * MIB),
         description="Records are inserted together up to this size, encoded; rows are three times it.",
     )
-    linger_s: float = Field(
-        0.4, ge=0, le=60, description="Least time between two inserts, to gather what comes one by one."
+    linger_s: float | None = Field(
+        None,
+        ge=0,
+        le=60,
+        description="Least time between two inserts, to gather what comes one by one; none: 0.4 s, with a server 2 s.",
     )
 
 

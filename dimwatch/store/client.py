@@ -79,10 +79,10 @@ class StoreClient:
         After an error some of them may be there, so insert again only into tables that stand repetition.
         """
         sink = pa.BufferOutputStream()
-        options = pa.ipc.IpcWriteOptions(compression=None if self._near else pa.Codec("lz4"))
+        options = pa.ipc.IpcWriteOptions(compression=None if self._near else pa.Codec("lz4"), use_threads=False)
         with pa.ipc.new_stream(sink, rows.schema, options=options) as writer:
             writer.write_table(rows)
-        block = sink.getvalue().to_pybytes()
+        block = cast("bytes", memoryview(sink.getvalue()))  # real bytes would be copied, behind the statement
         settings = insert_settings(self._settings.store)
         self._call(
             lambda client: client.raw_insert(table, insert_block=block, fmt="ArrowStream", settings=settings),

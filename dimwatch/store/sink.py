@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections import defaultdict, deque
+from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
@@ -47,6 +47,9 @@ TABLES: Final = {
 }
 VIEWS: Final = {topic: f"{table.removesuffix('_versions')}s".replace("ys", "ies") for topic, table in TABLES.items()}
 """What people read: each row once."""
+
+_LOOK_S: Final = 10.0
+"""How often the lag is told: on Kafka it is a dozen questions to the brokers, and more where it is not 0."""
 
 _log = structlog.get_logger()
 
@@ -118,9 +121,13 @@ class Sink:
         """Consume until stopped. Raises PermanentError when going on would lose records."""
         consumer = self._eventlog.consumer(GROUP, list(TABLES))
         try:
+            look_at = 0.0
             while not self._stop.is_set():
                 started = time.monotonic()
                 moved = self.step(consumer, timeout_s=0.2)
+                if started >= look_at:
+                    look_at = started + _LOOK_S
+                    self._look(consumer)
                 if 0 < moved < self._limits.batch_bytes // 2:
                     self._stop.wait(max(0.0, self._limits.linger_s - (time.monotonic() - started)))
         finally:
@@ -144,7 +151,7 @@ class Sink:
             self._judge(polled, batch.refused)
             outputs = self._outputs(batch.refused)
             self._retrying(lambda: consumer.commit(batch.offsets, outputs), "eventlog")
-        self._report(consumer, batch.refused)
+        self._report(batch.refused)
         return sum(len(record.value) for record in polled) or 1
 
     def _read(self, polled: Sequence[Record]) -> _Batch:
@@ -179,7 +186,8 @@ class Sink:
         Raises PermanentError for what is no record's fault: then none is given up.
         """
         table = TABLES[topic]
-        rows = pa.concat_tables([part for _, part in parts])
+        # In one piece: the engine takes as long for a block of a few rows as for one of many.
+        rows = pa.concat_tables([part for _, part in parts]).combine_chunks()
         try:
             self._retrying(lambda: self._target.insert(table, rows), table)
         except PermanentError:
@@ -225,13 +233,23 @@ class Sink:
             outputs[records.DROPS] = [NewRecord(records.encode(table), self._clock.now_ns())]
         return outputs
 
-    def _report(self, consumer: Consumer, refused: Sequence[_Refused]) -> None:
+    def _report(self, refused: Sequence[_Refused]) -> None:
         for item in refused:
             labels = {"stage": "sink", "signal": item.record.topic, "reason": item.reason}
             telemetry.DROPPED.labels(**labels).inc(item.rows)
             _log.warning("record moved to dead letters", offset=item.record.offset, detail=item.detail[:300], **labels)
-        for partition, lag in self._retrying(consumer.lag, "eventlog").items():
-            telemetry.LAG_RECORDS.labels(group=GROUP, topic=partition.topic).set(lag.records)
+
+    def _look(self, consumer: Consumer) -> None:
+        """Tell how far behind the group is."""
+        behind: Counter[str] = Counter()
+        try:
+            for partition, lag in consumer.lag().items():
+                behind[partition.topic] += lag.records
+        except RetryableError:
+            telemetry.SINK_ERRORS.labels(table="eventlog", kind="retryable").inc()
+            return
+        for topic, count in behind.items():
+            telemetry.LAG_RECORDS.labels(group=GROUP, topic=topic).set(count)
 
     def _retrying(self, call: Callable[[], T], what: str) -> T:
         """Call until it succeeds, waiting longer each time; gives up only when stopped."""
