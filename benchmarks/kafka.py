@@ -8,20 +8,16 @@ time and nothing is further behind at its end than at its beginning, but for a f
 from __future__ import annotations
 
 import os
-import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-import httpx
-
 from benchmarks.figures import Figure
 from benchmarks.roles import Roles
-from dimwatch.clock import SystemClock
+from benchmarks.stepping import SPANS_A_REQUEST, Sent, send, step_up
 from dimwatch.simulate.load import LoadPool
 from tests.kafka_broker import Broker, running
 
@@ -30,8 +26,6 @@ MAX_BEHIND_S: Final = 8.0
 """Time until all is stored: two seconds that traces wait for more spans, and what is on its way."""
 
 _BROKER: Final = "broker"
-_SPANS_A_REQUEST: Final = 512
-_SENDERS: Final = 4
 _ROLES: Final = ("collector", "worker", "fleet", "store")
 _TICKS: Final = os.sysconf("SC_CLK_TCK")
 
@@ -40,100 +34,65 @@ _TICKS: Final = os.sysconf("SC_CLK_TCK")
 class Round:
     """What came of one rate."""
 
-    wanted: float
-    acknowledged: int
-    seconds: float
+    sent: Sent
     clear_s: float
     cpu_s: Mapping[str, float]
     """By process, from the first span to the last that is in the store."""
 
     @property
-    def rate(self) -> float:
-        """Spans acknowledged a second."""
-        return self.acknowledged / self.seconds
-
-    @property
     def sustained(self) -> bool:
         """Did all stages keep up?"""
-        return self.rate >= 0.97 * self.wanted and self.clear_s < MAX_BEHIND_S
+        return self.sent.in_time and self.clear_s < MAX_BEHIND_S
+
+    @property
+    def cpu_us(self) -> dict[str, float]:
+        """Microseconds a span, by process."""
+        return {name: used / self.sent.spans * 1e6 for name, used in self.cpu_s.items()}
+
+    def __str__(self) -> str:
+        stages = ", ".join(f"{name} {used:.1f}" for name, used in self.cpu_us.items())
+        return (
+            f"wanted {self.sent.wanted:,.0f} spans/s: acknowledged {self.sent.rate:,.0f}, "
+            f"all through {self.clear_s:.1f} s later; µs of CPU a span: {stages}"
+        )
 
 
 def run(seconds: float = 30.0) -> Iterator[Figure]:
     """Step the rate up until some stage does not keep up."""
-    best: Round | None = None
-    sent = 0
     with tempfile.TemporaryDirectory() as folder:
         broker = Broker(Path(folder) / "kafka", jvm=("-XX:+UseSerialGC",))
         settings = {"assembly__linger_s": "2", "assembly__idle_s": "5", "assembly__max_idle_s": "5"}
         with running(broker), Roles(Path(folder), broker, workers=1, roles=_ROLES, settings=settings) as roles:
-            load = LoadPool(_SPANS_A_REQUEST)
-            sent += _round(roles, broker, load, RATES[0], 5.0).acknowledged  # everything is loaded and warm
-            for rate in RATES:
-                result = _round(roles, broker, load, rate, seconds)
-                sent += result.acknowledged
-                print(_told(result), file=sys.stderr)
-                if not result.sustained:
-                    break
-                best = result
+            load = LoadPool(SPANS_A_REQUEST)
+            warm = _round(roles, broker, load, RATES[0], 5.0)  # until everything is loaded
+            best, spans = step_up(RATES, lambda rate: _round(roles, broker, load, rate, seconds))
             roles.drain(300.0)
             visible, distinct = roles.rows("SELECT count(), uniqExact(trace_id, span_id) FROM spans")[0]
             resident = {name: _resident_bytes(pid) for name, pid in _pids(roles, broker).items()}
-    yield Figure("kafka_spans_per_s", best.rate if best is not None else 0.0, "spans/s")
+    yield Figure("kafka_spans_per_s", best.sent.rate if best is not None else 0.0, "spans/s")
     if best is not None:
-        for name, used in best.cpu_s.items():
-            yield Figure(f"kafka_cpu_{name.replace('-', '_')}", used / best.acknowledged * 1e6, "us/span")
-        yield Figure("kafka_cpu_all", sum(best.cpu_s.values()) / best.acknowledged * 1e6, "us/span")
-    yield Figure("kafka_lost", float(sent - int(visible)), "spans")
+        for name, used in best.cpu_us.items():
+            yield Figure(f"kafka_cpu_{name.replace('-', '_')}", used, "us/span")
+        yield Figure("kafka_cpu_all", sum(best.cpu_us.values()), "us/span")
+    yield Figure("kafka_lost", float(warm.sent.spans + spans - int(visible)), "spans")
     yield Figure("kafka_doubles", float(int(visible) - int(distinct)), "spans")
     for name, size in resident.items():
         yield Figure(f"kafka_resident_{name.replace('-', '_')}", size / 2**20, "MiB")
-
-
-def _told(result: Round) -> str:
-    stages = ", ".join(f"{name} {used / result.acknowledged * 1e6:.1f}" for name, used in result.cpu_s.items())
-    return (
-        f"wanted {result.wanted:,.0f} spans/s: acknowledged {result.rate:,.0f}, all through {result.clear_s:.1f} s "
-        f"later; µs of CPU a span: {stages}"
-    )
 
 
 def _round(roles: Roles, broker: Broker, load: LoadPool, rate: float, seconds: float) -> Round:
     """Send at `rate` spans a second for a while; then wait until workers and sink have caught up."""
     before = {name: _cpu_s(pid) for name, pid in _pids(roles, broker).items()}
     processed = roles.metric("dimwatch_processed_spans_total", "worker")
-    acknowledged = due = 0
-    with httpx.Client(limits=httpx.Limits(max_connections=_SENDERS)) as client, ThreadPoolExecutor(_SENDERS) as pool:
-        started = time.monotonic()
-        pending: list[Future[int]] = []
-        while (elapsed := time.monotonic() - started) < seconds:
-            if due > elapsed * rate or len(pending) > 4 * _SENDERS:
-                time.sleep(0.002)
-            else:
-                body, spans = load.request(SystemClock().now_ns())
-                pending.append(pool.submit(_send, client, roles.http, body, spans))
-                due += spans
-            acknowledged += sum(future.result() for future in pending if future.done())
-            pending = [future for future in pending if not future.done()]
-        acknowledged += sum(future.result() for future in pending)
-        took = time.monotonic() - started
+    sent = send(roles.http, load, rate, seconds)
     ended = time.monotonic()
-    while roles.metric("dimwatch_processed_spans_total", "worker") - processed < acknowledged:
+    while roles.metric("dimwatch_processed_spans_total", "worker") - processed < sent.spans:
         time.sleep(0.1)
     while roles.behind():
         time.sleep(0.1)
     clear_s = time.monotonic() - ended
     cpu = {name: _cpu_s(pid) - before.get(name, 0.0) for name, pid in _pids(roles, broker).items()}
-    return Round(rate, acknowledged, took, clear_s, cpu)
-
-
-def _send(client: httpx.Client, address: str, body: bytes, spans: int) -> int:
-    headers = {"content-type": "application/x-protobuf"}
-    while True:
-        answer = client.post(f"{address}/v1/traces", content=body, headers=headers, timeout=30.0)
-        if answer.status_code not in (429, 503):
-            answer.raise_for_status()
-            return spans
-        time.sleep(float(answer.headers.get("retry-after", "1")))
+    return Round(sent, clear_s, cpu)
 
 
 def _pids(roles: Roles, broker: Broker) -> dict[str, int]:

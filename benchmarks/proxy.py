@@ -79,8 +79,8 @@ class Proxy:
             far_reader, far_writer = await asyncio.open_connection("127.0.0.1", self._far)
             self._open.add(far_writer)
             await asyncio.gather(self._copy(reader, far_writer), self._copy(far_reader, writer))
-        except OSError:
-            return
+        except (OSError, asyncio.CancelledError):
+            return  # asyncio tells of a handler that ends cancelled as of a fault
         finally:
             for end in filter(None, (writer, far_writer)):
                 self._open.discard(end)
