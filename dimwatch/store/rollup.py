@@ -13,8 +13,8 @@ from dimwatch.store.migrate import Execute
 
 MARGIN_S: Final = 600
 """An hour is summed so long after its end. An insert may take as long from its `inserted_at` until it can be read."""
-_FIRST_S: Final = 24 * 3600
-"""Where nothing was summed yet, hours that calls came to in so long a time are."""
+_FIRST_S: Final = 2 * 3600
+"""Where nothing was summed yet, hours that calls came to in so long a time are: not all of a large store at once."""
 
 _MODEL_HOURS: Final = f"""
 INSERT INTO model_hour_versions (tenant, hour, models, version)
