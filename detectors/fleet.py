@@ -108,7 +108,7 @@ class Fleet:
             self.orders.step(minute.end_ns)
             output.changes += self.ledger.step(minute, self.engine)
             alerts = self.engine.step(minute)
-            output.shadow += self.shadow.step(minute, self.engine)
+            output.shadow += self.shadow.step(minute, self.engine, alerts)
             output.incidents += self.incidents.step(minute, alerts, self.engine, self.ledger)
             output.incidents += self.objectives.step(minute)
         return output

@@ -4,14 +4,16 @@ A plug-in answers with p-values, the budget is in false pages a week. The bridge
 (`detectors.series.edetector`) over calibrated p-values: e(p) = (1 - p + p ln p) / (p ln^2 p), whose mean is at most 1
 while p is a p-value (Vovk & Wang, E-values: Calibration, combination and applications, Annals of Statistics 49, 2021).
 R <- (1 + R) e reaches H = ln(streams x minutes a week / false pages a week) at most so often as is promised, as far as
-the p-values hold: those of a conformal history do while minutes are exchangeable, and whether they are is one of the
-things to learn from a detector in shadow.
+the p-values hold. Those of a conformal history do while minutes are exchangeable, which they are not where odd minutes
+come together, as in the evening. So a page also needs more evidence than any stream of the detector had in as much time
+as the budget allows one page in, a week by default: of n stretches of time the newest is the worst with the chance
+1 / n, so that there is one such page in that time, whatever the evidence is worth, as far as one week is like another.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from importlib import import_module
@@ -22,7 +24,7 @@ import structlog
 import xxhash
 from scipy import special
 
-from detectors.alerts import DIMENSIONS, Node
+from detectors.alerts import DIMENSIONS, Alert, Node
 from detectors.engine import Engine
 from detectors.plugins.plugin import Plugin
 from detectors.series.arrays import FloatArray, IntArray
@@ -42,8 +44,9 @@ COLUMNS: Final[Mapping[str, tuple[str, ...]]] = {
 WIDTH: Final = 5
 _CHOOSE: Final = 60
 """Minutes between two looks for nodes to watch."""
-_CAP: Final = 2.0
-"""Nats above H that evidence is kept at."""
+_HOUR: Final = 60
+_LONGEST: Final = 10 * WEEK // _HOUR
+"""Hours that are remembered at most."""
 _DOUBT: Final = 0.001
 _PATIENCE: Final = 6.0
 """Nats that the CUSUM is kept at, so that an alert is over after about twenty minutes without anything odd."""
@@ -68,6 +71,7 @@ class ShadowAlert:
     evidence: float
     """Nats, the most so far."""
     threshold: float
+    """That it opened at."""
     final: bool = False
     """Nothing will become of it any more: it has ended, or the input has."""
 
@@ -140,23 +144,25 @@ class _Watch:
     """Where the CUSUM was last zero."""
     opened_ns: FloatArray
     """0 where it would not page."""
+    needed: FloatArray
+    """The threshold that it opened at."""
     lowest: FloatArray
     most: FloatArray
 
     @classmethod
     def new(cls, model: Plugin, streams: int, now_ns: int) -> _Watch:
         """Nothing is known."""
-        zero = np.zeros(streams)
-        return cls(model, zero - np.inf, zero, zero + now_ns, zero, zero + 1.0, zero)
+        begin = {"evidence": -np.inf, "start_ns": now_ns, "lowest": 1.0}
+        return cls(model, **{name: np.full(streams, float(begin.get(name, 0.0))) for name in _ARRAYS})
 
-    def step(self, off: FloatArray, threshold: float, now_ns: int) -> None:
+    def step(self, off: FloatArray, now_ns: int) -> None:
         """Take in the residuals of a minute that has just ended."""
         window = off[:, None] if len(self.evidence) > 1 else off[None, :]
         some = np.isfinite(window).any(axis=1)
         p_values = with_doubt(self.model.learn_score(window), self.model.ranked_among)
         gain = np.where(some, np.log(e_value(p_values)), 0.0)
         grown = np.where(some, np.logaddexp(0.0, self.evidence), self.evidence) + gain
-        self.evidence = np.minimum(grown, threshold + _CAP)
+        self.evidence = grown
         self.cusum = np.clip(self.cusum + gain, 0.0, _PATIENCE)
         fresh = (self.cusum <= 0) & (self.opened_ns == 0)
         self.start_ns = np.where(fresh, now_ns, self.start_ns)
@@ -180,7 +186,7 @@ class _Watch:
             setattr(self, name, state[name])
 
 
-_ARRAYS: Final = ("evidence", "cusum", "start_ns", "opened_ns", "lowest", "most")
+_ARRAYS: Final = ("evidence", "cusum", "start_ns", "opened_ns", "needed", "lowest", "most")
 
 
 @dataclass(slots=True)
@@ -208,9 +214,16 @@ class Shadow:
         self._places: list[_Place] = []
         self._made = 0
         self._streams = dict.fromkeys(self._makers, 0)
+        hours = min(round(WEEK / _HOUR / self._budget), _LONGEST)
+        self._highest = {name: np.zeros(hours) for name in self._makers}
+        """By detector: the most evidence of each hour, as long as the budget allows one page."""
+        self._hour = 0
+        self._alerted = -2
+        """The latest hour in which the pager alerted."""
 
-    def step(self, minute: Minute, engine: Engine) -> list[ShadowAlert]:
-        """Take in a minute after the engine. Returns the alerts that would have opened or ended, in order."""
+    def step(self, minute: Minute, engine: Engine, alerts: Sequence[Alert]) -> list[ShadowAlert]:
+        """Take in a minute after the engine, and what that alerts of. Returns the alerts that would have opened or
+        ended, in order."""
         if not self._makers:
             return []
         changed = []
@@ -224,8 +237,9 @@ class Shadow:
                 if np.isfinite(window).any():
                     place.active_ns = now_ns
                 for name, watch in place.watches.items():
-                    watch.step(window, self._threshold(name), now_ns)
+                    watch.step(window, now_ns)
                     changed += self._news(place, name, watch, now_ns)
+        self._remember(minute.start_ns // MINUTE_NS // _HOUR, calm=not alerts)
         return sorted(changed, key=lambda alert: (alert.plugin, alert.node, alert.signal, alert.opened_ns))
 
     def finish(self) -> list[ShadowAlert]:
@@ -246,13 +260,26 @@ class Shadow:
             }
             for number, place in enumerate(self._places)
         }
-        return pack({"places": places, "made": self._made, "streams": self._streams})
+        return pack(
+            {
+                "places": places,
+                "made": self._made,
+                "streams": self._streams,
+                "hour": self._hour,
+                "alerted": self._alerted,
+                "highest": self._highest,
+            }
+        )
 
     def restore(self, state: bytes) -> None:
         """Go on from a snapshot; a detector that was not in it, or with other arguments, begins anew."""
         saved = unpack(state)
         self._made, self._places = saved["made"], []
         self._streams = {name: saved["streams"].get(name, 0) for name in self._makers}
+        self._hour, self._alerted = saved.get("hour", 0), saved.get("alerted", -2)
+        for name, hours in saved.get("highest", {}).items():
+            if name in self._highest and len(hours) == len(self._highest[name]):
+                self._highest[name] = hours
         for of in saved["places"].values():
             lead, node, number, active_ns = of["of"]
             place = self._place(lead, Node(tuple((name, value) for name, value in node)), number, active_ns)
@@ -265,7 +292,24 @@ class Shadow:
             self._places.append(place)
 
     def _threshold(self, name: str) -> float:
-        return math.log(max(self._streams[name], 1) * WEEK / self._budget)
+        by_promise = math.log(max(self._streams[name], 1) * WEEK / self._budget)
+        return max(by_promise, float(self._highest[name].max(initial=0.0)))
+
+    def _remember(self, hour: int, calm: bool) -> None:
+        """The evidence of a minute in this hour. What the pager alerts of is no measure of calm, nor is the hour before
+        or after that."""
+        self._alerted = self._alerted if calm else hour
+        passed = min(hour - self._hour, _LONGEST)
+        self._hour = hour
+        for name, highest in self._highest.items():
+            if not len(highest):
+                continue
+            highest[(hour - np.arange(passed)) % len(highest)] = 0.0
+            if hour - self._alerted <= 1:
+                highest[[hour % len(highest), (hour - 1) % len(highest)]] = 0.0
+                continue
+            now = [place.watches[name].evidence.max() for place in self._places]
+            highest[hour % len(highest)] = max([highest[hour % len(highest)], *now])
 
     def _choose(self, engine: Engine, now_ns: int) -> list[ShadowAlert]:
         """Give up the nodes that went silent, and take in the busiest of the others. Returns the alerts that end."""
@@ -301,8 +345,9 @@ class Shadow:
         for stream in np.flatnonzero((watch.opened_ns > 0) & (watch.cusum <= 0)).tolist():
             alerts.append(self._alert(place, name, stream, now_ns))
             watch.end(stream, now_ns)
-        for stream in np.flatnonzero((watch.opened_ns == 0) & (watch.evidence >= self._threshold(name))).tolist():
-            watch.opened_ns[stream] = now_ns
+        threshold = self._threshold(name)
+        for stream in np.flatnonzero((watch.opened_ns == 0) & (watch.evidence > threshold)).tolist():
+            watch.opened_ns[stream], watch.needed[stream] = now_ns, threshold
             alerts.append(self._alert(place, name, stream, None))
         return alerts
 
@@ -317,7 +362,7 @@ class Shadow:
             ended_ns=ended_ns,
             p_value=float(watch.lowest[stream]),
             evidence=float(watch.most[stream]),
-            threshold=self._threshold(name),
+            threshold=float(watch.needed[stream]),
             final=ended_ns is not None,
         )
 

@@ -6,6 +6,7 @@ from functools import cache
 
 import numpy as np
 
+from detectors.alerts import Alert, Node
 from detectors.fleet import Fleet, FleetOutput
 from detectors.shadow import COLUMNS, WIDTH, Shadow, e_value
 from detectors.windows.minute import Minute
@@ -76,6 +77,34 @@ def test_what_only_a_detector_in_shadow_sees_is_a_row_and_no_incident() -> None:
     assert ended == {alert.id for alert in opened}, "each ends"
     table = records.table_from_rows(records.SHADOW_ALERT, (alert.row() for alert in output.shadow))
     assert table.num_rows == len(opened) + len(ended)
+
+
+def test_it_pages_no_more_than_the_pager_may_on_calm_days_that_are_not_all_alike() -> None:
+    """The busiest hours are odd to a forest: every day would be a page, were the day before not as odd."""
+    fleet, rng, pages = Fleet(Detection(shadow=["isolation_forest"], shadow_nodes=3)), np.random.default_rng(1), 0
+    for number in range(3_300):
+        expected, rows = 5 * (1 + 0.5 * np.cos((number / 60 - 4) * np.pi / 12)), []
+        for name in ("shop", "desk"):
+            if runs := int(rng.poisson(expected)):
+                rows.append(Row("run_failed", runs, float(rng.binomial(runs, 0.03)), agent=name))
+                rows.append(Row("run_traffic", runs, agent=name))
+        output = fleet.step([minute(number, rows)])
+        assert output.incidents == []
+        pages += sum(alert.ended_ns is None for alert in output.shadow)
+    assert pages <= 1
+
+
+def test_only_what_the_pager_is_silent_of_raises_the_bar() -> None:
+    fleet, output, saved = watched()
+    evidence = max(alert.evidence for alert in output.shadow)
+    assert fleet.shadow._threshold("half_space_trees") >= evidence, "for a week less than that is no page"
+    known = Fleet(SETTINGS)
+    known.restore(saved)
+    alert = Alert(Node(), "model_error", 20.0, 10.0, 0, 0.2, 0.02, 100.0)
+    for one in minutes()[CUT:]:
+        known.engine.step(one)
+        known.shadow.step(one, known.engine, [alert])
+    assert known.shadow._threshold("half_space_trees") < min(evidence, fleet.shadow._threshold("half_space_trees"))
 
 
 def test_a_snapshot_goes_on_as_if_nothing_had_happened() -> None:
