@@ -69,16 +69,20 @@ class Users:
         groups = grouped([tenants, agents])
         names = zip(tenants.array(groups.first).to_pylist(), agents.array(groups.first).to_pylist(), strict=True)
         rows = np.array([self._row.setdefault(name, len(self._row) + 1) for name in names])
-        more = len(self._row) + 1 - len(self._bits)
-        self._bits = np.concatenate([self._bits, np.zeros((more, *self._bits.shape[1:]), np.uint8)])
-        self._said = np.concatenate([self._said, np.zeros((more, _BLOCKS))])
+        if more := len(self._row) + 1 - len(self._bits):
+            self._bits = np.concatenate([self._bits, np.zeros((more, *self._bits.shape[1:]), np.uint8)])
+            self._said = np.concatenate([self._said, np.zeros((more, _BLOCKS))])
         owner = np.repeat(rows[groups.of], lengths)
         mark, count = _flat(points["bucket"]) % MARKS, _flat(points["bucket_count"])
         bit = np.left_shift(1, mark & 7).astype(np.uint8)
-        bits, said = self._bits[:, at], self._said[:, at]
-        for of in (owner, np.zeros_like(owner)):
-            np.bitwise_or.at(bits, (of, mark >> 3), bit)
-            np.add.at(said, of, count)
+        # Of one dimension, or it takes five times as long.
+        bits = self._bits[:, at].ravel()
+        for of in (owner, 0):
+            np.bitwise_or.at(bits, of * (MARKS // 8) + (mark >> 3), bit)
+        self._bits[:, at] = bits.reshape(-1, MARKS // 8)
+        said = np.bincount(owner, count, len(self._said))
+        said[0] = count.sum()
+        self._said[:, at] += said
 
     def concerned(self, agents: Agents, part: float, since_ns: int) -> Concerned:
         """Whom a part of the runs of these agents concerns, within the last hour and since then: users that ask `r`
