@@ -5,9 +5,10 @@ A plug-in answers with p-values, the budget is in false pages a week. The bridge
 while p is a p-value (Vovk & Wang, E-values: Calibration, combination and applications, Annals of Statistics 49, 2021).
 R <- (1 + R) e reaches H = ln(streams x minutes a week / false pages a week) at most so often as is promised, as far as
 the p-values hold. Those of a conformal history do while minutes are exchangeable, which they are not where odd minutes
-come together, as in the evening. So a page also needs more evidence than any stream of the detector had in as much time
-as the budget allows one page in, a week by default: of n stretches of time the newest is the worst with the chance
-1 / n, so that there is one such page in that time, whatever the evidence is worth, as far as one week is like another.
+come together, as in the busiest hours. So a page also needs more evidence than any stream of the detector had in as
+much time as the budget allows one page in, a week by default: of n stretches of time the newest is the worst with the
+chance 1 / n, so that there is one such page in that time, whatever the evidence is worth, as far as one week is like
+another.
 """
 
 from __future__ import annotations
