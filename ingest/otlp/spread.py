@@ -20,8 +20,13 @@ from ingest.otlp.signals import LOGS, TRACES, Signal
 _TRACE_ID: Final = {TRACES: 1, LOGS: 9}
 """The field of an item that holds its trace id."""
 _ID_BYTES: Final = 16
-_NO_ID: Final = bytes(_ID_BYTES)
+_ID_AT: Final = np.arange(2, 2 + _ID_BYTES)
+_NO_IDS: Final = np.empty((0, _ID_BYTES), np.uint8)
 _CHILD: Final = 0x12
+
+Offsets = npt.NDArray[np.int64]
+Ids = npt.NDArray[np.uint8]
+"""Trace ids, one row each."""
 
 
 def spread(pieces: Iterable[Piece], signal: Signal, partitions: int) -> list[Piece]:
@@ -54,27 +59,30 @@ def _joined(partition: int, key: bytes, parts: Parts) -> Piece:
 
 
 class _Scope(NamedTuple):
-    """The items of one scope: where each lies with its tag, and its number among all items of the request."""
+    """The items of one scope: where each lies with its tag, and the number of the first in the whole request."""
 
     resource: bytes
     scope: bytes
-    bounds: list[tuple[int, int]]
+    starts: Offsets
+    ends: Offsets
     first: int
 
 
 def _parts(body: bytes, field: int, partitions: int) -> Iterator[tuple[int, bytes, Parts]]:
     """Partition, key and bytes of each part; nothing where no item is of a trace."""
-    ids = bytearray()
+    ids: list[Ids] = []
     scopes: list[_Scope] = []
+    count = 0
     for number, _, low, high in delimited(body, 0, len(body)):
         if number != 1:
             continue
         resource, ranges = split_level(body, low, high)
         for scope_low, scope_high in ranges:
-            first = len(ids) // _ID_BYTES
-            rest, bounds = _items(body, scope_low, scope_high, field, ids)
-            scopes.append(_Scope(resource, rest, bounds, first))
-    rows = np.frombuffer(ids, np.uint8).reshape(-1, _ID_BYTES)
+            rest, starts, payloads, ends = _items(body, scope_low, scope_high)
+            scopes.append(_Scope(resource, rest, starts, ends, count))
+            ids.append(_trace_ids(body, payloads, ends, field))
+            count += len(starts)
+    rows = np.concatenate(ids) if ids else _NO_IDS
     with_id = rows.any(axis=1)
     if not with_id.any():
         return
@@ -88,43 +96,36 @@ def _parts(body: bytes, field: int, partitions: int) -> Iterator[tuple[int, byte
             return
         parts: Parts = []
         for scope in scopes:
-            chosen = np.flatnonzero(mine[scope.first : scope.first + len(scope.bounds)])
-            if len(chosen):
-                parts += joined(scope.resource, scope.scope, _runs(body, scope.bounds, chosen))
+            chosen = mine[scope.first : scope.first + len(scope.starts)]
+            if chosen.any():
+                parts += joined(scope.resource, scope.scope, _runs(body, scope.starts[chosen], scope.ends[chosen]))
         yield partition, key, parts
 
 
-def _runs(body: bytes, bounds: list[tuple[int, int]], chosen: npt.NDArray[np.intp]) -> Parts:
-    """The bytes of the chosen items; neighbours are one slice."""
+def _runs(body: bytes, starts: Offsets, ends: Offsets) -> Parts:
+    """The bytes of these items; neighbours are one slice."""
     view = memoryview(body)
-    parts: Parts = []
-    start = end = -1
-    for number in chosen.tolist():
-        low, high = bounds[number]
-        if low == end:
-            end = high
-            continue
-        if end >= 0:
-            parts.append(view[start:end])
-        start, end = low, high
-    parts.append(view[start:end])
-    return parts
+    apart = np.flatnonzero(starts[1:] != ends[:-1])
+    lows, highs = starts[np.append(0, apart + 1)], ends[np.append(apart, len(ends) - 1)]
+    return [view[low:high] for low, high in zip(lows.tolist(), highs.tolist(), strict=True)]
 
 
-def _items(body: bytes, at: int, end: int, field: int, ids: bytearray) -> tuple[bytes, list[tuple[int, int]]]:
-    """The scope's other fields, and where its items lie; their trace ids are put behind `ids`.
+def _items(body: bytes, at: int, end: int) -> tuple[bytes, Offsets, Offsets, Offsets]:
+    """The scope's other fields; and of its items, where they start, where their payload does, and where they end.
 
     The framing was checked before; this is the one loop over all spans, so that it is written out for speed.
     """
     rest: list[bytes] = []
-    bounds: list[tuple[int, int]] = []
+    starts: list[int] = []
+    payloads: list[int] = []
+    ends: list[int] = []
     while at < end:
-        tag_at = at
         if body[at] != _CHILD:
             for number, _, low, high in delimited(body, at, end):
                 if number == 2:  # an item whose tag is written in an unusual way, or after numbers
-                    bounds.append((at, high))
-                    ids += _trace_id(body, low, high, field)
+                    starts.append(at)
+                    payloads.append(low)
+                    ends.append(high)
                 else:
                     rest.append(body[at:high])
                 at = high
@@ -133,23 +134,31 @@ def _items(body: bytes, at: int, end: int, field: int, ids: bytearray) -> tuple[
                 rest.append(body[at:end])
                 break
             continue
+        starts.append(at)
         size = body[at + 1]
         at += 2
         if size > 127:
-            size, at = read_varint(body, at - 1, end)
-        stop = at + size
-        if field == 1 and size > _ID_BYTES + 1 and body[at] == 0x0A and body[at + 1] == _ID_BYTES:
-            ids += body[at + 2 : at + 2 + _ID_BYTES]
-        else:
-            ids += _trace_id(body, at, stop, field)
-        bounds.append((tag_at, stop))
-        at = stop
-    return b"".join(rest), bounds
+            if body[at] < 128:  # the size has two bytes, as nearly all have
+                size += (body[at] << 7) - 128
+                at += 1
+            else:
+                size, at = read_varint(body, at - 1, end)
+        payloads.append(at)
+        at += size
+        ends.append(at)
+    return b"".join(rest), np.array(starts, np.int64), np.array(payloads, np.int64), np.array(ends, np.int64)
 
 
-def _trace_id(body: bytes, low: int, high: int, field: int) -> bytes:
-    found = _NO_ID
-    for number, _, start, stop in delimited(body, low, high):
-        if number == field and stop - start == _ID_BYTES:
-            found = body[start:stop]
+def _trace_ids(body: bytes, payloads: Offsets, ends: Offsets, field: int) -> Ids:
+    """The trace id of each item, zeros where there is none. At once where it is the first field, as in all spans."""
+    found = np.zeros((len(payloads), _ID_BYTES), np.uint8)
+    wire = np.frombuffer(body, np.uint8)
+    first = ends - payloads >= 2 + _ID_BYTES
+    heads = payloads[first]
+    first[first] = (wire[heads] == field << 3 | 2) & (wire[heads + 1] == _ID_BYTES)
+    found[first] = wire[payloads[first, None] + _ID_AT]
+    for number in np.flatnonzero(~first).tolist():
+        for name, _, low, high in delimited(body, int(payloads[number]), int(ends[number])):
+            if name == field and high - low == _ID_BYTES:
+                found[number] = wire[low:high]
     return found
