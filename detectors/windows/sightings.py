@@ -28,6 +28,7 @@ from dimwatch.records import SIGHTING
 NAMES: Final = "names"
 """The key of `tools` under which the hash of the tools' names alone is kept; that of names and schemas is under ""."""
 
+_ANSWERS: Final = ("request_model", "response_model", "system_fingerprint")
 _NUMBERS: Final = r"\d+"
 _PREFIX: Final = 8_192
 """Characters of a prompt or of messages that are looked at."""
@@ -39,8 +40,11 @@ _SYSTEM: Final = r'^\s*:\s*"(?:system|developer)"'
 def sightings(batch: TraceBatch, calls: ModelCalls, where: Where) -> pa.Table:
     """The sightings of a batch, in windows of a minute; a key may come several times."""
     seen = _Seen(batch, where)
-    seen.add("answered_model", calls.row, calls.column("request_model"), calls.column("response_model"))
-    seen.add("fingerprint", calls.row, calls.model, calls.column("system_fingerprint"))
+    # A call that failed was answered by nobody: what it names is what was asked for.
+    answered = np.flatnonzero(~calls.failed)
+    asked, names, prints = (calls.column(name).at(answered) for name in _ANSWERS)
+    seen.add("answered_model", calls.row[answered], asked, names)
+    seen.add("fingerprint", calls.row[answered], calls.model.at(answered), prints)
     _prompts(batch, calls, seen)
     tools = seen.one_a_trace(np.flatnonzero(batch.present("tool_definitions") & batch.kind("llm", "agent")))
     offered = column(batch.take("tool_definitions", tools))

@@ -131,6 +131,13 @@ def test_tools_that_fail_aloud_and_silently() -> None:
     assert seen.point("run_degraded") == (1, 1)
 
 
+def test_a_call_that_failed_was_answered_by_no_model() -> None:
+    named = {"gen_ai.request.model": "gpt-4o", "gen_ai.response.model": "gpt-4o"}
+    answered = named | {"gen_ai.response.model": "gpt-4o-2024-08-06"}
+    seen = judged(agent(1, seconds=9), chat(2, 1, named, error="overloaded"), chat(3, 1, answered, start=2))
+    assert seen.sighted("answered_model") == {("gpt-4o", "gpt-4o-2024-08-06")}
+
+
 def test_loops_and_invalid_calls_are_facts_of_runs_and_of_tools() -> None:
     again = [tool(number, 1, start=number) for number in range(2, 9)]
     assert judged(agent(1, seconds=20), *again).point("run_looped") == (1, 1)
