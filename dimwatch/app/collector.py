@@ -12,6 +12,7 @@ from typing import Final
 
 import structlog
 
+from dimwatch.app.memory import keep_freed
 from dimwatch.app.standalone import Health
 from dimwatch.clock import Clock, SystemClock
 from dimwatch.errors import PermanentError
@@ -43,6 +44,7 @@ class Doors:
 def run(settings: Settings, health: Health) -> None:
     """Receive until SIGTERM or SIGINT, then finish what is in flight. Raises PermanentError if it can not start."""
     check_exposure(settings.receiver)
+    keep_freed()
     eventlog = open_eventlog(settings, spool=True)
     try:
         asyncio.run(_run(settings, eventlog, SystemClock(), health))

@@ -8,6 +8,7 @@ from typing import Final
 
 import structlog
 
+from dimwatch.app.memory import keep_freed
 from dimwatch.app.sinking import Sinking, keep_house, sink_limits
 from dimwatch.app.standalone import Health
 from dimwatch.clock import SystemClock
@@ -34,6 +35,7 @@ def run(settings: Settings, health: Health, stop: threading.Event) -> None:
 
     Raises PermanentError when the account or the schema make it impossible to start.
     """
+    keep_freed()
     store = settings.store
     if not store.tls and not is_loopback(store.host):
         _log.warning("what goes to the store, its password too, can be read on the way: set store.tls", host=store.host)

@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 import pyarrow as pa
 import pytest
+from prometheus_client import REGISTRY
 
 from dimwatch import records
 from dimwatch.clock import ManualClock
@@ -272,3 +273,18 @@ def test_a_refused_drop_makes_no_more_drops(log: EventLog) -> None:
     drain(log, target)
     assert target.rows["drop_versions"] == []
     assert len(read(log, records.DEAD_LETTERS)) == 1
+
+
+def test_lag_is_told_for_all_partitions_together() -> None:
+    log = MemoryEventLog(partitions=3)
+    log.append(
+        {
+            records.OBSERVATIONS: [
+                NewRecord(records.encode(observations(str(n))), timestamp_ns=n, partition=n % 3) for n in range(6)
+            ]
+        }
+    )
+    sink = Sink(log, ListTarget(lambda *_: sink.stop()), ManualClock(5), SinkLimits(batch_records=1))
+    sink.run()
+    labels = {"group": GROUP, "topic": records.OBSERVATIONS}
+    assert REGISTRY.get_sample_value("dimwatch_lag_records", labels) == 5
