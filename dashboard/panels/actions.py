@@ -33,7 +33,7 @@ def panel(about: Incident) -> None:
 
 
 def _silence(person: sign_in.Person, about: Incident) -> None:
-    with st.popover("Silence"), st.form(f"silence {about.id}", border=False):
+    with st.popover("Silence", key=f"open silence {about.id}"), st.form(f"silence {about.id}", border=False):
         length = st.selectbox("For", list(LENGTHS_S), index=2)
         note = st.text_input("Why", max_chars=500)
         if st.form_submit_button("Silence it", type="primary"):
@@ -42,7 +42,7 @@ def _silence(person: sign_in.Person, about: Incident) -> None:
 
 
 def _false(person: sign_in.Person, about: Incident) -> None:
-    with st.popover("No incident"), st.form(f"false {about.id}", border=False):
+    with st.popover("No incident", key=f"open false {about.id}"), st.form(f"false {about.id}", border=False):
         st.caption("What it is like now counts as normal from here on, and pages nobody again.")
         note = st.text_input("Why", max_chars=500)
         if st.form_submit_button("It is none", type="primary"):

@@ -20,7 +20,10 @@ def begin(person: sign_in.Person, about: Incident) -> None:
     scope = scope_of(about)
     # As narrow as can be, but that what becomes worse and is called otherwise by then is the same.
     likely = [name for name in scope if name != "kind"] or list(scope)
-    with st.popover("Silence scope"), st.form(f"silence scope {about.id}", border=False):
+    with (
+        st.popover("Silence scope", key=f"open silence scope {about.id}"),
+        st.form(f"silence scope {about.id}", border=False),
+    ):
         st.caption("Nothing is sent about any incident that has all of this, those to come included.")
         chosen = st.multiselect("Scope", list(scope), likely, format_func=lambda name: scope_words({name: scope[name]}))
         length = st.selectbox("For", list(LENGTHS_S), index=2)
