@@ -1,6 +1,6 @@
 """The sink: topics of `records.SCHEMAS` into their tables.
 
-Small records are gathered into inserts by size and age, so that a row is visible well within a second of its
+Small records are gathered into inserts by size and age, so that a row is visible within a second or two of its
 record and the engine still gets large parts under load. Offsets are committed after the insert has returned;
 what a crash in between repeats is the same rows, which the tables hold once.
 
