@@ -21,7 +21,6 @@ _TRACE_ID: Final = {TRACES: 1, LOGS: 9}
 """The field of an item that holds its trace id."""
 _ID_BYTES: Final = 16
 _ID_AT: Final = np.arange(2, 2 + _ID_BYTES)
-_NO_IDS: Final = np.empty((0, _ID_BYTES), np.uint8)
 _CHILD: Final = 0x12
 
 Offsets = npt.NDArray[np.int64]
@@ -59,35 +58,43 @@ def _joined(partition: int, key: bytes, parts: Parts) -> Piece:
 
 
 class _Scope(NamedTuple):
-    """The items of one scope: where each lies with its tag, and the number of the first in the whole request."""
+    """A scope that has items, and the numbers of the first and of the one after the last in the whole request."""
 
     resource: bytes
     scope: bytes
-    starts: Offsets
-    ends: Offsets
     first: int
+    last: int
+
+
+class _Items(NamedTuple):
+    """Of each item: where it starts with its tag, where its payload does, and where it ends."""
+
+    starts: list[int]
+    payloads: list[int]
+    ends: list[int]
 
 
 def _parts(body: bytes, field: int, partitions: int) -> Iterator[tuple[int, bytes, Parts]]:
     """Partition, key and bytes of each part; nothing where no item is of a trace."""
-    ids: list[Ids] = []
     scopes: list[_Scope] = []
-    count = 0
+    items = _Items([], [], [])
     for number, _, low, high in delimited(body, 0, len(body)):
         if number != 1:
             continue
         resource, ranges = split_level(body, low, high)
         for scope_low, scope_high in ranges:
-            rest, starts, payloads, ends = _items(body, scope_low, scope_high)
-            scopes.append(_Scope(resource, rest, starts, ends, count))
-            ids.append(_trace_ids(body, payloads, ends, field))
-            count += len(starts)
-    rows = np.concatenate(ids) if ids else _NO_IDS
+            first = len(items.starts)
+            rest = _read(body, scope_low, scope_high, items)
+            if len(items.starts) > first:
+                scopes.append(_Scope(resource, rest, first, len(items.starts)))
+    starts, payloads, ends = (np.array(where, np.int64) for where in items)
+    rows = _trace_ids(body, payloads, ends, field)
     with_id = rows.any(axis=1)
     if not with_id.any():
         return
     of = partitions_of_traces(rows, partitions)
     of[~with_id] = of[with_id][0]
+    scope_of = np.repeat(np.arange(len(scopes)), [scope.last - scope.first for scope in scopes])
     for partition in np.unique(of).tolist():
         mine = of == partition
         key = rows[np.flatnonzero(mine & with_id)[0]].tobytes().hex().encode()
@@ -95,10 +102,10 @@ def _parts(body: bytes, field: int, partitions: int) -> Iterator[tuple[int, byte
             yield partition, key, [body]
             return
         parts: Parts = []
-        for scope in scopes:
-            chosen = mine[scope.first : scope.first + len(scope.starts)]
-            if chosen.any():
-                parts += joined(scope.resource, scope.scope, _runs(body, scope.starts[chosen], scope.ends[chosen]))
+        for scope in (scopes[number] for number in np.unique(scope_of[mine]).tolist()):
+            own = slice(scope.first, scope.last)
+            chosen = mine[own]
+            parts += joined(scope.resource, scope.scope, _runs(body, starts[own][chosen], ends[own][chosen]))
         yield partition, key, parts
 
 
@@ -110,15 +117,13 @@ def _runs(body: bytes, starts: Offsets, ends: Offsets) -> Parts:
     return [view[low:high] for low, high in zip(lows.tolist(), highs.tolist(), strict=True)]
 
 
-def _items(body: bytes, at: int, end: int) -> tuple[bytes, Offsets, Offsets, Offsets]:
-    """The scope's other fields; and of its items, where they start, where their payload does, and where they end.
+def _read(body: bytes, at: int, end: int, items: _Items) -> bytes:
+    """Add the items of a scope; return its other fields.
 
     The framing was checked before; this is the one loop over all spans, so that it is written out for speed.
     """
     rest: list[bytes] = []
-    starts: list[int] = []
-    payloads: list[int] = []
-    ends: list[int] = []
+    starts, payloads, ends = items
     while at < end:
         if body[at] != _CHILD:
             for number, _, low, high in delimited(body, at, end):
@@ -146,7 +151,7 @@ def _items(body: bytes, at: int, end: int) -> tuple[bytes, Offsets, Offsets, Off
         payloads.append(at)
         at += size
         ends.append(at)
-    return b"".join(rest), np.array(starts, np.int64), np.array(payloads, np.int64), np.array(ends, np.int64)
+    return b"".join(rest)
 
 
 def _trace_ids(body: bytes, payloads: Offsets, ends: Offsets, field: int) -> Ids:
