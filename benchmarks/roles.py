@@ -14,7 +14,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -25,6 +25,7 @@ import httpx
 from benchmarks.ports import free_ports
 from benchmarks.proxy import Proxy
 from benchmarks.running import until
+from dimwatch import records
 from dimwatch.app.standalone import PORTS
 from dimwatch.app.worker import GROUP as WORKER
 from dimwatch.cli import COMMANDS
@@ -228,10 +229,11 @@ class Roles:
         with self._groups() as (worker, store):
             return until(twice, timeout_s, "it did not drain")
 
-    def behind(self) -> int:
-        """Records that the sink has still to store."""
-        with self._groups() as (_, store):
-            return self._behind(store)
+    def stored(self, timeout_s: float) -> float:
+        """Wait until the sink has stored all spans, traces and observations; return the seconds that it took."""
+        with closing(open_eventlog(self.settings())) as eventlog:
+            sink = eventlog.consumer(STORE, [records.SPANS, records.TRACES, records.OBSERVATIONS])
+            return until(lambda: not self._behind(sink), timeout_s, "it was not stored")
 
     @contextmanager
     def _groups(self) -> Iterator[tuple[Consumer, Consumer]]:

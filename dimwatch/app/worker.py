@@ -86,7 +86,7 @@ class Worker:
                 # Through the group, and not as any producer: a worker that was taken over can not write any more, and
                 # a full log can not keep the worker from the work that empties it.
                 self._consumer.commit({}, outputs)
-        much = 2 * len(batch) > most or 2 * sum(len(record.value) for record in batch) > most_bytes
+        much = 2 * len(batch) > most or 4 * sum(len(record.value) for record in batch) > most_bytes
         self.rest_s = 0.0 if much else min(_REST * (time.monotonic() - began), _REST_MAX_S)
         return len(batch)
 
@@ -160,7 +160,7 @@ def run(settings: Settings, health: Health) -> None:
         while not stop.is_set():
             worker.step()
             health.beat()
-            stop.wait(worker.rest_s)
+            time.sleep(worker.rest_s)  # not by the event: its lock may be held when the signal's handler wants it
         health.drain()
         worker.close()
     finally:
