@@ -38,8 +38,8 @@ def config(app: Any, *, headers_s: float, max_headers: int, most_at_a_time: int,
 def impatient(headers_s: float) -> type[H11Protocol]:
     """uvicorn's protocol, but a request's line and headers must come in time: waiting for them takes others' places.
 
-    When all places are taken, a connection that waits for its client gives up its own for a new one: first those with
-    nothing in flight, of the address that has most, the oldest.
+    When all places are taken, a connection that waits for its client gives up its own for a new one: first those of
+    the address that has most, with nothing in flight, the oldest.
     """
 
     class Impatient(H11Protocol):
@@ -68,7 +68,7 @@ def impatient(headers_s: float) -> type[H11Protocol]:
             held = Counter(one.address for one in others)
             waiting = [one for one in others if one.gives_way]
             if waiting:
-                max(waiting, key=lambda one: (one.idle, held[one.address], -one.since_s)).transport.abort()
+                max(waiting, key=lambda one: (held[one.address], one.idle, -one.since_s)).transport.abort()
 
         @property
         def address(self) -> str:
@@ -82,9 +82,18 @@ def impatient(headers_s: float) -> type[H11Protocol]:
 
         @property
         def gives_way(self) -> bool:
-            """Whether it waits for its client: for a request, or for the body of one."""
-            waits = self.idle or self.conn.their_state is h11.SEND_BODY
-            return waits and not self.transport.is_closing()
+            """Whether it waits for its client: for a request, or for the body of one that nothing was answered to.
+
+            An answer that is complete for uvicorn may still be on its way: it is in the transport's buffer.
+            """
+            if self.transport.is_closing() or self.transport.get_write_buffer_size():
+                return False
+            return self.idle or self._waits_for_body
+
+        @property
+        def _waits_for_body(self) -> bool:
+            asked = self.conn.their_state is h11.SEND_BODY and not self.flow.read_paused
+            return asked and self.cycle is not None and not self.cycle.response_started
 
         def _arm(self) -> None:
             if self._timer is None:

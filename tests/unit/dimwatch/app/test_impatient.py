@@ -16,10 +16,15 @@ from starlette.types import Receive, Scope, Send
 from dimwatch.app import impatient
 
 PLACES = 4
+LARGE = 32 << 20
+"""More than the system's buffers hold."""
 
 
 class Site:
-    """A server with few places. `/slow` is answered when `go_on` is set; a request's body is read first."""
+    """A server with few places. `/slow` is answered when `go_on` is set, `/large` with `LARGE` bytes.
+
+    A request's body is read first.
+    """
 
     def __init__(self) -> None:
         self.go_on = threading.Event()
@@ -37,8 +42,10 @@ class Site:
             pass
         if scope["path"] == "/slow":
             await asyncio.to_thread(self.go_on.wait, 30)
-        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"2")]})
-        await send({"type": "http.response.body", "body": b"ok"})
+        body = bytes(LARGE) if scope["path"] == "/large" else b"ok"
+        length = [(b"content-length", b"%d" % len(body))]
+        await send({"type": "http.response.start", "status": 200, "headers": length})
+        await send({"type": "http.response.body", "body": body})
 
     def close(self) -> None:
         self.go_on.set()
@@ -86,6 +93,33 @@ def test_a_request_in_flight_keeps_its_place(site: Site) -> None:
         assert status(site) == 200
         site.go_on.set()
         assert slow.getresponse().status == 200
+
+
+def test_an_answer_that_is_read_slowly_comes_whole(site: Site) -> None:
+    with contextlib.ExitStack() as held:
+        slow = http.client.HTTPConnection("127.0.0.1", site.port, timeout=20)
+        held.callback(slow.close)
+        slow.request("GET", "/large")
+        answer = slow.getresponse()
+        for _ in range(3 * PLACES):
+            held.enter_context(socket.create_connection(("127.0.0.1", site.port), timeout=20))
+        assert status(site) == 200
+        assert len(answer.read()) == LARGE
+
+
+def test_the_address_that_holds_most_gives_way_first(site: Site) -> None:
+    with contextlib.ExitStack() as held:
+        other = http.client.HTTPConnection("127.0.0.1", site.port, timeout=20, source_address=("127.0.0.2", 0))
+        held.callback(other.close)
+        other.request("GET", "/")
+        assert other.getresponse().read() == b"ok"
+        kept = other.sock
+        for _ in range(3 * PLACES):
+            one = held.enter_context(socket.create_connection(("127.0.0.1", site.port), timeout=20))
+            one.sendall(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n")
+            assert site.asked.acquire(timeout=20)
+        other.request("GET", "/")
+        assert (other.getresponse().read(), other.sock) == (b"ok", kept)
 
 
 def test_when_all_places_work_others_are_told_to_come_later(site: Site) -> None:
