@@ -29,7 +29,7 @@ check: $(STAMP)  ## format, lint, types, import arrows, fast tests
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/python -P -m pytest -q -n auto --dist loadfile -m "not e2e and not browser"
+	$(BIN)/python -P -m pytest -q -n auto --dist loadfile --no-loadscope-reorder -m "not e2e and not browser"
 
 programs:  ## Debian packages that tests need, where they are missing and root may install them
 	@missing=$$(for program in $(PROGRAMS); do command -v $${program%:*} >/dev/null || echo $${program#*:}; done); \
