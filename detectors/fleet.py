@@ -28,6 +28,7 @@ from detectors.shadow import Shadow, ShadowAlert
 from detectors.windows.minute import Minute
 from detectors.windows.windower import Windower
 from dimwatch.clock import NS_PER_SECOND
+from dimwatch.errors import InvalidError
 from dimwatch.settings import Detection
 
 _LEAP_KEPT_NS: Final = 6 * 3600 * NS_PER_SECOND
@@ -133,12 +134,12 @@ class Fleet:
     def restore(self, state: bytes) -> None:
         """Go on from a snapshot as if nothing had happened; a part that was not in it yet begins anew.
 
-        Raises InvalidError for one of another version.
+        Raises InvalidError for one of another version, except that the ledger alone begins anew.
         """
         saved = unpack(state)
         for name, part in self._parts.items():
             if name in saved:
-                part.restore(saved[name].tobytes())
+                self._put_back(name, part, saved[name].tobytes())
         self._remember(_Before(**saved[_BEFORE]) if _BEFORE in saved else None)
 
     def begin(self, state: bytes) -> None:
@@ -158,11 +159,22 @@ class Fleet:
         later = [*self.incidents.cases, *self.objectives.cases]
         for name, part in self._parts.items():
             if name not in ("windower", "orders"):
-                part.restore(before.parts[name].tobytes())
+                self._put_back(name, part, before.parts[name].tobytes())
         self.windower.go_back(before.parts["windower"].tobytes())
         self._remember(None)
         _log.warning("clocks were set back: the minutes since they had leapt ahead are taken back")
         return taken_back(later, [*self.incidents.cases, *self.objectives.cases])
+
+    def _put_back(self, name: str, part: _Part, state: bytes) -> None:
+        """Give a part its state. A ledger of another version begins anew: an hour later it knows again what agents run
+        on, while the statistics and the open incidents would take days."""
+        try:
+            part.restore(state)
+        except (InvalidError, LookupError, TypeError, ValueError) as error:
+            if name != "ledger":
+                raise
+            _log.warning("the ledger of changes can not be read and begins anew", error=str(error))
+            self.ledger = Ledger()
 
     @property
     def _parts(self) -> dict[str, _Part]:

@@ -183,8 +183,9 @@ class _Watch:
     def load(self, state: Mapping[str, Any]) -> None:
         """Back from a snapshot. Raises InvalidError if it is of another model."""
         self.model.restore(state["model"].tobytes())
+        known = {"needed": np.zeros_like(self.needed), **state}  # the first version did not keep it
         for name in _ARRAYS:
-            setattr(self, name, state[name])
+            setattr(self, name, known[name])
 
 
 _ARRAYS: Final = ("evidence", "cusum", "start_ns", "opened_ns", "needed", "lowest", "most")

@@ -8,6 +8,7 @@ import numpy as np
 
 from detectors.alerts import Alert, Node
 from detectors.fleet import Fleet, FleetOutput
+from detectors.series.pack import pack, unpack
 from detectors.shadow import COLUMNS, WIDTH, Shadow, e_value
 from detectors.windows.minute import Minute
 from detectors.windows.signals import BY_NAME, Form
@@ -116,6 +117,20 @@ def test_a_snapshot_goes_on_as_if_nothing_had_happened() -> None:
     cut_ns = minutes()[CUT].start_ns
     assert told.shadow == [alert for alert in output.shadow if (alert.ended_ns or alert.opened_ns) > cut_ns]
     assert again.shadow.snapshot() == fleet.shadow.snapshot()
+
+
+def test_a_state_that_does_not_know_the_threshold_that_was_passed_is_read() -> None:
+    fleet, _, _ = watched()
+    saved = unpack(fleet.shadow.snapshot())
+    for place in saved["places"].values():
+        for watch in place["watches"].values():
+            del watch["needed"]
+    again = Shadow(SETTINGS)
+    again.restore(pack(saved))
+    for now, before in zip(again._places, fleet.shadow._places, strict=True):
+        for name, watch in before.watches.items():
+            assert np.array_equal(now.watches[name].evidence, watch.evidence)
+            assert not now.watches[name].needed.any()
 
 
 def test_another_list_of_detectors_keeps_what_the_others_know() -> None:

@@ -7,12 +7,15 @@ from dataclasses import replace
 from functools import cache
 from typing import Any
 
+import numpy as np
 import pytest
 from prometheus_client import REGISTRY
 
 from detectors.alerts import Node
+from detectors.changes.ledger import Ledger
 from detectors.fleet import Fleet, FleetOutput
 from detectors.incidents import control
+from detectors.series.pack import pack, unpack
 from detectors.shadow import ShadowAlert
 from detectors.windows.minute import MINUTE_NS
 from dimwatch import records
@@ -247,6 +250,25 @@ def test_it_begins_with_what_was_learned_from_recorded_traffic_days_before() -> 
 def test_a_state_that_is_none_is_told() -> None:
     with pytest.raises(PermanentError, match=r"detection\.state.*replay"):
         FleetStage(SETTINGS, MemoryEventLog(), ManualClock(START_NS), lambda: b"garbage")
+
+
+def test_a_ledger_of_the_version_before_costs_only_the_ledger() -> None:
+    fleet = Fleet(DETECTION)
+    for what in told(minutes=10):
+        fleet.add(what.points, what.sightings, source="replay", watermark_ns=what.watermark_ns)
+    before = unpack(fleet.snapshot())
+    ledger = before["ledger"].tobytes()
+    before["ledger"] = np.frombuffer((2).to_bytes(8, "little") + b"{}", dtype=np.uint8)
+    again = Fleet(DETECTION)
+    again.restore(pack(before))
+    after = unpack(again.snapshot())
+    assert after.pop("ledger").tobytes() == Ledger().snapshot() != ledger
+    assert {name: part.tobytes() for name, part in after.items()} == {
+        name: part.tobytes() for name, part in before.items() if name != "ledger"
+    }
+    before["engine"] = before["ledger"]
+    with pytest.raises(InvalidError):
+        Fleet(DETECTION).restore(pack(before))
 
 
 def test_a_damaged_state_is_told() -> None:
