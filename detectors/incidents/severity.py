@@ -36,7 +36,8 @@ class Burden:
     runs: float
     cost_usd: float
     part: float
-    """Of the runs of its agents."""
+    """Of the runs of its agents; of those that do not come, over all minutes that its measure tells of: one minute
+    without a run says nothing of an agent with few of them."""
     share: float
     """Of all runs of the fleet."""
 
@@ -67,12 +68,13 @@ class Traffic:
         spend = sum(self.spend.get(agent, 0.0) for agent in case.agents)
         lead = lead_of(case)
         if lead is None:
-            return Burden(0.0, 0.0, 1.0, runs / self.fleet_runs if self.fleet_runs else 0.0)
+            return Burden(0.0, 0.0, 0.0, runs / self.fleet_runs if self.fleet_runs else 0.0)
         signal = BY_NAME[lead.signal]
-        fleet, due = self.fleet_runs, runs
+        fleet = self.fleet_runs
         if signal.form is Form.EVENTS:
             affected = max(lead.expected - runs, 0.0)
-            fleet, due = fleet + affected, max(lead.expected, runs)
+            fleet += affected
+            part = max(lead.expected - lead.observed, 0.0) / lead.expected if lead.expected else 0.0
         else:
             inside, whole = self._calls_in(signal.subject, case.incident.scope, case.agents)
             if signal.form is Form.HITS:
@@ -80,8 +82,9 @@ class Traffic:
                 affected = min(max(lead.observed - lead.expected, 0.0) * trials, runs)
             else:
                 affected = runs * (inside / whole if whole else 1.0)
+            part = affected / runs if runs else 0.0
         cost = _too_much(case, lead, spend * affected / runs if runs else 0.0)
-        return Burden(affected, cost, affected / due if due else 0.0, affected / fleet if fleet else 0.0)
+        return Burden(affected, cost, part, affected / fleet if fleet else 0.0)
 
     def _calls_in(self, subject: Subject, scope: Node, agents: Agents) -> tuple[float, float]:
         """Calls within a scope, and all calls of its agents."""

@@ -68,6 +68,20 @@ def test_of_silence_the_runs_that_did_not_come_count() -> None:
     assert burden.runs == pytest.approx(2.0)
 
 
+def test_a_minute_without_a_run_is_no_silence_for_all() -> None:
+    slow = Measure("run_traffic", 0.8, 1.0, 20.0, NOW, 100.0)
+    burden = Traffic(POINT.empty_table()).burden(case(Kind.SILENCE, Node.make(agent="a"), ("a",), slow))
+    assert burden.part == pytest.approx(0.2)
+    assert burden.runs == pytest.approx(1.0)
+
+
+def test_without_a_measure_nobody_is_known_to_be_concerned() -> None:
+    bare = case(Kind.SILENCE, Node.make(agent="a"), ("a",), Measure("run_traffic", 0.0, 1.0, 20.0, NOW, 100.0))
+    bare.incident.measures.clear()
+    burden = TRAFFIC.burden(bare)
+    assert (burden.runs, burden.part) == (0.0, 0.0)
+
+
 def test_of_a_cost_spike_only_what_is_too_much_is_money() -> None:
     measure = Measure("run_cost", 0.4, 0.1, 20.0, NOW, 100.0)
     burden = TRAFFIC.burden(case(Kind.COST_SPIKE, Node.make(agent="a"), ("a",), measure))
