@@ -6,9 +6,11 @@ import time
 from typing import Any
 
 import httpx
+import pandas as pd
 import pytest
 
 from benchmarks.running import until
+from dashboard import source
 from detectors.incidents import control
 from dimwatch import tokens
 from dimwatch.client import ApiClient
@@ -81,6 +83,29 @@ def test_silences_come_and_go(site: Site) -> None:
     until(lambda: order["id"] not in {one["id"] for one in client.get("silences")["silences"]}, 20.0, "it is listed")
     with pytest.raises(InvalidError, match="no silence"):
         client.order(f"silences/{order['id']}", method="DELETE")
+
+
+def test_an_incident_has_one_silence_the_newest(site: Site) -> None:
+    client = site.client()
+    source.configure(site.settings)
+
+    def listed() -> list[list[str]]:
+        now = pd.Timestamp.now("UTC")
+        pages = source.source().frame("silences", {"until": now, "rows": 1_000}).to_dict("records")
+        return [
+            [one["id"] for one in rows if one["incident"] == NAMES[3]]
+            for rows in (client.get("silences")["silences"], pages)
+        ]
+
+    orders = [client.order(f"incidents/{NAMES[3]}/silence", {"duration_s": hours * 3600}) for hours in (2, 1)]
+    assert [settled(client, order) for order in orders] == ["obeyed", "obeyed"]
+    until(
+        lambda: listed() == [[orders[1]["id"]]] * 2,
+        20.0,
+        "the newer one is not what is listed",
+    )
+    client.order(f"silences/{orders[1]['id']}", method="DELETE")
+    until(lambda: listed() == [[], []], 20.0, "the older one is still listed")
 
 
 def test_pages_of_incidents_hold_each_once(site: Site) -> None:
