@@ -9,6 +9,7 @@ from detectors.alerts import Node
 from detectors.incidents.incident import Incident, Kind, Measure
 from detectors.incidents.kinds import leading
 from detectors.windows.signals import BY_NAME, Form
+from detectors.windows.users import MOST
 from dimwatch.clock import NS_PER_SECOND
 
 PHRASES: Final = {
@@ -60,7 +61,8 @@ def sentence(incident: Incident, agents: int, change: str = "") -> str:
     where = place(incident.scope)
     since = f"since {clock(incident.started_ns)} UTC"
     on = f" on {agents} agents" if agents > 1 and not incident.scope.value("agent") else ""
-    on += f", about {float(f'{incident.users:.2g}'):,.0f} users" if incident.users >= _SEVERAL else ""
+    about = "about" if incident.users < MOST else "at least"
+    on += f", {about} {float(f'{incident.users:.2g}'):,.0f} users" if incident.users >= _SEVERAL else ""
     if incident.kind is Kind.MODEL_CHANGE and change:
         return f"{where}: {change} {since}{on}{_others(measures)}."
     if not measures:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -96,6 +97,20 @@ def test_direct_signals_come_first_then_those_with_more_evidence() -> None:
 )
 def test_the_summary_is_one_sentence_with_numbers(given: Incident, agents: int, said: str) -> None:
     assert sentence(given, agents) == said
+
+
+@pytest.mark.parametrize(
+    ("users", "said"),
+    [
+        (1.0, "."),
+        (1234.0, ", about 1,200 users."),
+        (24_999.0, ", about 25,000 users."),
+        (25_000.0, ", at least 25,000 users."),
+    ],
+)
+def test_more_users_than_can_be_told_apart_are_at_least_so_many(users: float, said: str) -> None:
+    given = replace(incident(Kind.SILENCE, Node(), measure("run_traffic", 0.0, 3.0)), users=users)
+    assert sentence(given, 1).endswith(f"since 08:03 UTC{said}")
 
 
 def test_a_change_of_model_says_what_changed() -> None:
