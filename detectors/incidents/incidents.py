@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Final
@@ -120,7 +121,7 @@ class Incidents:
             self._waiting = WaitingRoom.of(parts["waiting"])
             self._model_changes = ModelChanges.of(parts["model_changes"])
             self._users = Users.of(parts["users"]) if "users" in parts else Users()
-        except (orjson.JSONDecodeError, KeyError, TypeError, ValueError) as error:
+        except (orjson.JSONDecodeError, KeyError, TypeError, ValueError, zlib.error) as error:
             raise InvalidError(f"unreadable state of incidents: {error!r}") from error
 
     # What belongs to an incident that is known.

@@ -67,4 +67,4 @@ def _values(told: Sequence[Any]) -> list[float | None]:
 
 
 def _bar(value: float, top: float) -> str:
-    return _BARS[max(min(int(value / top * len(_BARS)), len(_BARS) - 1), 0)]
+    return _BARS[min(int(max(value, 0.0) / top * len(_BARS)), len(_BARS) - 1)]

@@ -248,6 +248,7 @@ def test_a_drawing_has_its_scale_in_words_and_is_left_out_where_there_is_nothing
     scale = "runs since 00:00 UTC, a bar is 10 min: █ is 8 a minute, usual is █ 8 a minute"
     assert drawn([8, 7.5, 1, 0], [8] * 4) == f"██▂▁ {scale}"
     assert "█ is 1,200 tokens" in drawn([900, 1200], [850, None], "run_tokens")
+    assert drawn([-1e308, 8], [8] * 2).startswith("▁█ "), "as of an incident that somebody else wrote"
     assert len(drawn([1] * 1000, [1] * 1000).split()[0]) == 60
     for observed, expected in (([], []), ([None], [None]), ([0.0], [0.0]), ([1.0], [None])):
         assert drawn(observed, expected) == ""
