@@ -116,7 +116,7 @@ class Track:
 
     def see(self, now_ns: int, counts: Mapping[str, float]) -> tuple[list[str], list[str], int]:
         """Take in a minute. Returns the values whose trial begins with it, those that were gone and are back, and how
-        many values and trials there was no room for."""
+        many values there was no room for."""
         self.last_ns = now_ns
         warm, total = self.warm, sum(counts.values())
         begun, back, before, lost = [], [], None, 0
@@ -136,8 +136,7 @@ class Track:
                 back.append(name)
             if warm and value.trial is None and not (value.known and self.several):
                 if sum(other.trial is not None for other in self.values.values()) >= PENDING:
-                    lost += 1
-                    continue
+                    continue  # until another trial has ended
                 before = before or (
                     {other: self.share(seen) for other, seen in self.values.items() if seen.minutes},
                     {other: seen.n for other, seen in self.values.items() if seen.minutes},
