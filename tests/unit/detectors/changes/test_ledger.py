@@ -9,6 +9,7 @@ import pytest
 from detectors.alerts import Node
 from detectors.changes.change import Change
 from detectors.changes.ledger import Ledger
+from detectors.changes.track import Track
 from detectors.windows.minute import MINUTE_NS
 from tests.fleet_minutes import START_NS, Agent, minutes
 
@@ -266,3 +267,12 @@ def test_what_two_agents_see_is_believed_sooner() -> None:
     delays = [(first(changes)[0].version - first(changes)[0].time_ns) // MINUTE_NS for changes in (found, alone)]
     assert delays == [1, 2]
     assert {change.agent for change in found} == {"one", "two"}
+
+
+def test_values_that_wait_for_their_trial_are_not_dropped() -> None:
+    track = Track(0, 0)
+    for number in range(2 * HOUR):
+        track.see(number * MINUTE_NS, {"old": 1.0})
+    many = {f"new{number}": 1.0 for number in range(10)}
+    told = [track.see(number * MINUTE_NS, {"old": 90.0, **many}) for number in range(2 * HOUR, 2 * HOUR + 3)]
+    assert [(len(begun), lost) for begun, _, lost in told] == [(8, 0), (0, 0), (0, 0)]

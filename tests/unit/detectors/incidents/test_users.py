@@ -7,9 +7,12 @@ import json
 import pyarrow as pa
 import pytest
 
+from detectors.incidents.incidents import Incidents
+from detectors.incidents.silences import Silences
 from detectors.incidents.users import Users
 from detectors.windows.minute import MINUTE_NS, Minute
 from detectors.windows.points import NO_SIGHTINGS, merged
+from dimwatch.errors import InvalidError
 from dimwatch.records import POINT
 
 START_NS = 1_800_000_000 * 10**9 // (10 * MINUTE_NS) * 10 * MINUTE_NS
@@ -88,3 +91,10 @@ def test_a_restart_changes_nothing() -> None:
         one.add(minute(10, traffic("b", range(50, 80))))
     assert again.state() == users.state()
     assert again.concerned(of("b"), 0.5, START_NS) == users.concerned(of("b"), 0.5, START_NS)
+
+
+def test_damaged_marks_make_the_state_unreadable() -> None:
+    state = json.loads(Incidents(Silences()).snapshot())
+    state["users"]["bits"] = "AAAA"
+    with pytest.raises(InvalidError, match="unreadable state of incidents"):
+        Incidents(Silences()).restore(json.dumps(state).encode())
