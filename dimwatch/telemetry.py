@@ -97,7 +97,10 @@ CIRCUIT_OPEN: Final = Gauge(
 SINK_ROWS: Final = Counter("dimwatch_sink_rows_total", "Rows inserted into ClickHouse.", ["table"])
 SINK_ERRORS: Final = Counter("dimwatch_sink_errors_total", "Inserts that failed, by kind.", ["table", "kind"])
 LAG_RECORDS: Final = Gauge(
-    "dimwatch_lag_records", "Records not yet processed.", ["group", "topic"], multiprocess_mode="livemax"
+    "dimwatch_lag_records",
+    "Records not yet processed; on Kafka with the marks of transactions, of which a few always stay.",
+    ["group", "topic"],
+    multiprocess_mode="livemax",
 )
 SPOOL_RECORDS: Final = Gauge(
     "dimwatch_spool_records", "Records on a collector's disk that wait for Kafka.", multiprocess_mode="livesum"

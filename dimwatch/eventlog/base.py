@@ -121,6 +121,10 @@ class Consumer(Protocol):
         """How far the committed offsets are behind the end, on all partitions of its topics. Joins no group."""
         ...
 
+    def behind(self) -> Mapping[TopicPartition, int]:
+        """The records of lag() alone, which take no reading. On Kafka, the marks of transactions count as records."""
+        ...
+
     def close(self) -> None:
         """Leave the group. What was polled and not committed is read again by the next member.
 

@@ -193,11 +193,12 @@ class KafkaMember:
             raise TakenOverError(f"this member of group {self._group} reads nothing any more: stop it")
         return dict.fromkeys(sorted(owned)[:1], 0)
 
-    def _noted(self, partition: TopicPartition) -> tuple[int, str] | None:
+    def _noted(self, partition: TopicPartition, deadline: float | None = None) -> tuple[int, str] | None:
         """The group's committed offset, and what was noted beside it. Waits for transactions that are not over."""
         assert self._client is not None
+        timeout_s = self._settings.request_timeout_s if deadline is None else max(0.001, deadline - time.monotonic())
         found = self._client.committed(
-            self._topics.on_broker(partition), metadata=True, timeout_ms=int(self._settings.request_timeout_s * 1000)
+            self._topics.on_broker(partition), metadata=True, timeout_ms=int(timeout_s * 1000)
         )
         return None if found is None else (found.offset, found.metadata or "")
 
@@ -207,7 +208,8 @@ class KafkaMember:
             return {}
         with self._lock, explained("asking for committed offsets"):
             self._started()
-            found = {partition: self._noted(partition) for partition in self._partitions}
+            deadline = time.monotonic() + self._settings.request_timeout_s
+            found = {partition: self._noted(partition, deadline) for partition in self._partitions}
         return {partition: noted[0] for partition, noted in found.items() if noted is not None}
 
     def seek(self, offsets: Offsets) -> None:
@@ -221,12 +223,19 @@ class KafkaMember:
 
     def lag(self) -> Mapping[TopicPartition, Lag]:
         """How far the committed offsets are behind, by partition. For the times of a group, it reads records."""
+        return {part: self._lag(part, start, end) for part, (start, end) in self._unread().items()}
+
+    def behind(self) -> Mapping[TopicPartition, int]:
+        """The records of lag(), from offsets alone."""
+        return {part: max(0, end - start) for part, (start, end) in self._unread().items()}
+
+    def _unread(self) -> dict[TopicPartition, tuple[int, int]]:
+        """The offsets that the group has not committed: the first, and the one after the last."""
         committed = self.committed()
         with explained("asking for the ends of topics"):
             self._topics.ensure({partition.topic for partition in self._partitions})
             oldest, ends = self._topics.oldest(self._partitions), self._topics.ends(self._partitions)
-        starts = {part: max(oldest[part], committed.get(part, 0)) for part in self._partitions}
-        return {part: self._lag(part, starts[part], ends[part]) for part in self._partitions}
+        return {part: (max(oldest[part], committed.get(part, 0)), ends[part]) for part in self._partitions}
 
     def _lag(self, partition: TopicPartition, start: int, end: int) -> Lag:
         if start >= end or self._group is None:

@@ -278,6 +278,10 @@ class MemoryConsumer:
             committed = self._committed()
             return {partition: self._lag(partition, committed.get(partition, 0)) for partition in self._partitions}
 
+    def behind(self) -> Mapping[TopicPartition, int]:
+        """The records of lag()."""
+        return {partition: lag.records for partition, lag in self.lag().items()}
+
     def _lag(self, partition: TopicPartition, committed: int) -> Lag:
         found = self._state.partitions.get(partition)
         if found is None or not found.records:

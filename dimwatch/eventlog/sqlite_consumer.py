@@ -135,6 +135,10 @@ class SqliteConsumer:
             except sqlite3.Error as error:
                 raise explain(error) from error
 
+    def behind(self) -> Mapping[TopicPartition, int]:
+        """The records of lag()."""
+        return {partition: lag.records for partition, lag in self.lag().items()}
+
     def _lag(self, connection: sqlite3.Connection, name: str) -> Lag:
         topic = tables.find_topic(connection, name)
         first = tables.oldest(connection, topic.id) if topic else None

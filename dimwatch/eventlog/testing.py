@@ -335,13 +335,14 @@ class EventLogContract:
 
     def test_lag_counts_what_is_not_committed(self, eventlog: EventLog) -> None:
         consumer = eventlog.consumer("g", ["t", "empty"])
-        assert sum(lag.records for lag in consumer.lag().values()) == 0
+        assert sum(lag.records for lag in consumer.lag().values()) == sum(consumer.behind().values()) == 0
         eventlog.append({"t": [new(b"%d" % n, n * SECOND) for n in range(11)]})
         records = read(consumer, 11)
         partition = TopicPartition("t", records[0].partition)
         assert (consumer.lag()[partition].records, consumer.lag()[partition].seconds) == (11, 10.0)
         consumer.commit(after(records[:4]))
         assert (consumer.lag()[partition].records, consumer.lag()[partition].seconds) == (7, 6.0)
+        assert {part: behind for part, behind in consumer.behind().items() if behind} == {partition: 7}
         consumer.commit(after(records))
         assert (consumer.lag()[partition].records, consumer.lag()[partition].seconds) == (0, 0.0)
 

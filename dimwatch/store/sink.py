@@ -49,7 +49,9 @@ VIEWS: Final = {topic: f"{table.removesuffix('_versions')}s".replace("ys", "ies"
 """What people read: each row once."""
 
 _LOOK_S: Final = 10.0
-"""How often the lag is told: on Kafka it is a dozen questions to the brokers, and more where it is not 0."""
+"""How often the lag is told: on Kafka it is a dozen questions to the brokers."""
+_FULL: Final = 0.5
+"""A batch that fills so much of its bounds, in bytes or records, is followed by the next at once: more waits."""
 
 _log = structlog.get_logger()
 
@@ -124,17 +126,17 @@ class Sink:
             look_at = 0.0
             while not self._stop.is_set():
                 started = time.monotonic()
-                moved = self.step(consumer, timeout_s=0.2)
-                if started >= look_at:
-                    look_at = started + _LOOK_S
+                share = self.step(consumer, timeout_s=0.2)
+                if time.monotonic() >= look_at:
                     self._look(consumer)
-                if 0 < moved < self._limits.batch_bytes // 2:
+                    look_at = time.monotonic() + _LOOK_S
+                if 0 < share < _FULL:
                     self._stop.wait(max(0.0, self._limits.linger_s - (time.monotonic() - started)))
         finally:
             consumer.close()
 
-    def step(self, consumer: Consumer, *, timeout_s: float) -> int:
-        """Move one batch, if there is one, and return its bytes. Waits as long as the store is away."""
+    def step(self, consumer: Consumer, *, timeout_s: float) -> float:
+        """Move one batch, if there is one, and return its share of the bounds. Waits as long as the store is away."""
         polled = self._retrying(
             lambda: consumer.poll(
                 max_records=self._limits.batch_records,
@@ -144,7 +146,7 @@ class Sink:
             "eventlog",
         )
         if not polled:
-            return 0
+            return 0.0
         with telemetry.STAGE_SECONDS.labels(stage="sink").time():
             batch = self._read(polled)
             self._insert_all(batch)
@@ -152,7 +154,8 @@ class Sink:
             outputs = self._outputs(batch.refused)
             self._retrying(lambda: consumer.commit(batch.offsets, outputs), "eventlog")
         self._report(batch.refused)
-        return sum(len(record.value) for record in polled) or 1
+        size = sum(len(record.value) for record in polled)
+        return max(len(polled) / self._limits.batch_records, size / self._limits.batch_bytes)
 
     def _read(self, polled: Sequence[Record]) -> _Batch:
         batch = _Batch()
@@ -243,8 +246,8 @@ class Sink:
         """Tell how far behind the group is."""
         behind: Counter[str] = Counter()
         try:
-            for partition, lag in consumer.lag().items():
-                behind[partition.topic] += lag.records
+            for partition, count in consumer.behind().items():
+                behind[partition.topic] += count
         except RetryableError:
             telemetry.SINK_ERRORS.labels(table="eventlog", kind="retryable").inc()
             return

@@ -275,6 +275,18 @@ def test_a_refused_drop_makes_no_more_drops(log: EventLog) -> None:
     assert len(read(log, records.DEAD_LETTERS)) == 1
 
 
+def test_a_backlog_of_small_records_is_not_waited_for(log: EventLog) -> None:
+    append(log, records.DROPS, *(records.encode(drops(str(i))) for i in range(20)))
+    target = ListTarget(lambda *_: sink.stop() if target.inserts else None)
+    sink = Sink(log, target, ManualClock(5), SinkLimits(batch_records=10, linger_s=3600.0))
+    thread = threading.Thread(target=sink.run)
+    thread.start()
+    thread.join(20)
+    sink.stop()
+    thread.join(20)
+    assert len(target.rows["drop_versions"]) == 20
+
+
 def test_lag_is_told_for_all_partitions_together() -> None:
     log = MemoryEventLog(partitions=3)
     log.append(
