@@ -115,7 +115,9 @@ def _parts(found: Status) -> Iterator[RenderableType]:
         yield Text("\nLag")
         table = _table("group", "topic", "records", "seconds")
         for lag in found.lags:
-            table.add_row(lag.group, lag.topic, f"{lag.records:,}", f"{lag.seconds:,.1f}")
+            table.add_row(
+                lag.group, lag.topic, f"{lag.records:,}", "-" if lag.seconds is None else f"{lag.seconds:,.1f}"
+            )
         yield table
     yield Text("\nDrops" if found.drops else "\nDrops: none")
     if found.drops:

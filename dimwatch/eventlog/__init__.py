@@ -11,11 +11,11 @@ from dimwatch.settings import Settings
 _SPOOL_AFTER_S: Final = 3.0
 
 
-def open_eventlog(settings: Settings, *, spool: bool = False, patience_s: float | None = None) -> EventLog:
+def open_eventlog(settings: Settings, *, spool: bool = False) -> EventLog:
     """The eventlog that `settings` ask for. Raises PermanentError if its file can not be used.
 
     With `spool`, appends that Kafka does not take within seconds go to a file under `data`, if the settings give it
-    room: only one process may have that open. With `patience_s`, Kafka is waited for no longer than that.
+    room: only one process may have that open.
     """
     if settings.eventlog.backend == "sqlite":
         return SqliteEventLog(settings.eventlog_path, max_bytes=settings.eventlog.max_bytes)
@@ -24,13 +24,6 @@ def open_eventlog(settings: Settings, *, spool: bool = False, patience_s: float 
     from dimwatch.eventlog.spool import SpooledEventLog
 
     kafka = settings.eventlog.kafka
-    if patience_s is not None:
-        kafka = kafka.model_copy(
-            update={
-                "request_timeout_s": min(kafka.request_timeout_s, patience_s),
-                "delivery_timeout_s": min(kafka.delivery_timeout_s, patience_s),
-            }
-        )
     if not spool or not kafka.spool:
         return KafkaEventLog(kafka)
     patience = min(_SPOOL_AFTER_S, kafka.delivery_timeout_s)

@@ -1,10 +1,10 @@
-"""A look at the eventlog from outside. At the embedded one: reads only, takes no lock, makes no file."""
+"""A look at the embedded eventlog from outside: reads only, takes no lock, makes no file."""
 
 from __future__ import annotations
 
 import sqlite3
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +12,6 @@ from urllib.parse import quote
 
 from dimwatch.errors import RetryableError
 from dimwatch.eventlog import sqlite_tables as tables
-from dimwatch.eventlog.base import EventLog, Lag
 
 _BUSY_S = 2.0
 
@@ -24,7 +23,7 @@ class GroupLag:
     group: str
     topic: str
     records: int
-    seconds: float  # of record time, from the first that it has not committed to the newest
+    seconds: float | None  # of record time, from the first that it has not committed to the newest; None: not known
 
 
 def lags(path: Path) -> list[GroupLag]:
@@ -39,23 +38,6 @@ def lags(path: Path) -> list[GroupLag]:
             "SELECT consumer_group, topic FROM positions ORDER BY consumer_group, topic"
         ).fetchall()
         return [_lag(connection, group, topic) for group, topic in pairs]
-
-
-def lags_of(log: EventLog, groups: Mapping[str, Sequence[str]]) -> list[GroupLag]:
-    """The lag of these groups on the topics that they read: for an eventlog that does not know its groups.
-
-    The slowest partition of a topic tells its seconds. Raises as `Consumer.lag` does.
-    """
-    return [
-        GroupLag(
-            group,
-            topic,
-            sum(lag.records for lag in found),
-            max(lag.seconds for lag in found),
-        )
-        for group, topics in sorted(groups.items())
-        for topic, found in sorted(_by_topic(log, group, topics).items())
-    ]
 
 
 def newest_ns(path: Path) -> int | None:
@@ -82,15 +64,6 @@ def damages(path: Path, timeout_s: float) -> list[str] | None:
             return None
         return [str(error)]
     return [row[0] for row in rows if row[0] != "ok"]
-
-
-def _by_topic(log: EventLog, group: str, topics: Sequence[str]) -> dict[str, list[Lag]]:
-    consumer = log.consumer(group, topics)
-    try:
-        lags = consumer.lag()
-    finally:
-        consumer.close()
-    return {topic: [lag for partition, lag in lags.items() if partition.topic == topic] for topic in topics}
 
 
 def _lag(connection: sqlite3.Connection, group: str, name: str) -> GroupLag:

@@ -127,6 +127,23 @@ class Topics:
         """The offset after the newest record, also of one whose transaction is not over."""
         return self._offsets(partitions, OffsetSpec.LATEST)
 
+    def there(self, topics: Iterable[str]) -> list[TopicPartition]:
+        """The partitions that the brokers have of these topics. Makes none."""
+        names = [self.name(topic) for topic in topics]
+        with explained("asking for topics"):
+            counts = self._run(lambda client: _counts(client, names))
+        return [TopicPartition(self.topic(name), number) for name in counts for number in range(counts[name])]
+
+    def committed(self, group: str, partitions: Sequence[TopicPartition]) -> dict[TopicPartition, int]:
+        """What the group has committed; where it never did, none."""
+        if not partitions:
+            return {}
+        name, wanted = self.name(group), [self.on_broker(partition) for partition in partitions]
+        with explained("asking for committed offsets"):
+            noted = self._run(lambda client: client.list_group_offsets({name: wanted}))[name]
+        offsets = {partition: noted[part].offset for partition, part in zip(partitions, wanted, strict=True)}
+        return {partition: offset for partition, offset in offsets.items() if offset >= 0}
+
     def _offsets(self, partitions: Sequence[TopicPartition], spec: OffsetSpec) -> dict[TopicPartition, int]:
         if not partitions:
             return {}
