@@ -34,6 +34,8 @@ SIGHTING_KEY: Final = ("tenant", "agent", "attribute", "key", "value", "time")
 
 NO_POINTS: Final = POINT.empty_table()
 NO_SIGHTINGS: Final = SIGHTING.empty_table()
+_PART_BYTES: Final = 8 << 20
+"""Of a part of `split`, about: a row with the marks of many users takes kilobytes."""
 _NO_ROWS: Final = np.zeros(0, dtype=np.int64)
 
 
@@ -204,7 +206,8 @@ def table_of(sections: Sequence[Cells]) -> pa.Table:
 
 
 def split(rows: pa.Table, most: int) -> Sequence[pa.Table]:
-    """Parts of at most `most` rows; at least one part, which may be empty."""
+    """Parts of at most `most` rows, fewer where rows are large; at least one part, which may be empty."""
+    most = min(most, max(rows.num_rows * _PART_BYTES // max(rows.nbytes, 1), 1))
     return [rows.slice(start, most) for start in range(0, max(rows.num_rows, 1), most)]
 
 

@@ -7,7 +7,7 @@ import pyarrow as pa
 import pytest
 
 from detectors.windows.keys import column, constant
-from detectors.windows.points import merged
+from detectors.windows.points import merged, split
 from detectors.windows.users import MARKS, MOST, distinct, marks_of, union
 from tests.telemetry import Seen, agent, chat, judged
 
@@ -51,3 +51,13 @@ def test_runs_carry_their_users_whatever_the_order() -> None:
     assert (traffic["n"], traffic["total"]) == (4, 4)
     assert set(traffic["bucket"]) == marks(["u1", "u2"], traffic["tenant"])
     assert sorted(traffic["bucket_count"]) == [1, 2], "the run that does not say whose it is has no mark"
+
+
+def test_rows_of_many_users_are_cut_into_smaller_parts() -> None:
+    rows = pa.table(
+        {"number": np.arange(3_000), "bucket": pa.array([list(range(MARKS))] * 3_000, pa.list_(pa.int16()))}
+    )
+    parts = split(rows, 2_500)
+    assert pa.concat_tables(parts).equals(rows)
+    assert max(part.nbytes for part in parts) <= 8 << 20
+    assert [part.num_rows for part in split(rows.select(["number"]), 2_500)] == [2_500, 500]
