@@ -13,6 +13,7 @@ longer than --limit-ms.
 from __future__ import annotations
 
 import argparse
+import math
 import os
 import shutil
 import subprocess
@@ -31,7 +32,7 @@ from dashboard.queries import View
 from dimwatch.clock import NS_PER_SECOND, SystemClock
 from dimwatch.settings import Settings, Store
 from dimwatch.store.client import StoreClient
-from dimwatch.store.rollup import roll_up
+from dimwatch.store.rollup import HOURS, RollUp
 
 _AT_ONCE: Final = 1_000_000
 _PATIENCE_S: Final = 120.0
@@ -100,7 +101,9 @@ def _fill(client: StoreClient, spans: int, now: datetime, days: float) -> None:
         client.rows(_sql("windows"), {**values, "width_s": width_s})
     print(f"made {spans:,} spans over {days:g} days in {time.monotonic() - began:.0f} s", flush=True)
     began = time.monotonic()
-    roll_up(client.command)
+    sums = RollUp(client.command, {})
+    for _ in range(math.ceil(days * 24 / HOURS) + 1):
+        sums.run()
     print(f"summed up in {time.monotonic() - began:.1f} s", flush=True)
 
 

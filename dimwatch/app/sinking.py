@@ -1,4 +1,4 @@
-"""What the store role does in both of its modes: the sink on a thread, the eventlog's retention, and sums."""
+"""What the store role does in both of its modes: the sink on a thread, and the eventlog's retention."""
 
 from __future__ import annotations
 
@@ -12,12 +12,11 @@ import structlog
 
 from detectors.incidents import control
 from dimwatch import records
+from dimwatch.app.stopping import Stop
 from dimwatch.clock import Clock
 from dimwatch.errors import DimwatchError, RetryableError
 from dimwatch.eventlog.base import EventLog
 from dimwatch.settings import Settings
-from dimwatch.store.migrate import Execute
-from dimwatch.store.rollup import roll_up
 from dimwatch.store.sink import Sink, SinkLimits, Target
 
 KEEP_EVERY_S: Final = 60.0
@@ -105,22 +104,11 @@ def trim(eventlog: EventLog, settings: Settings, clock: Clock) -> None:
         _log.warning("the eventlog could not be trimmed now", error=str(error))
 
 
-def keep_house(
-    eventlog: EventLog,
-    execute: Execute,
-    settings: Settings,
-    clock: Clock,
-    stop: threading.Event,
-    each_turn: Callable[[], None],
-) -> None:
-    """Trim the eventlog and sum up the store every minute until `stop`, and call `each_turn` every second."""
+def keep_house(eventlog: EventLog, settings: Settings, clock: Clock, stop: Stop, each_turn: Callable[[], None]) -> None:
+    """Trim the eventlog every minute until `stop`, and call `each_turn` every second."""
     due = time.monotonic() + KEEP_EVERY_S
-    while not stop.wait(TURN_S):
+    while not stop.sleep(TURN_S):
         each_turn()
         if time.monotonic() >= due:
             trim(eventlog, settings, clock)
-            try:
-                roll_up(execute)
-            except DimwatchError as error:
-                _log.warning("sums for the dashboard could not be made now", error=str(error))
             due = time.monotonic() + KEEP_EVERY_S

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import signal
 import socket
 import threading
-from types import FrameType
 from typing import Final
 
 import structlog
@@ -14,6 +12,8 @@ import uvicorn
 from dimwatch.app import impatient, store_server
 from dimwatch.app.sinking import Sinking, keep_house, sink_limits
 from dimwatch.app.standalone import Health
+from dimwatch.app.stopping import Stop
+from dimwatch.app.summing import Summing
 from dimwatch.clock import Clock, SystemClock
 from dimwatch.errors import PermanentError
 from dimwatch.eventlog import open_eventlog
@@ -38,20 +38,14 @@ def run(settings: Settings, health: Health) -> None:
     With `store.mode = "server"` there is nothing to serve. Raises PermanentError when the folder, the port, the account
     or the migrations make it impossible to start.
     """
-    stop = threading.Event()
-
-    def on_signal(_number: int, _frame: FrameType | None) -> None:
-        stop.set()
-
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, on_signal)
+    stop = Stop.by_signals()
     if settings.store.mode == "server":
         store_server.run(settings, health, stop)
     else:
         _run_embedded(settings, health, stop)
 
 
-def _run_embedded(settings: Settings, health: Health, stop: threading.Event) -> None:
+def _run_embedded(settings: Settings, health: Health, stop: Stop) -> None:
     engine = Engine(settings.store_path, ENGINE_MEMORY)
     try:
         _migrate(engine, settings)
@@ -120,9 +114,7 @@ def http_server(store: StoreServer, headers_s: float = HEADERS_S) -> uvicorn.Ser
     return uvicorn.Server(config)
 
 
-def _sink_and_trim(
-    engine: Engine, settings: Settings, clock: Clock, stop: threading.Event, serving: threading.Thread
-) -> None:
+def _sink_and_trim(engine: Engine, settings: Settings, clock: Clock, stop: Stop, serving: threading.Thread) -> None:
     def check() -> None:
         if not serving.is_alive():
             raise PermanentError("the HTTP interface of the store has stopped")
@@ -130,9 +122,13 @@ def _sink_and_trim(
     eventlog = open_eventlog(settings)
     target = EngineTarget(engine, settings.store.database)
     sinking = Sinking(eventlog, target, clock, sink_limits(settings, parallel=1))
+    summing = Summing(target.command, settings.store, stop)
     sinking.start()
+    summing.start()
     try:
-        keep_house(eventlog, target.command, settings, clock, stop, check)
+        keep_house(eventlog, settings, clock, stop, check)
     finally:
+        stop.request()
         sinking.stop()
+        summing.join()
         eventlog.close()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterator
 from typing import Final
 
@@ -11,6 +10,8 @@ import structlog
 from dimwatch.app.memory import keep_freed
 from dimwatch.app.sinking import Sinking, keep_house, sink_limits
 from dimwatch.app.standalone import Health
+from dimwatch.app.stopping import Stop
+from dimwatch.app.summing import Summing
 from dimwatch.clock import SystemClock
 from dimwatch.errors import PermanentError, RetryableError
 from dimwatch.eventlog import open_eventlog
@@ -19,6 +20,7 @@ from dimwatch.store.access import is_loopback
 from dimwatch.store.client import StoreClient
 from dimwatch.store.codes import code_of
 from dimwatch.store.migrate import create_database, migrate, pending
+from dimwatch.store.rollup import LONGEST_S
 
 PARALLEL: Final = 4
 MIGRATION_S: Final = 300.0
@@ -30,7 +32,7 @@ _UNKNOWN_DATABASE: Final = 81
 _log = structlog.get_logger()
 
 
-def run(settings: Settings, health: Health, stop: threading.Event) -> None:
+def run(settings: Settings, health: Health, stop: Stop) -> None:
     """Migrate, then sink and trim until `stop`. A server that does not answer is waited for.
 
     Raises PermanentError when the account or the schema make it impossible to start.
@@ -44,7 +46,10 @@ def run(settings: Settings, health: Health, stop: threading.Event) -> None:
     eventlog = open_eventlog(settings)
     client = StoreClient(settings, writer=True)
     sinking = Sinking(eventlog, client, SystemClock(), sink_limits(settings, parallel=PARALLEL))
+    sums = StoreClient(settings, writer=True, timeout_s=2 * LONGEST_S)
+    summing = Summing(sums.command, store, stop, sums.close)
     sinking.start()
+    summing.start()
 
     def beat() -> None:
         if not sinking.alive:
@@ -52,15 +57,17 @@ def run(settings: Settings, health: Health, stop: threading.Event) -> None:
         health.beat()
 
     try:
-        keep_house(eventlog, client.command, settings, SystemClock(), stop, beat)
+        keep_house(eventlog, settings, SystemClock(), stop, beat)
     finally:
         health.drain()
+        stop.request()
         sinking.stop()
+        summing.join()
         client.close()
         eventlog.close()
 
 
-def _prepared(settings: Settings, health: Health, stop: threading.Event) -> bool:
+def _prepared(settings: Settings, health: Health, stop: Stop) -> bool:
     """Bring the schema up to date, or check it; False when stopped before."""
     for wait_s in _waits():
         try:
@@ -68,7 +75,7 @@ def _prepared(settings: Settings, health: Health, stop: threading.Event) -> bool
         except RetryableError as error:
             _log.warning("the store is waited for", error=str(error), retry_in_s=wait_s)
             health.beat(f"the store does not answer: {error}")
-            if stop.wait(wait_s):
+            if stop.sleep(wait_s):
                 return False
         else:
             return True

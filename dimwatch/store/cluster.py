@@ -39,7 +39,7 @@ _MATERIALIZED: Final = re.compile(
     r"CREATE MATERIALIZED VIEW IF NOT EXISTS (?P<name>\w+)\s+TO (?P<to>\w+)(?P<rest>\s.*)", re.DOTALL
 )
 _ALTER: Final = re.compile(
-    r"ALTER TABLE (?P<name>\w+)\s+(?P<what>(?:ADD|DROP|MODIFY|RENAME)\s+(?P<kind>\w+)\s.*)", re.DOTALL
+    r"ALTER TABLE (?P<name>\w+)\s+(?P<what>(?:ADD|DROP|MODIFY|RENAME|MATERIALIZE)\s+(?P<kind>\w+)\s.*)", re.DOTALL
 )
 _DROP: Final = re.compile(r"DROP (?P<kind>TABLE|VIEW) IF EXISTS (?P<name>\w+)", re.DOTALL)
 _FROM: Final = re.compile(r"\b(FROM|JOIN) (\w+)( AS \w+)?")

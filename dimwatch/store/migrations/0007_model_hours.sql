@@ -34,3 +34,4 @@ CREATE VIEW IF NOT EXISTS model_hours AS SELECT * EXCEPT (inserted_at) FROM mode
 
 -- Which hours calls came to lately.
 ALTER TABLE model_call_versions ADD INDEX IF NOT EXISTS inserted_at_minmax inserted_at TYPE minmax GRANULARITY 1;
+ALTER TABLE model_call_versions MATERIALIZE INDEX inserted_at_minmax;

@@ -14,9 +14,10 @@ from pathlib import Path
 import orjson
 
 from dimwatch.settings import Store
+from dimwatch.store.client import insert_settings
 from dimwatch.store.engine import Session, quote_string
 from dimwatch.store.migrate import create_database, migrate
-from dimwatch.store.rollup import roll_up
+from dimwatch.store.rollup import RollUp
 
 _CONFIG = """
 <clickhouse>
@@ -50,7 +51,7 @@ def main(folder: Path) -> None:
     first, again = migrate(execute, store), migrate(execute, store)
     for version in (1, 2):
         session.run(_SPANS.format(version=version))
-    roll_up(execute)
+    RollUp(execute, insert_settings(store)).run()
 
     def rows(sql: str) -> list[list[str]]:
         return [line.split("\t") for line in session.run(sql).data.decode().splitlines()]

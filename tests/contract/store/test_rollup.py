@@ -9,8 +9,10 @@ import pytest
 
 from dashboard import source
 from dimwatch import records
-from dimwatch.store.client import StoreClient
-from dimwatch.store.rollup import roll_up
+from dimwatch.errors import RetryableError
+from dimwatch.settings import Store
+from dimwatch.store.client import StoreClient, insert_settings
+from dimwatch.store.rollup import HOURS, RollUp
 from dimwatch.store.sink import TABLES
 from tests.contract.store.conftest import RunningStore
 from tests.contract.store.test_tables import sample
@@ -29,12 +31,26 @@ def now(store: RunningStore) -> Iterator[datetime]:
         store.run(f"TRUNCATE TABLE {table}")
 
 
-def call(store: RunningStore, name: str, at: datetime, cost_usd: float | None = 0.5, version: int = 1) -> None:
+def roll_up(store: RunningStore) -> None:
+    """Sum up, as after a start."""
+    RollUp(store.run, insert_settings(store.settings.store)).run()
+
+
+def call(
+    store: RunningStore,
+    name: str,
+    at: datetime,
+    cost_usd: float | None = 0.5,
+    version: int = 1,
+    *,
+    counted: bool = True,
+) -> None:
     """A model call arrives."""
     store.target().insert(
         SPANS,
-        sample(records.SPANS, trace_id=name, span_id=name, start_time=at, kind="llm", counted=True, provider="openai",
-               request_model="m", response_model="m-1", output_tokens=10, cost_usd=cost_usd, version=version),
+        sample(records.SPANS, trace_id=name, span_id=name, start_time=at, kind="llm", counted=counted,
+               provider="openai", request_model="m", response_model="m-1", output_tokens=10, cost_usd=cost_usd,
+               version=version),
     )  # fmt: skip
 
 
@@ -42,9 +58,12 @@ def spent(store: RunningStore, since: datetime, until: datetime) -> tuple[int, f
     """Calls, cost, calls of unknown price and models that answered, as the dashboard asks."""
     client = StoreClient(store.settings)
     try:
-        (row,) = client.table(source.sql("model_spend"), {"since": since, "until": until, "agent": ""}).to_pylist()
+        rows = client.table(source.sql("model_spend"), {"since": since, "until": until, "agent": ""}).to_pylist()
     finally:
         client.close()
+    if not rows:
+        return 0, None, 0, []
+    (row,) = rows
     return row["calls"], row["cost_usd"], row["unpriced"], row["answered"]
 
 
@@ -56,14 +75,14 @@ def test_sums_follow_the_calls(store: RunningStore, now: datetime) -> None:
     before = spent(store, since, until)
     assert before == (5, 2.0, 1, ["m-1"])
 
-    roll_up(store.run)
+    roll_up(store)
     assert spent(store, since, until) == before
     call(store, "early", now - timedelta(hours=3))
     call(store, "late", now - timedelta(hours=2), cost_usd=0.25, version=2)
     call(store, "later", now - timedelta(hours=2))
     call(store, "an hour without any", now - timedelta(hours=4))
-    roll_up(store.run)
-    roll_up(store.run)
+    roll_up(store)
+    roll_up(store)
     assert spent(store, since, until) == (7, 2.75, 1, ["m-1"])
     assert spent(store, now - timedelta(hours=3), now - timedelta(hours=2)) == (2, 0.5, 1, ["m-1"])
 
@@ -71,7 +90,7 @@ def test_sums_follow_the_calls(store: RunningStore, now: datetime) -> None:
 def test_hours_that_were_summed_are_not_read_again(store: RunningStore, now: datetime) -> None:
     for hours in (-3, -2):
         call(store, f"{hours} h", now + timedelta(hours=hours))
-    roll_up(store.run)
+    roll_up(store)
     store.run("TRUNCATE TABLE model_call_versions")
     assert spent(store, now - timedelta(hours=3), now) == (2, 1.0, 0, ["m-1"])
     assert spent(store, now - timedelta(hours=2), now) == (1, 0.5, 0, ["m-1"])
@@ -79,6 +98,69 @@ def test_hours_that_were_summed_are_not_read_again(store: RunningStore, now: dat
 
 def test_calls_of_unknown_price_have_no_cost(store: RunningStore, now: datetime) -> None:
     call(store, "free", now - timedelta(hours=2), cost_usd=None)
-    roll_up(store.run)
+    roll_up(store)
     store.run("TRUNCATE TABLE model_call_versions")
     assert spent(store, now - timedelta(hours=3), now) == (1, None, 1, ["m-1"])
+
+
+def test_an_hour_whose_only_call_stops_counting_costs_nothing(store: RunningStore, now: datetime) -> None:
+    call(store, "wrapper", now - timedelta(hours=2))
+    roll_up(store)
+    call(store, "wrapper", now - timedelta(hours=2), version=2, counted=False)
+    roll_up(store)
+    assert spent(store, now - timedelta(hours=3), now)[:2] == (0, None)
+
+
+def test_a_clock_that_was_ahead_does_not_freeze_sums(store: RunningStore, now: datetime) -> None:
+    sums = RollUp(store.run, {})
+    call(store, "early", now - timedelta(hours=2))
+    sums.run()
+    day = "version + 86400000000000 AS version, inserted_at + 86400 AS inserted_at"
+    store.run(f"INSERT INTO model_hour_versions SELECT * REPLACE ({day}) FROM model_hour_versions")
+    call(store, "late", now - timedelta(hours=2))
+    for again in (sums, RollUp(store.run, {})):
+        again.run()
+        assert spent(store, now - timedelta(hours=3), now)[0] == 2
+    assert store.run("SELECT max(inserted_at) <= now('UTC') FROM model_hour_versions FINAL") == "1\n"
+
+
+def test_many_hours_are_summed_a_part_at_a_time(store: RunningStore, now: datetime) -> None:
+    many = HOURS + 2
+    for hours in range(2, many + 2):
+        call(store, f"{hours} h", now - timedelta(hours=hours))
+    sums, counts = RollUp(store.run, {}), []
+    for _ in range(2):
+        sums.run()
+        counts.append(int(store.run("SELECT uniqExact(hour) FROM model_hour_versions")))
+    assert counts == [HOURS, many]
+
+
+def test_an_hour_that_takes_too_long_does_not_stand_in_the_way_of_others(store: RunningStore, now: datetime) -> None:
+    for ago in (3, 2):
+        call(store, f"{ago} h", now - timedelta(hours=ago))
+    slow = str(int((now - timedelta(hours=3)).timestamp()))
+
+    def execute(sql: str) -> str:
+        if sql.lstrip().startswith("INSERT") and slow in sql:
+            raise RetryableError("TIMEOUT_EXCEEDED")
+        return store.run(sql)
+
+    with pytest.raises(RetryableError):
+        RollUp(execute, {}).run()
+    hours = store.run("SELECT toUnixTimestamp(hour) FROM model_hours").split()
+    assert hours == [str(int((now - timedelta(hours=2)).timestamp()))]
+
+
+def test_a_cluster_has_sums_on_as_many_replicas_as_rows(store: RunningStore, now: datetime) -> None:
+    call(store, "one", now - timedelta(hours=2))
+    statements: list[str] = []
+
+    def execute(sql: str) -> str:
+        statements.append(sql)
+        return store.run(sql)
+
+    RollUp(execute, insert_settings(Store(mode="server", cluster="many", insert_quorum=2))).run()
+    (insert,) = [sql for sql in statements if "INSERT" in sql]
+    assert "distributed_foreground_insert = '1'" in insert
+    assert "insert_quorum = '2'" in insert
+    assert spent(store, now - timedelta(hours=3), now)[0] == 1

@@ -17,6 +17,7 @@ from pydantic import SecretStr
 from dimwatch import records
 from dimwatch.app.health import require_store
 from dimwatch.app.standalone import Health
+from dimwatch.app.stopping import Stop
 from dimwatch.app.store import http_server
 from dimwatch.app.store_server import prepare, run
 from dimwatch.errors import PermanentError, RetryableError
@@ -90,7 +91,7 @@ def serving(store: RunningStore, settings: Settings, pairs: dict[str, tuple[Path
 @contextmanager
 def role(settings: Settings) -> Iterator[Health]:
     """The store role on a thread."""
-    stop, health, raised = threading.Event(), Health("store"), list[BaseException]()
+    stop, health, raised = Stop(), Health("store"), list[BaseException]()
 
     def target() -> None:
         try:
@@ -103,7 +104,7 @@ def role(settings: Settings) -> Iterator[Health]:
     try:
         yield health
     finally:
-        stop.set()
+        stop.request()
         thread.join(PATIENCE_S)
         assert not thread.is_alive()
         assert raised == []

@@ -1,0 +1,51 @@
+"""Keeps the store's sums for the dashboard up to date, on a thread: nothing else waits for it."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import Final
+
+import structlog
+
+from dimwatch.app.stopping import Stop
+from dimwatch.errors import DimwatchError
+from dimwatch.settings import Store
+from dimwatch.store.client import insert_settings
+from dimwatch.store.migrate import Execute
+from dimwatch.store.rollup import RollUp
+
+_EVERY_S: Final = 60.0
+_SELDOM_S: Final = 1800.0
+"""After errors, later each time: what takes too long would else keep a core busy."""
+
+_log = structlog.get_logger()
+
+
+class Summing:
+    """Sums every minute until `stop`."""
+
+    def __init__(self, execute: Execute, store: Store, stop: Stop, close: Callable[[], None] = lambda: None) -> None:
+        """`close`: what the thread does at its end, to give its connection back."""
+        self._roll_up = RollUp(execute, insert_settings(store))
+        self._stop, self._close = stop, close
+        self._thread = threading.Thread(target=self._run, name="sums")
+
+    def start(self) -> None:
+        """Begin."""
+        self._thread.start()
+
+    def join(self) -> None:
+        """Wait for the statement at hand, which is bounded in time, once `stop` is requested."""
+        self._thread.join()
+
+    def _run(self) -> None:
+        wait_s = _EVERY_S
+        while not self._stop.sleep(wait_s):
+            try:
+                self._roll_up.run(lambda: self._stop.requested)
+                wait_s = _EVERY_S
+            except DimwatchError as error:
+                wait_s = min(2 * wait_s, _SELDOM_S)
+                _log.warning("sums for the dashboard could not be made now", error=str(error), again_in_s=wait_s)
+        self._close()
