@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import socket
+import time
 import uuid
 from pathlib import Path
 
@@ -12,7 +14,8 @@ from benchmarks.ports import free_ports
 from dimwatch import records
 from dimwatch.app.status import look
 from dimwatch.clock import NS_PER_SECOND
-from dimwatch.eventlog import open_eventlog
+from dimwatch.errors import RetryableError
+from dimwatch.eventlog import kafka_inspect, open_eventlog
 from dimwatch.eventlog.base import NewRecord, TopicPartition
 from dimwatch.settings import Settings
 from tests.kafka_broker import Broker
@@ -84,3 +87,12 @@ def test_brokers_that_do_not_answer_are_a_problem(tmp_path: Path) -> None:
     found = look(settings(f"127.0.0.1:{port}", tmp_path, delivery_timeout_s=1.0))
     assert found.lags == []
     assert any(f"127.0.0.1:{port}" in problem for problem in found.problems), found.problems
+
+
+def test_brokers_that_say_nothing_are_not_waited_for(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        own = settings(f"127.0.0.1:{silent.getsockname()[1]}", tmp_path)
+        began = time.monotonic()
+        with pytest.raises(RetryableError):
+            kafka_inspect.lags(own.eventlog.kafka, {"store": [records.SPANS]}, timeout_s=2.0)
+        assert time.monotonic() - began < 10.0
