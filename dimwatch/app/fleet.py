@@ -7,8 +7,6 @@ crash at any point repeats or loses nothing. docs/adr/0010 says more.
 
 from __future__ import annotations
 
-import signal
-import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from typing import Final
@@ -27,6 +25,7 @@ from detectors.windows.points import split
 from dimwatch import records, telemetry
 from dimwatch.app.demo import learned
 from dimwatch.app.standalone import Health
+from dimwatch.app.stopping import Stop
 from dimwatch.clock import NS_PER_SECOND, Clock, SystemClock
 from dimwatch.errors import InvalidError, PermanentError
 from dimwatch.eventlog import open_eventlog
@@ -329,17 +328,15 @@ def _decode(state: bytes) -> tuple[bytes, bytes]:
 
 def run(settings: Settings, health: Health, *, demo: bool = False) -> None:
     """Work until SIGTERM or SIGINT, then write the state. `demo`: begin with what is normal in the simulated fleet."""
-    stop = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda _number, _frame: stop.set())
+    stop = Stop.by_signals()
     log, clock = open_eventlog(settings), SystemClock()
 
     def beginning() -> bytes | None:
-        return learned(settings, clock.now_ns(), health.beat, stop.is_set) if demo else _recorded(settings)
+        return learned(settings, clock.now_ns(), health.beat, lambda: stop.requested) if demo else _recorded(settings)
 
     stage = FleetStage(settings, log, clock, beginning)
     try:
-        while not stop.is_set():
+        while not stop.requested:
             stage.step()
             health.beat()
         health.drain()

@@ -8,8 +8,6 @@ the same idempotency key. docs/adr/0013 says more.
 from __future__ import annotations
 
 import queue
-import signal
-import threading
 import traceback
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -24,6 +22,7 @@ from detectors.notify.pager import Pager
 from dimwatch import records, telemetry
 from dimwatch.app.sending.sender import Sender
 from dimwatch.app.standalone import Health
+from dimwatch.app.stopping import Stop
 from dimwatch.app.wellness import Wellness
 from dimwatch.clock import NS_PER_SECOND, Clock, SystemClock
 from dimwatch.errors import InvalidError, RetryableError
@@ -220,15 +219,13 @@ class NotifierStage:
 
 def run(settings: Settings, health: Health) -> None:
     """Work until SIGTERM or SIGINT, then wait for what is on its way."""
-    stop = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda _number, _frame: stop.set())
+    stop = Stop.by_signals()
     if not settings.notify.targets:
         _log.warning("nobody is told of incidents: notify.targets is empty")
     log = open_eventlog(settings)
     try:
         stage = NotifierStage(settings, log, SystemClock(), Sender(settings.notify))
-        while not stop.is_set():
+        while not stop.requested:
             stage.step()
             health.beat()
         health.drain()

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import signal
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -21,6 +20,7 @@ from prometheus_client import generate_latest
 
 from dimwatch.app import endpoint, health
 from dimwatch.app.health import HEARTBEAT_FRESH_S, Check, Heart
+from dimwatch.app.stopping import Stop
 from dimwatch.errors import PermanentError, RetryableError, TakenOverError
 from dimwatch.settings import Settings
 from dimwatch.store.access import is_loopback
@@ -162,7 +162,6 @@ def keep_running(work: Callable[[], None], health: Health) -> None:
 
     Returns when `work` does, or on SIGTERM or SIGINT while it waits.
     """
-    stopped = threading.Event()
     wait_s = _WAIT_S
     while True:
         started = time.monotonic()
@@ -172,12 +171,8 @@ def keep_running(work: Callable[[], None], health: Health) -> None:
             wait_s = _WAIT_S if time.monotonic() - started > _PROVEN_S else min(2 * wait_s, _MAX_WAIT_S)
             _log.warning("begins anew", error=str(error), in_s=wait_s)
             health.beat(f"waits: {error}")
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, lambda _number, _frame: stopped.set())
-        deadline = time.monotonic() + wait_s
-        while time.monotonic() < deadline:
-            if stopped.wait(0.1):
-                return None
+        if Stop.by_signals().sleep(wait_s):
+            return None
 
 
 def needs(settings: Settings, role: str) -> dict[str, Need]:

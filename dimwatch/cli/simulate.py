@@ -17,6 +17,7 @@ import click
 import orjson
 from rich.console import Console
 
+from dimwatch.app.stopping import Stop
 from dimwatch.clock import Clock, SystemClock
 from dimwatch.errors import DimwatchError, InvalidError
 from dimwatch.simulate import options
@@ -141,7 +142,7 @@ def _send(fleet: Fleet, delivery: Delivery, truth: TextIO | None, clock: Clock, 
             if not _wait_until_due(export, clock, stop):
                 break
             delivery.submit(export)
-        delivery.close(drain=not stop.is_set())
+        delivery.close(drain=not stop.requested)
         _note(truth, fleet)
     tally = delivery.tally
     click.echo(
@@ -154,9 +155,9 @@ def _send(fleet: Fleet, delivery: Delivery, truth: TextIO | None, clock: Clock, 
         raise click.ClickException(f"{tally.lost:,} items were not taken: {tally.trouble or 'see the receiver'}")
 
 
-def _wait_until_due(export: Export, clock: Clock, stop: threading.Event) -> bool:
+def _wait_until_due(export: Export, clock: Clock, stop: Stop) -> bool:
     """Wait for real time to reach the request's; False when it was stopped meanwhile."""
-    return not stop.wait(max(0.0, (export.due_ns - clock.now_ns()) / NS))
+    return not stop.sleep(max(0.0, (export.due_ns - clock.now_ns()) / NS))
 
 
 def _note(truth: TextIO | None, fleet: Fleet) -> None:
@@ -168,12 +169,12 @@ def _note(truth: TextIO | None, fleet: Fleet) -> None:
 
 
 @contextmanager
-def _stopped_by_signals() -> Iterator[threading.Event]:
-    """An event that Ctrl-C and SIGTERM set; a second one ends the process as usual."""
-    stop = threading.Event()
+def _stopped_by_signals() -> Iterator[Stop]:
+    """What Ctrl-C and SIGTERM request; a second one ends the process as usual."""
+    stop = Stop()
 
     def handle(number: int, frame: FrameType | None) -> None:
-        stop.set()
+        stop.request()
         signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
 
     before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
