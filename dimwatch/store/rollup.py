@@ -108,9 +108,9 @@ class RollUp:
         now_s, newest_s = map(int, self._execute(_PRESENT).split())
         if self._since_s is None:
             self._since_s = (min(newest_s, now_s) or now_s) - _BACK_S
-        since_s = min(self._since_s, now_s - MARGIN_S)  # a clock may be set back
+        self._since_s = min(self._since_s, now_s - MARGIN_S)  # a clock may be set back
         hours = self._execute(
-            _DUE.format(now_s=now_s, since_s=since_s, margin_s=MARGIN_S, hours=HOURS, longest_s=LONGEST_S)
+            _DUE.format(now_s=now_s, since_s=self._since_s, margin_s=MARGIN_S, hours=HOURS, longest_s=LONGEST_S)
         ).split()
         failure: RetryableError | None = None
         for hour_s in hours:

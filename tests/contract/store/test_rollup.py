@@ -12,7 +12,7 @@ from dimwatch import records
 from dimwatch.errors import RetryableError
 from dimwatch.settings import Store
 from dimwatch.store.client import StoreClient, insert_settings
-from dimwatch.store.rollup import HOURS, RollUp
+from dimwatch.store.rollup import HOURS, LONGEST_S, RollUp
 from dimwatch.store.sink import TABLES
 from tests.contract.store.conftest import RunningStore
 from tests.contract.store.test_tables import sample
@@ -151,7 +151,7 @@ def test_an_hour_that_takes_too_long_does_not_stand_in_the_way_of_others(store: 
     assert hours == [str(int((now - timedelta(hours=2)).timestamp()))]
 
 
-def test_a_cluster_has_sums_on_as_many_replicas_as_rows(store: RunningStore, now: datetime) -> None:
+def test_sums_are_on_as_many_replicas_as_rows_and_bounded_in_time(store: RunningStore, now: datetime) -> None:
     call(store, "one", now - timedelta(hours=2))
     statements: list[str] = []
 
@@ -163,4 +163,5 @@ def test_a_cluster_has_sums_on_as_many_replicas_as_rows(store: RunningStore, now
     (insert,) = [sql for sql in statements if "INSERT" in sql]
     assert "distributed_foreground_insert = '1'" in insert
     assert "insert_quorum = '2'" in insert
+    assert f"max_execution_time = '{LONGEST_S}'" in insert
     assert spent(store, now - timedelta(hours=3), now)[0] == 1
