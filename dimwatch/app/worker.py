@@ -8,8 +8,6 @@ same result. docs/adr/0003 and 0011 say why that is right at every point.
 
 from __future__ import annotations
 
-import signal
-import threading
 import time
 from collections.abc import Iterable, Sequence
 from typing import Final
@@ -19,6 +17,7 @@ import structlog
 from dimwatch import records, telemetry
 from dimwatch.app.partition import READ_BYTES, SOURCES, Outputs, PartitionTask, Shared
 from dimwatch.app.standalone import Health
+from dimwatch.app.stopping import Stop
 from dimwatch.clock import NS_PER_SECOND, Clock, SystemClock
 from dimwatch.eventlog import open_eventlog
 from dimwatch.eventlog.base import EventLog, Record, TopicPartition
@@ -151,16 +150,14 @@ class Worker:
 
 def run(settings: Settings, health: Health) -> None:
     """Work until SIGTERM or SIGINT, then write a checkpoint."""
-    stop = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda _number, _frame: stop.set())
+    stop = Stop.by_signals()
     log = open_eventlog(settings)
     worker = Worker(settings, log, SystemClock())
     try:
-        while not stop.is_set():
+        while not stop.requested:
             worker.step()
             health.beat()
-            time.sleep(worker.rest_s)  # not by the event: its lock may be held when the signal's handler wants it
+            stop.sleep(worker.rest_s)
         health.drain()
         worker.close()
     finally:
