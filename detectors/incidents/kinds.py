@@ -27,9 +27,10 @@ SYMPTOM: Final = 3
 
 READINGS: Final[Mapping[str, Reading]] = {
     # In order of cause: of the direct signals of an incident the first here says what kind it is.
-    "model_mismatch": Reading(_K.MODEL_CHANGE, 0),
     "model_error": Reading(_K.BROWNOUT, 0),
     "model_interrupted": Reading(_K.BROWNOUT, 0),
+    # After failures: routers let another model answer for one that fails.
+    "model_mismatch": Reading(_K.MODEL_CHANGE, 0),
     "model_reasoning_tokens": Reading(_K.COST_SPIKE, 0),
     "model_truncated": Reading(_K.QUALITY_DROP, 0),
     "model_filtered": Reading(_K.QUALITY_DROP, 0),

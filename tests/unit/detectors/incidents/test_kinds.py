@@ -33,6 +33,7 @@ def test_symptoms_of_signals_are_symptoms_of_incidents() -> None:
         ({"run_traffic"}, 0.0, Kind.SILENCE),
         ({"run_cost"}, 0.0, Kind.COST_SPIKE),
         ({"model_mismatch"}, 0.0, Kind.MODEL_CHANGE),
+        ({"model_mismatch", "model_error", "model_retried"}, 0.3, Kind.BROWNOUT),
     ],
 )
 def test_kinds(signals: set[str], failing: float, kind: Kind) -> None:
