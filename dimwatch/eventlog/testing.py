@@ -13,16 +13,14 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Final
 
-from dimwatch import records as records_
 from dimwatch.errors import BackpressureError, DimwatchError, InvalidError, PermanentError
 from dimwatch.eventlog.base import Consumer, EventLog, NewRecord, Record, TopicPartition
 from dimwatch.eventlog.newest import newest
-from dimwatch.eventlog.partitioning import partition_of
 
 DEADLINE_S: Final = 20.0
 KEY: Final = b"one key, so one partition"
 SECOND: Final = 1_000_000_000
-_FOREVER: Final = 2**62
+FOREVER: Final = 2**62
 
 
 def new(value: bytes, timestamp_ns: int = 0) -> NewRecord:
@@ -36,7 +34,7 @@ def read(consumer: Consumer, count: int, *, max_records: int = 1000) -> list[Rec
     records: list[Record] = []
     while len(records) < count:
         assert time.monotonic() < deadline, f"{len(records)} of {count} records came"
-        records += consumer.poll(max_records=max_records, max_bytes=_FOREVER, timeout_s=0.2)
+        records += consumer.poll(max_records=max_records, max_bytes=FOREVER, timeout_s=0.2)
     return records
 
 
@@ -45,7 +43,7 @@ def read_rest(consumer: Consumer) -> list[Record]:
     records: list[Record] = []
 
     def rest() -> bool:
-        more = consumer.poll(max_records=1000, max_bytes=_FOREVER, timeout_s=0.2)
+        more = consumer.poll(max_records=1000, max_bytes=FOREVER, timeout_s=0.2)
         records.extend(more)
         return not more and bool(consumer.assignment()) and consumer.drained() == consumer.assignment()
 
@@ -97,66 +95,6 @@ def fill(log: EventLog, topic: str) -> list[bytes]:
             log.append({topic: [new(value)]})
             accepted.append(value)
     return accepted
-
-
-MANY: Final = 4
-SPREAD: Final = records_.SPANS
-BESIDE: Final = records_.TRACES
-SINGLE: Final = records_.INCIDENTS
-
-
-class Group:
-    """Members of a group over partitions, polled in turn as their processes would."""
-
-    def __init__(self, log: EventLog, topics: Sequence[str]) -> None:
-        self._log = log
-        self._topics = topics
-        self.members: list[Consumer] = []
-        self.read: dict[Consumer, list[Record]] = {}
-
-    def add(self, count: int) -> None:
-        """Members that join with the next poll."""
-        for _ in range(count):
-            member = self._log.consumer("group", self._topics)
-            self.members.append(member)
-            self.read[member] = []
-
-    def poll(self) -> None:
-        """Poll each once, at the same time: that is when members give up and take partitions."""
-
-        def poll(member: Consumer) -> None:
-            self.read[member] += member.poll(max_records=1000, max_bytes=_FOREVER, timeout_s=0.1)
-
-        threads = [threading.Thread(target=poll, args=[member]) for member in self.members]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-
-    def poll_until(self, happened: Callable[[], bool]) -> None:
-        """Poll until it is true."""
-
-        def look() -> bool:
-            self.poll()
-            return happened()
-
-        until(look)
-
-    def settle(self) -> None:
-        """Until every partition is with one member, in shares as equal as can be."""
-        every = {TopicPartition(topic, n) for topic in self._topics for n in range(self._log.partitions(topic))}
-
-        def settled() -> bool:
-            shares = [member.assignment() for member in self.members]
-            numbers = [len({partition.partition for partition in share}) for share in shares]
-            return sum(map(len, shares)) == len(every) == len(set().union(*shares)) and max(numbers) - min(numbers) < 2
-
-        self.poll_until(settled)
-
-    def close(self) -> None:
-        """All leave."""
-        for member in self.members:
-            member.close()
 
 
 class EventLogContract:
@@ -320,10 +258,10 @@ class EventLogContract:
         member.commit(after(records))  # which nobody took over
 
     def test_the_newest_records_are_found(self, eventlog: EventLog) -> None:
-        assert newest(eventlog, "t", 3, max_bytes=_FOREVER) == []
+        assert newest(eventlog, "t", 3, max_bytes=FOREVER) == []
         part = eventlog.partitions("t") - 1
         eventlog.append({"t": [NewRecord(b"%d" % n, n, partition=part) for n in range(10)]})
-        found = newest(eventlog, "t", 3, max_bytes=_FOREVER, partition=part)
+        found = newest(eventlog, "t", 3, max_bytes=FOREVER, partition=part)
         assert values(found) == [b"7", b"8", b"9"]
         assert len(newest(eventlog, "t", 100, max_bytes=1, partition=part)) == 10
 
@@ -390,92 +328,6 @@ class EventLogContract:
             consumer.commit({})
 
 
-class SharedEventLogContract(EventLogContract):
-    """What the eventlogs keep whose members of a group share partitions.
-
-    It needs one more fixture: `shared`, an eventlog with `MANY` partitions of the topics that are partitioned.
-    """
-
-    def test_partitioned_topics_have_many_partitions_and_others_one(self, shared: EventLog) -> None:
-        assert (shared.partitions(SPREAD), shared.partitions(BESIDE), shared.partitions(SINGLE)) == (MANY, MANY, 1)
-        records = [NewRecord(b"%d" % n, n, partition=n) for n in range(MANY)]
-        shared.append({SPREAD: records})
-        assert {(record.partition, record.value) for record in read(shared.consumer("g", [SPREAD]), MANY)} == {
-            (n, b"%d" % n) for n in range(MANY)
-        }
-
-    def test_a_key_is_always_on_the_partition_that_kafka_gives_it(self, shared: EventLog) -> None:
-        keys = [b"%032x" % n for n in range(40)]
-        for _ in range(2):
-            shared.append({SPREAD: [NewRecord(b"", 0, key=key) for key in keys]})
-        records = read(shared.consumer("g", [SPREAD]), 80)
-        assert {(record.key, record.partition) for record in records} == {
-            (key, partition_of(key, MANY)) for key in keys
-        }
-        assert len({record.partition for record in records}) > 1
-
-    def test_members_share_the_same_partitions_of_every_topic(self, shared: EventLog) -> None:
-        group = Group(shared, [SPREAD, BESIDE, SINGLE])
-        group.add(2)
-        group.settle()
-        one, two = (member.assignment() for member in group.members)
-        for topic in (SPREAD, BESIDE):
-            assert sorted(len([p for p in share if p.topic == topic]) for share in (one, two)) == [MANY // 2] * 2
-        for share in (one, two):
-            numbers = {p.partition for p in share if p.topic == SPREAD}
-            assert numbers == {p.partition for p in share if p.topic == BESIDE}
-            assert {p.partition for p in share if p.topic == SINGLE} == numbers & {0}
-        group.close()
-
-    def test_a_member_that_comes_takes_only_its_share(self, shared: EventLog) -> None:
-        group = Group(shared, [SPREAD])
-        group.add(2)
-        group.settle()
-        before = [member.assignment() for member in group.members]
-        group.add(1)
-        group.settle()
-        after_all = [member.assignment() for member in group.members]
-        assert sorted(len(share) for share in after_all) == [1, 1, 2]
-        assert all(now <= was for now, was in zip(after_all, before, strict=False))
-        group.close()
-
-    def test_what_a_member_leaves_is_read_on_from_its_commit(self, shared: EventLog) -> None:
-        group = Group(shared, [SPREAD])
-        group.add(2)
-        group.settle()
-        leaver, stayer = group.members
-        mine = {partition.partition for partition in leaver.assignment()}
-        shared.append({SPREAD: [NewRecord(b"%d" % n, n, partition=n % MANY) for n in range(20)]})
-        group.poll_until(lambda: len(group.read[leaver]) == len(group.read[stayer]) == 10)
-        leaver.commit(after([record for record in group.read[leaver] if record.timestamp_ns < 10]))
-        leaver.close()
-        group.members.remove(leaver)
-        group.read[stayer].clear()
-        left = [n for n in range(10, 20) if n % MANY in mine]
-        group.poll_until(lambda: len(group.read[stayer]) >= len(left))
-        assert sorted(record.timestamp_ns for record in group.read[stayer]) == left
-        group.close()
-
-    def test_records_of_all_partitions_come_by_record_time(self, shared: EventLog) -> None:
-        shared.append({SPREAD: [NewRecord(b"%d" % n, n, partition=(7 * n) % MANY) for n in range(50)]})
-        assert values(read(shared.consumer("g", [SPREAD]), 50)) == [b"%d" % n for n in range(50)]
-
-    def test_a_member_that_lost_its_partitions_commits_nothing(
-        self, shared: EventLog, lose: Callable[[EventLog, Consumer], None]
-    ) -> None:
-        shared.append({SPREAD: [NewRecord(b"%d" % n, n, partition=n % MANY) for n in range(8)]})
-        paused = shared.consumer("g", [SPREAD])
-        records = read(paused, 8)
-        lose(shared, paused)
-        other = shared.consumer("g", [SPREAD])
-        assert values(read(other, 8)) == values(records)
-        with refused(PermanentError):
-            paused.commit(after(records), {SINGLE: [new(b"twice")]})
-        other.commit(after(records[:4]), {SINGLE: [new(b"once")]})
-        assert other.committed() == after(records[:4])
-        assert values(read_rest(shared.consumer("h", [SINGLE]))) == [b"once"]
-
-
 class EmbeddedEventLogContract(EventLogContract):
     """What the eventlogs of one machine keep beside: one partition a topic, and bounds and retention of their own.
 
@@ -499,7 +351,7 @@ class EmbeddedEventLogContract(EventLogContract):
         consumer.commit(after(read(consumer, 10)[:6]))
 
         def trim(keep_s: int) -> int:
-            return eventlog.trim("t", keep_ns=keep_s * SECOND, keep_bytes=_FOREVER, now_ns=10 * SECOND)
+            return eventlog.trim("t", keep_ns=keep_s * SECOND, keep_bytes=FOREVER, now_ns=10 * SECOND)
 
         assert trim(keep_s=7) == 3  # those of the seconds 0, 1 and 2
         assert trim(keep_s=7) == 0
@@ -511,7 +363,7 @@ class EmbeddedEventLogContract(EventLogContract):
         consumer = eventlog.consumer("g", ["t"])
         first = read(consumer, 1, max_records=1)
         consumer.commit(after(first))
-        assert eventlog.trim("t", keep_ns=_FOREVER, keep_bytes=0, now_ns=0) == 10
+        assert eventlog.trim("t", keep_ns=FOREVER, keep_bytes=0, now_ns=0) == 10
         eventlog.append({"t": [new(b"next")]})
         # The consumer goes on with the oldest record that is left, and offsets are never given twice.
         (record,) = read(consumer, 1)
@@ -523,7 +375,7 @@ class EmbeddedEventLogContract(EventLogContract):
 
     def test_offsets_are_dense_also_after_a_trim(self, eventlog: EventLog) -> None:
         eventlog.append({"t": [new(b"0"), new(b"1")]})
-        eventlog.trim("t", keep_ns=_FOREVER, keep_bytes=0, now_ns=0)
+        eventlog.trim("t", keep_ns=FOREVER, keep_bytes=0, now_ns=0)
         eventlog.append({"t": [new(b"2"), new(b"3")]})
         eventlog.append({"t": [new(b"4")]})
         assert [record.offset for record in read(eventlog.consumer("g", ["t"]), 3)] == [2, 3, 4]
@@ -532,9 +384,9 @@ class EmbeddedEventLogContract(EventLogContract):
         eventlog.append({"t": [new(b"0", 0), new(b"1", 1)]})
         consumer = eventlog.consumer("g", ["t"])
         read(consumer, 2)
-        assert eventlog.trim("t", keep_ns=0, keep_bytes=_FOREVER, now_ns=SECOND) == 0
+        assert eventlog.trim("t", keep_ns=0, keep_bytes=FOREVER, now_ns=SECOND) == 0
         consumer.close()  # somebody who only had a look
-        assert eventlog.trim("t", keep_ns=0, keep_bytes=_FOREVER, now_ns=SECOND) == 2
+        assert eventlog.trim("t", keep_ns=0, keep_bytes=FOREVER, now_ns=SECOND) == 2
 
     def test_a_full_log_refuses_and_goes_on_when_it_was_read(self, small: EventLog) -> None:
         consumer = small.consumer("g", ["t"])

@@ -10,7 +10,8 @@ import pytest
 from dimwatch.eventlog.base import Consumer, EventLog
 from dimwatch.eventlog.memory import MemoryConsumer, MemoryEventLog
 from dimwatch.eventlog.sqlite import SqliteEventLog
-from dimwatch.eventlog.testing import MANY, SMALL_BYTES, EmbeddedEventLogContract, SharedEventLogContract
+from dimwatch.eventlog.testing import SMALL_BYTES, EmbeddedEventLogContract
+from dimwatch.eventlog.testing_shared import MANY, SharedEventLogContract
 
 
 class TestSqlite(EmbeddedEventLogContract):

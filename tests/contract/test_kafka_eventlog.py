@@ -11,7 +11,7 @@ from kafka.admin import MemberToRemove
 
 from dimwatch.eventlog.base import Consumer, EventLog
 from dimwatch.eventlog.kafka import KafkaEventLog
-from dimwatch.eventlog.testing import MANY, SharedEventLogContract
+from dimwatch.eventlog.testing_shared import MANY, SharedEventLogContract
 from dimwatch.settings import Kafka
 from tests.kafka_broker import Broker
 

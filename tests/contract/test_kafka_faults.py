@@ -24,7 +24,8 @@ from dimwatch.eventlog import open_eventlog
 from dimwatch.eventlog.base import Consumer, NewRecord, TopicPartition
 from dimwatch.eventlog.kafka import KafkaEventLog
 from dimwatch.eventlog.newest import newest
-from dimwatch.eventlog.testing import MANY, SINGLE, SPREAD, Group, after, fill, new, read, read_rest, until, values
+from dimwatch.eventlog.testing import after, fill, new, read, read_rest, until, values
+from dimwatch.eventlog.testing_shared import MANY, SINGLE, SPREAD, Group
 from dimwatch.settings import Settings
 from tests.certificates import certificate
 from tests.kafka_broker import Broker, running

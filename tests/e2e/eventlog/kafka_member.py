@@ -10,7 +10,8 @@ import sys
 
 from dimwatch.errors import DimwatchError, PermanentError
 from dimwatch.eventlog.kafka import KafkaEventLog
-from dimwatch.eventlog.testing import SINGLE, SPREAD, after, new, read
+from dimwatch.eventlog.testing import after, new, read
+from dimwatch.eventlog.testing_shared import SINGLE, SPREAD
 from dimwatch.settings import Kafka
 
 
