@@ -51,11 +51,13 @@ def run() -> Iterator[Figure]:
     pa.set_io_thread_count(1)
     for partitions in (1, _PARTITIONS):
         before = _resident()
-        spans_per_s, topics = _worker(partitions)
+        spans_per_s, topics = _worker(partitions, _REQUESTS_A_SECOND)
         yield Figure(f"worker_{partitions}_partitions_spans_per_s_core", spans_per_s, "spans/s")
         yield Figure(f"worker_{partitions}_partitions_memory_growth", _resident() - before, "MiB")
         for topic, size in topics.items():
             yield Figure(f"worker_{partitions}_partitions_{topic}_bytes_per_span", size, "B")
+    seconds_a_span = 1 / _worker(_PARTITIONS, 1)[0]
+    yield Figure("worker_small_batch_of_a_partition", 1e3 * seconds_a_span * _SPANS_A_REQUEST / _PARTITIONS, "ms")
     yield from _fleet()
 
 
@@ -63,14 +65,17 @@ def _resident() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
-def _worker(partitions: int) -> tuple[float, dict[str, float]]:
-    """Spans a second, and the bytes a span that it writes to each topic."""
+def _worker(partitions: int, requests: int) -> tuple[float, dict[str, float]]:
+    """Spans a second of processor time, and the bytes a span that it writes to each topic.
+
+    So many requests a second come as one batch for each partition.
+    """
     log, clock, load = MemoryEventLog(partitions=partitions), ManualClock(_START_NS), LoadPool(_SPANS_A_REQUEST)
     worker = Worker(Settings(), log, clock)
     took, spans = 0.0, 0
     for second in range(_SECONDS):
         now_ns = _START_NS + second * NS_PER_SECOND
-        sent = append(log, load, _REQUESTS_A_SECOND, now_ns, partitions)
+        sent = append(log, load, requests, now_ns, partitions)
         spans += sent if second >= _WARM_S else 0
         clock.advance_to(now_ns)
         gc.collect()
