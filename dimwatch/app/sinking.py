@@ -22,7 +22,7 @@ from dimwatch.store.sink import Sink, SinkLimits, Target
 KEEP_EVERY_S: Final = 60.0
 TURN_S: Final = 1.0
 LINGER_S: Final = {"embedded": 0.4, "server": 2.0}
-"""An insert of spans, with its views, costs 45 ms of CPU, however few: where there is much, seldom is better."""
+"""An insert of spans, with its views, costs some 60 ms of CPU, however few: where there is much, seldom is better."""
 RESTART_S: Final = 0.5
 RESTART_MAX_S: Final = 30.0
 STEADY_S: Final = 60.0
