@@ -17,7 +17,7 @@ _TRIM_THRESHOLD: Final = -1, 16 << 20
 def keep_freed() -> None:
     """Keep what one batch has freed for the next, for ten seconds (Arrow) or up to 16 MiB a thread (everything else).
 
-    By default it goes back at once, and the next batch takes a page fault for every 4 kB: a fifth of the sink's CPU.
+    By default it goes back at once, and the next batch takes a page fault for every 4 kB of it.
     Does what it can: other platforms have other allocators.
     """
     if "jemalloc" in pa.supported_memory_backends():
