@@ -66,9 +66,9 @@ def _run(label: str, form: str = "hits", unit: str = "", **more: object) -> Show
 
 
 SIGNALS: Final = {
-    "model_mismatch": _model("answers of another model than asked", rule="model_mismatch"),
     "model_error": _model("failing model calls", rule="llm_error"),
     "model_interrupted": _model("streams that broke off", rule="interrupted_stream"),
+    "model_mismatch": _model("answers of another model than asked", rule="model_mismatch"),
     "model_reasoning_tokens": _model("reasoning tokens of a call", "level", "tokens", measure="reasoning_tokens"),
     "model_truncated": _model("answers cut at the token limit", rule="truncated_output"),
     "model_filtered": _model("answers withheld by a content filter", rule="filtered_output"),

@@ -13,9 +13,7 @@ from dashboard import charts, health, incidents, queries
 from dashboard.health import Place
 from dashboard.incidents import Incident, Timeline
 from dashboard.queries import View
-from dashboard.signals import SIGNALS, shown
-from detectors.incidents.kinds import READINGS
-from detectors.windows.signals import BY_NAME, DERIVED
+from dashboard.signals import SIGNALS
 from tests.unit.dashboard.fleet_rows import GOOD, OPEN, OVER, QUIET
 from tests.unit.dashboard.rows import HOSTILE, TRACE, VIEWS
 
@@ -37,25 +35,6 @@ def _drawn(about: Incident, signal: str, now: pd.Timestamp) -> Timeline:
 def _around(told: Timeline, time: pd.Timestamp, before: bool) -> pd.DataFrame:
     data = told.data
     return data[data["end"] <= time] if before else data[data["begin"] >= time]
-
-
-def test_signals_are_those_of_the_fleet_in_its_order() -> None:
-    assert list(SIGNALS) == list(READINGS)
-    derived = {signal.name: base for base, signal in DERIVED.items()}
-    for name, how in SIGNALS.items():
-        signal = BY_NAME[name]
-        worse = {"up": 1, "down": -1, "both": 0}[signal.worse]
-        unit = "" if signal.form == "hits" else signal.unit
-        assert (how.subject, how.form, how.worse, how.unit) == (signal.subject, signal.form, worse, unit), name
-        assert how.drawn == derived.get(name, ""), name
-
-
-def test_values_are_said_in_their_units() -> None:
-    assert SIGNALS["model_error"].text(0.1234) == "12.3 %"
-    assert SIGNALS["model_speed"].text(39.21) == "39.2 tokens/s"
-    assert SIGNALS["run_traffic"].text(2.5) == "2.5 runs a minute"
-    assert SIGNALS["run_tokens"].text(math.nan) == "unknown"
-    assert shown("burn_rate_1h").text(14.4) == "14.4"
 
 
 def test_open_incidents_come_first_in_their_latest_version(fleet: pd.Timestamp) -> None:
