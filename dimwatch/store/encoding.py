@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 import zlib
 from collections.abc import Iterable, Iterator
 from typing import Any, Final
@@ -10,11 +11,15 @@ import lz4.block  # type: ignore[import-untyped]
 import lz4.frame  # type: ignore[import-untyped]
 import zstandard
 
+from dimwatch.store.cityhash import city_hash_128
 from dimwatch.store.engine import EngineError
 
 PIECE: Final = 1 << 20
 _ZSTD_BITE: Final = 1 << 10
 _FRAME_HEADER: Final = 25
+_SIZES: Final = 9
+"""Bytes of that header behind the checksum, which count for the size of a block."""
+_LZ4: Final = 0x82
 _FRAME_MAX: Final = 64 << 20
 
 
@@ -109,11 +114,11 @@ def _clickhouse_frames(body: bytes) -> Iterator[bytes]:
             raise _error("it is cut short")
         method = view[16]
         packed, size = int.from_bytes(view[17:21], "little"), int.from_bytes(view[21:25], "little")
-        if not 9 <= packed <= len(view) - 16 or size > _FRAME_MAX:
+        if not _SIZES <= packed <= len(view) - 16 or size > _FRAME_MAX:
             raise _error("a block has an impossible size")
         data = bytes(view[_FRAME_HEADER : 16 + packed])
         try:
-            if method == 0x82:
+            if method == _LZ4:
                 yield lz4.block.decompress(data, uncompressed_size=size)
             elif method == 0x90:
                 yield zstandard.ZstdDecompressor().decompress(data, max_output_size=size)
@@ -124,6 +129,16 @@ def _clickhouse_frames(body: bytes) -> Iterator[bytes]:
         except (lz4.block.LZ4BlockError, zstandard.ZstdError) as error:
             raise _error(str(error)) from error
         view = view[16 + packed :]
+
+
+def frames(pieces: Iterable[bytes]) -> Iterator[bytes]:
+    """ClickHouse's own framing (`compress=1`), which the clients for Java ask for, and those for Go with LZ4."""
+    for piece in pieces:
+        for start in range(0, len(piece), PIECE):
+            data = piece[start : start + PIECE]
+            packed = lz4.block.compress(data, store_size=False)
+            block = struct.pack("<BII", _LZ4, _SIZES + len(packed), len(data)) + packed
+            yield city_hash_128(block) + block
 
 
 _ENCODINGS: Final = ("zstd", "lz4", "gzip", "deflate")

@@ -2,8 +2,7 @@
 
 What clickhouse-connect, `curl` and Grafana's ClickHouse plug-in use of it: queries in the URL or the body,
 bound parameters, formats, settings, inserts with data in the body, compression, streamed results, and errors
-as ClickHouse words them. Sessions, external tables, progress headers and checksummed block framing of
-responses (`compress=1`) are not here.
+as ClickHouse words them. Sessions, external tables and progress headers are not here.
 """
 
 from __future__ import annotations
@@ -136,6 +135,9 @@ class StoreServer:
         held.callback(slot.release)
         try:
             answer = await run_in_threadpool(self._execute, work, held)
+        except EngineError as error:
+            held.close()
+            return _failure(error, headers, framed=work.flag("compress"))
         except BaseException:
             held.close()
             raise
@@ -147,6 +149,8 @@ class StoreServer:
         if answer.result is None:
             tag = headers["X-ClickHouse-Exception-Tag"] = secrets.token_hex(8)
             pieces = _told(pieces, tag, failures)
+        if work.flag("compress"):
+            pieces = encoding.frames(pieces)
         chosen = encoding.choose(accepted) if work.flag("enable_http_compression") else None
         if chosen:
             headers["Content-Encoding"] = chosen
@@ -155,10 +159,6 @@ class StoreServer:
 
     def _execute(self, work: Work, held: ExitStack) -> Answer:
         """Run a statement, or start a streamed one; what must live until it is sent is put into `held`."""
-        if work.flag("compress"):
-            raise EngineError.refusal(
-                48, "NOT_IMPLEMENTED", "compress=1 is not supported: use enable_http_compression=1"
-            )
         session = held.enter_context(self._engine.session())
         # Clients that know no better ask for `default`, which holds nothing here.
         database = work.parameter("database")
@@ -181,10 +181,11 @@ class StoreServer:
             self._guard.check(session, sql, work.bound, database)
         if not streamed:
             result = session.run(sql, output_format, work.bound)
-            return Answer(output_format, (result.data,), result)
+            data = b"".join(_in_revision((result.data,), output_format, work))
+            return Answer(output_format, (data,), result)
         blocks = session.stream(sql, output_format, work.bound)
         held.callback(blocks.close)
-        pieces = native.with_revision(blocks) if _wants_revision(output_format, work) else blocks
+        pieces = iter(_in_revision(blocks, output_format, work))
         first = next(pieces, b"")  # most errors come with the first block, while the status can still tell them
         return Answer(output_format, chain((first,), pieces))
 
@@ -199,11 +200,11 @@ def _can_stream(sql: bytes, output_format: str, work: Work) -> bool:
     )
 
 
-def _wants_revision(output_format: str, work: Work) -> bool:
+def _in_revision(blocks: Iterable[bytes], output_format: str, work: Work) -> Iterable[bytes]:
+    """Whole blocks in the layout of the client's protocol revision."""
     revision = work.parameter("client_protocol_version", "0")
-    return (
-        output_format == "Native" and revision.isdecimal() and int(revision[:9]) >= native.CUSTOM_SERIALIZATION_REVISION
-    )
+    newer = revision.isdecimal() and int(revision[:9]) >= native.CUSTOM_SERIALIZATION_REVISION
+    return native.with_revision(blocks) if newer and output_format == "Native" else blocks
 
 
 def _insert(work: Work) -> tuple[str, str, Iterator[bytes]] | None:
@@ -270,14 +271,16 @@ def _summary(result: Result | None) -> str:
     })  # fmt: skip
 
 
-def _failure(error: EngineError, headers: Mapping[str, str]) -> Response:
+def _failure(error: EngineError, headers: Mapping[str, str], *, framed: bool = False) -> Response:
     extra = {"X-ClickHouse-Exception-Code": str(error.code)}
     status = _STATUS.get(error.code, 500)
     if status == 401:
         extra["WWW-Authenticate"] = 'Basic realm="dimwatch"'
     if status == 503:
         extra["Retry-After"] = "1"
-    return PlainTextResponse(f"{error}\n", status, headers={**headers, **extra})
+    text = f"{error}\n".encode()
+    body = b"".join(encoding.frames((text,))) if framed else text
+    return PlainTextResponse(body, status, headers={**headers, **extra})
 
 
 async def _no_handler(request: Request, _: Exception) -> Response:

@@ -20,6 +20,8 @@ import pytest
 import zstandard
 from clickhouse_connect.driver.exceptions import DatabaseError
 
+from dimwatch.store.cityhash import city_hash_128
+from dimwatch.store.encoding import decompress
 from tests.contract.store.conftest import PASSWORD, RunningStore
 from tests.needs import program
 
@@ -155,6 +157,17 @@ def test_bodies_are_compressed_both_ways(store: RunningStore, table: str, encodi
         assert answer.status in (200, 400), answer.text
         if cut:
             assert "Code: 271" in answer.text
+
+
+def test_results_and_errors_in_the_framing_of_java_and_go_clients(store: RunningStore) -> None:
+    sql = b"SELECT number, toString(number) FROM numbers(300000) FORMAT TSV"
+    framed = store.http(sql, "compress=1").body
+    assert len(framed) < 0.7 * len(store.http(sql).body)
+    assert city_hash_128(framed[16 : 16 + int.from_bytes(framed[17:21], "little")]) == framed[:16]
+    assert b"".join(decompress(framed, "clickhouse", 1 << 30)) == store.http(sql).body
+    answer = store.http(b"SELECT nothing_like_it", "compress=1")
+    assert (answer.status, answer.headers["X-ClickHouse-Exception-Code"]) == (404, "47")
+    assert b"nothing_like_it" in b"".join(decompress(answer.body, "clickhouse", 1 << 20))
 
 
 def test_a_bomb_is_refused_before_it_is_unpacked(store: RunningStore) -> None:

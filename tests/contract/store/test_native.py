@@ -43,6 +43,14 @@ def test_many_blocks_and_none(store: RunningStore) -> None:
     assert store.http(b"SELECT 1 WHERE 0 FORMAT Native", "client_protocol_version=54460").body == b""
 
 
+def test_statements_that_are_not_streamed(store: RunningStore) -> None:
+    """The Go client asks for the columns of a table before it inserts."""
+    old = store.http(b"DESCRIBE TABLE spans FORMAT Native").body
+    new = store.http(b"DESCRIBE TABLE spans", "default_format=Native&client_protocol_version=54460").body
+    assert b"trace_id" in old
+    assert new == b"".join(with_revision([old]))
+
+
 def test_rows_of_our_tables(store: RunningStore) -> None:
     insert = b"INSERT INTO span_versions (trace_id, span_id, links, attributes) VALUES ('t', 's', ['l'], {'a': 'b'})"
     assert store.http(insert, writer=True).status == 200
