@@ -16,7 +16,7 @@ from typing import Final
 import hyperscan
 
 from dimwatch import telemetry
-from ingest.otlp.framing import Buffer, Shape, Text, find_text, value_texts
+from ingest.otlp.framing import Buffer, Items, Shape, Text, find_text, value_texts
 from ingest.otlp.refusals import TooLargeError
 from ingest.redaction_rules import RULES, Rule
 
@@ -43,8 +43,8 @@ class Redactor:
         self._database = _database()
         self._local = threading.local()
 
-    def redact(self, body: bytes, shape: Shape) -> Redacted:
-        """Mask in a protobuf message of type `shape`.
+    def redact(self, body: bytes, shape: Shape, items: Items | None = None) -> Redacted:
+        """Mask in a protobuf message of type `shape`; `items` are where its items lie, if that is known.
 
         Raises TooLargeError, and InvalidError for a body with candidates and broken framing.
         """
@@ -52,7 +52,7 @@ class Redactor:
         if not candidates:
             return Redacted(body, Counter())
         positions = sorted({end - 2 if rule.in_key else end - 1 for end, rule in candidates})
-        texts = find_text(body, shape, positions)
+        texts = find_text(body, shape, positions, items)
         done_pairs: set[tuple[int, int]] = set()
         out = bytearray(body)
         masked: Counter[str] = Counter()

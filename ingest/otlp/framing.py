@@ -5,6 +5,7 @@ Counting and finding here costs no memory, so it is done before a request is tru
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -92,6 +93,9 @@ def delimited(body: Buffer, start: int, end: int) -> Iterator[Field]:
 MAX_STEPS = 1_000_000
 """Most fields that are stepped over to find text: half a second."""
 
+_ITEM_DEPTH = 3
+"""Request, resource, scope, item."""
+
 
 @dataclass(slots=True)
 class Shape:
@@ -128,10 +132,23 @@ class Text(NamedTuple):
     is_key: bool
 
 
-def find_text(body: Buffer, shape: Shape, positions: Sequence[int]) -> Mapping[int, Text]:
+@dataclass(frozen=True, slots=True)
+class Items:
+    """Where the items of a request lie, ascending: where the tag of each starts, its content does, and it ends."""
+
+    starts: list[int] = field(default_factory=list)
+    payloads: list[int] = field(default_factory=list)
+    ends: list[int] = field(default_factory=list)
+
+    def __len__(self) -> int:
+        return len(self.ends)
+
+
+def find_text(body: Buffer, shape: Shape, positions: Sequence[int], items: Items | None = None) -> Mapping[int, Text]:
     """Which text each of the ascending `positions` lies in; a position outside of any text is left out.
 
-    Fields that the schema does not know count as text. Raises InvalidError where the framing is broken.
+    Fields that the schema does not know count as text. With `items`, only those that a position lies in are looked
+    at. Raises InvalidError where the framing is broken.
     """
     found: dict[int, Text] = {}
     steps = 0
@@ -150,9 +167,7 @@ def find_text(body: Buffer, shape: Shape, positions: Sequence[int]) -> Mapping[i
                 return
             if positions[first] >= high:
                 continue
-            stop = first
-            while stop < last and positions[stop] < high:
-                stop += 1
+            stop = bisect_left(positions, high, first, last)
             child = shape.messages.get(number)
             if child is not None and depth < MAX_DEPTH:
                 descend(low, high, child, first, stop, depth + 1)
@@ -162,7 +177,24 @@ def find_text(body: Buffer, shape: Shape, positions: Sequence[int]) -> Mapping[i
                     found[position] = text
             first = stop
 
-    descend(0, len(body), shape, 0, len(positions), 0)
+    if items is None:
+        descend(0, len(body), shape, 0, len(positions), 0)
+        return found
+    item = shape.messages[1].messages[2].messages[2]
+    others: list[int] = []
+    first = 0
+    while first < len(positions):
+        number = bisect_right(items.ends, positions[first])
+        low = items.starts[number] if number < len(items) else len(body)
+        if positions[first] < low:
+            stop = bisect_left(positions, low, first)
+            others += positions[first:stop]
+        else:
+            stop = bisect_left(positions, items.ends[number], first)
+            descend(items.payloads[number], items.ends[number], item, first, stop, _ITEM_DEPTH)
+        first = stop
+    if others:
+        found.update(find_text(body, shape, others))
     return found
 
 

@@ -1,16 +1,17 @@
-"""The outline of a request, read from the wire: how many items it has, and how to cut it into smaller requests.
+"""The outline of a request, read from the wire: where its items are, and how to cut it into smaller requests.
 
 Traces, logs and metrics share their outer levels: request (field 1) > resource (2) > scope (2) > item.
 """
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from typing import Final
+from dataclasses import dataclass, field
+from typing import Final, NamedTuple
 
 from dimwatch.errors import InvalidError
-from ingest.otlp.framing import VARINT, Shape, delimited, encode_varint, read_varint
+from ingest.otlp.framing import VARINT, Items, Shape, delimited, encode_varint, read_varint
 from ingest.otlp.refusals import TooLargeError
 
 PIECE_BYTES: Final = 1 << 20
@@ -26,73 +27,91 @@ _TAG_CHILD: Final = b"\x12"
 _CHILD: Final = 0x12
 
 
+class Scope(NamedTuple):
+    """A scope that has items: where it and its resource lie, and the numbers of its first item and of the one after
+    its last."""
+
+    resource_low: int
+    resource_high: int
+    low: int
+    high: int
+    first: int
+    last: int
+
+
 @dataclass(frozen=True, slots=True)
 class Outline:
     """What a request holds."""
 
-    items: int
-    largest: int
-    """Bytes of the largest item."""
+    items: Items = field(default_factory=Items)
+    scopes: list[Scope] = field(default_factory=list)
+
+    @property
+    def largest(self) -> int:
+        """Bytes of the largest item."""
+        return max(map(operator.sub, self.items.ends, self.items.payloads), default=0)
 
 
 def outline(body: bytes, max_items: int, what: str) -> Outline:
-    """Count items without parsing. Raises TooLargeError above `max_items`, InvalidError for broken framing."""
+    """Find the items without parsing. Raises TooLargeError above `max_items`, InvalidError for broken framing."""
     budget = max_items * _FIELDS_PER_ITEM + 1024
-    items = largest = steps = 0
+    found = Outline()
+    steps = 0
     for resource, _, low, high in delimited(body, 0, len(body)):
         steps += 1
         if resource == 1:
             for scope, _, scope_low, scope_high in delimited(body, low, high):
                 steps += 1
                 if scope == 2:
-                    count, size, walked = _scan_items(body, scope_low, scope_high, max_items - items)
-                    items += count
-                    steps += walked
-                    largest = max(largest, size)
-                if items > max_items or steps > budget:
+                    first = len(found.items)
+                    steps += _find_items(body, scope_low, scope_high, max_items, found.items)
+                    if len(found.items) > first:
+                        found.scopes.append(Scope(low, high, scope_low, scope_high, first, len(found.items)))
+                if len(found.items) > max_items or steps > budget:
                     break
-        if items > max_items or steps > budget:
+        if len(found.items) > max_items or steps > budget:
             raise TooLargeError(
                 f"more than {max_items} {what}s in one request (receiver.max_spans); send smaller batches"
             )
-    return Outline(items, largest)
+    return found
 
 
-def _scan_items(body: bytes, at: int, end: int, most: int) -> tuple[int, int, int]:
-    """Count the items of one scope: the one loop over all spans, so that it is written out for speed."""
-    items = largest = others = 0
-    stop_after = most * _FIELDS_PER_ITEM + 1024
-    while at < end:
+def _find_items(body: bytes, at: int, end: int, most: int, found: Items) -> int:
+    """Add the items of one scope; return the fields seen. The one loop over all spans: written out for speed."""
+    starts, payloads, ends = found.starts, found.payloads, found.ends
+    before, others = len(ends), 0
+    stop_after = (most - before) * _FIELDS_PER_ITEM + 1024
+    while at < end and len(ends) <= most:
         if body[at] != _CHILD:
             others += 1
             if others > stop_after:
                 break
-            for number, _, _, high in delimited(body, at, end):
-                if number == 2:  # an item whose tag is written in an unusual way
-                    items += 1
+            for number, tag, low, high in delimited(body, at, end):
+                if number == 2:  # an item whose tag is written in an unusual way, or after numbers
+                    starts.append(tag)
+                    payloads.append(low)
+                    ends.append(high)
                 at = high
                 break
             else:
                 break
             continue
+        starts.append(at)
         if at + 3 < end and body[at + 2] < 128:  # the size has two bytes at most
             size = body[at + 1]
             if size < 128:
-                at += 2 + size
+                at += 2
             else:
                 size += (body[at + 2] << 7) - 128
-                at += 3 + size
+                at += 3
         else:
             size, at = read_varint(body, at + 1, end)
-            at += size
+        payloads.append(at)
+        at += size
         if at > end:
             raise InvalidError(f"malformed protobuf: an item runs over its scope, which ends at byte {end}")
-        if size > largest:
-            largest = size
-        items += 1
-        if items > most:
-            break
-    return items, largest, items + others
+        ends.append(at)
+    return len(ends) - before + others
 
 
 @dataclass(frozen=True, slots=True)

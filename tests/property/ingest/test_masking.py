@@ -13,6 +13,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue
 
 from ingest.otlp.json_codec import to_protobuf
+from ingest.otlp.outline import outline
 from ingest.otlp.signals import LOGS, TRACES
 from ingest.redaction import Redactor
 
@@ -93,6 +94,7 @@ def test_a_planted_canary_never_survives(
     masked = REDACTOR.redact(body, TRACES.shape).body
     assert len(masked) == len(body)
     assert secret_of(canary).encode() not in masked
+    assert REDACTOR.redact(body, TRACES.shape, outline(body, 1, "span").items).body == masked
     parsed = ExportTraceServiceRequest.FromString(masked)
     assert texts_of(parsed) == texts_of(request)
     if depth:
@@ -150,5 +152,9 @@ def test_binary_is_never_touched(blob: bytes) -> None:
 def test_canaries_are_found_in_bytes_values_too() -> None:
     value = AnyValue(bytes_value=CANARIES[0].encode())
     request = ExportTraceServiceRequest()
-    request.resource_spans.add().resource.attributes.add(key="k").value.CopyFrom(value)
-    assert b"CANARY" not in REDACTOR.redact(request.SerializeToString(), TRACES.shape).body
+    resource = request.resource_spans.add()
+    resource.resource.attributes.add(key="k").value.CopyFrom(value)
+    resource.scope_spans.add().spans.add(name="s").attributes.add(key="k").value.CopyFrom(value)
+    body = request.SerializeToString()
+    assert b"CANARY" not in REDACTOR.redact(body, TRACES.shape).body
+    assert b"CANARY" not in REDACTOR.redact(body, TRACES.shape, outline(body, 1, "span").items).body
