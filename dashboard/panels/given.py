@@ -11,7 +11,7 @@ import streamlit as st
 from dashboard import orders, sign_in
 from dashboard.incidents import Incident
 from dimwatch.clock import NS_PER_SECOND, SystemClock
-from dimwatch.errors import DimwatchError
+from dimwatch.errors import DimwatchError, PermanentError
 
 LENGTHS_S: Final = {"30 minutes": 1_800, "1 hour": 3_600, "2 hours": 7_200, "8 hours": 28_800, "1 day": 86_400}
 """How long a silence may last."""
@@ -27,21 +27,24 @@ _WHY: Final = {
 }
 
 
-def give(
-    person: sign_in.Person,
-    about: Incident,
-    path: str,
-    body: Mapping[str, Any] | None,
-    done: str,
-    method: str = "POST",
-) -> None:
-    """Give an order. `done`: what to say once it is obeyed."""
+def give(about: Incident, path: str, body: Mapping[str, Any] | None, done: str, method: str = "POST") -> None:
+    """Give an order, in the name of who is signed in now. `done`: what to say once it is obeyed."""
     try:
+        person = sign_in.person()
+        if person is None:
+            raise PermanentError("nobody is signed in any more")
         order = orders.give(person, path, body, secrets.token_hex(8), method)
     except DimwatchError as error:
         st.session_state[_key(about)] = {"done": done, "refused": str(error)}
     else:
         st.session_state[_key(about)] = {"done": done, "order": order, "at": _CLOCK.now_ns()}
+        st.session_state[_taken(about)] = st.session_state.get(_taken(about), 0) + 1
+
+
+def form_key(about: Incident, what: str) -> str:
+    """The key of a form or of something in it: another one as soon as an order is taken, so that forms close and are
+    empty again."""
+    return f"{what} {about.id} {st.session_state.get(_taken(about), 0)}"
 
 
 def told(person: sign_in.Person, about: Incident) -> None:
@@ -85,3 +88,7 @@ def _say(last: Mapping[str, Any]) -> None:
 
 def _key(about: Incident) -> str:
     return f"last order {about.id}"
+
+
+def _taken(about: Incident) -> str:
+    return f"orders taken {about.id}"

@@ -84,11 +84,8 @@ def browser() -> Iterator[Browser]:
         chromium.close()
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_a_person_sees_what_is_wrong_and_follows_it(
-    address: str, browser: Browser, scheme: str, tmp_path: Path
-) -> None:
-    page = browser.new_page(viewport={"width": 1500, "height": 1000}, color_scheme=scheme)  # type: ignore[arg-type]
+def test_a_person_sees_what_is_wrong_and_follows_it(address: str, browser: Browser) -> None:
+    page = browser.new_page(viewport={"width": 1500, "height": 1000})
     page.set_default_timeout(PATIENCE_S * 1000)
     strangers: list[str] = []
     dialogs: list[str] = []

@@ -1,4 +1,4 @@
-"""A person acknowledges and silences an incident in a browser, by the keyboard alone."""
+"""What people do in a browser: acknowledge and silence an incident by the keyboard alone, and sign in by OIDC."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import os
 import subprocess
 import sys
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 import pytest
@@ -16,6 +16,7 @@ from benchmarks.ports import free_ports
 from benchmarks.running import until
 from tests.e2e.api.conftest import NAMES, Site
 from tests.needs import program
+from tests.oidc_provider import CLIENT, SECRET, Provider
 
 pytestmark = [pytest.mark.browser, pytest.mark.e2e, pytest.mark.timeout(180)]
 PATIENCE_S = 60.0
@@ -23,14 +24,15 @@ INCIDENT = NAMES[3]
 
 
 @contextmanager
-def dashboard(site: Site) -> Iterator[str]:
-    (port,) = free_ports(1)
+def dashboard(site: Site, settings: Mapping[str, str] | None = None, port: int | None = None) -> Iterator[str]:
+    port = port or free_ports(1)[0]
     environment = os.environ | {
         "DIMWATCH_DATA": str(site.settings.data),
         "DIMWATCH_STORE__HTTP_PORT": str(site.settings.store.http_port),
         "DIMWATCH_API__PORT": str(site.settings.api.port),
         "DIMWATCH_DASHBOARD__PORT": str(port),
         "DIMWATCH_TELEMETRY__HEALTH_PORT": "0",
+        **{f"DIMWATCH_{name.upper()}": value for name, value in (settings or {}).items()},
     }
     process = subprocess.Popen([sys.executable, "-P", "-m", "dimwatch", "dashboard"], env=environment)
 
@@ -91,6 +93,7 @@ def test_an_incident_is_acknowledged_and_silenced_by_keyboard(site: Site, browse
         page.get_by_label("Why").fill("the provider knows")
         page.keyboard.press("Enter")
         page.get_by_text("Silenced.", exact=True).wait_for()
+        page.get_by_label("Why").wait_for(state="hidden")
         (said, *_) = site.client().get(f"incidents/{INCIDENT}")["orders"]
         assert (said["action"], said["note"], said["outcome"]) == ("silence", "the provider knows", "obeyed")
 
@@ -103,4 +106,67 @@ def test_an_incident_is_acknowledged_and_silenced_by_keyboard(site: Site, browse
         page.keyboard.press("Enter")
         page.get_by_text("Silenced the scope.", exact=True).wait_for()
         page.get_by_text("provider openai, model gpt-3 until").wait_for()
+        page.get_by_label("Why").wait_for(state="hidden")
         page.close()
+
+
+VIEWER, RESPONDER, STRANGER = "viewer@example.com", "Responder@example.com", "stranger@elsewhere.example"
+PEOPLE = {mail: {"email": mail, "email_verified": True} for mail in (VIEWER, RESPONDER, STRANGER)}
+
+
+@pytest.fixture
+def provider_and_address(site: Site) -> Iterator[tuple[Provider, str]]:
+    """Who says who people are, and a dashboard that believes it."""
+    (port,) = free_ports(1)
+    redirect_uri = f"http://127.0.0.1:{port}/oauth2callback"
+    people = {"sign_in": "oidc", "viewers": '["viewer@example.com"]', "responders": '["responder@example.com"]'}
+    kept = site.settings.data / "secrets.toml"
+    with Provider(PEOPLE, redirect_uri) as provider:
+        kept.write_text(
+            f'[auth]\nredirect_uri = "{redirect_uri}"\ncookie_secret = "{"c" * 40}"\nclient_id = "{CLIENT}"\n'
+            f'client_secret = "{SECRET}"\n'
+            f'server_metadata_url = "{provider.issuer}/.well-known/openid-configuration"\n'
+        )
+        with dashboard(site, {f"dashboard__{name}": value for name, value in people.items()}, port) as address:
+            yield provider, address
+    kept.unlink()
+
+
+def test_people_sign_in_by_oidc(site: Site, browser: Browser, provider_and_address: tuple[Provider, str]) -> None:
+    provider, address = provider_and_address
+    incident = f"{address}/incident?id={NAMES[0]}"
+    page = browser.new_page(viewport={"width": 1400, "height": 900})
+    page.set_default_timeout(PATIENCE_S * 1000)
+
+    def sign_in(account: str) -> None:
+        page.get_by_role("button", name="Sign in").click()
+        page.get_by_role("link", name=account).click()
+
+    page.goto(incident)
+    page.get_by_role("button", name="Sign in").wait_for()
+    assert page.get_by_text("gpt-0").count() == 0, "nothing is told to who has not signed in"
+
+    provider.forge = True
+    sign_in(RESPONDER)
+    page.get_by_text("Incidents and traces are for those who may see them.").wait_for()
+    provider.forge = False
+    sign_in(STRANGER)
+    page.get_by_text("You may not look at this").wait_for()
+    page.get_by_role("button", name="Sign out").click()
+
+    sign_in(VIEWER)
+    page.get_by_text(VIEWER, exact=True).wait_for()
+    page.goto(incident)
+    page.get_by_text(f"Signed in as {VIEWER}, who may look.").wait_for()
+    assert page.get_by_role("button", name="Acknowledge").count() == 0
+    page.get_by_role("button", name="Sign out").click()
+
+    sign_in(RESPONDER)
+    page.get_by_text(RESPONDER.lower(), exact=True).wait_for()
+    page.goto(incident)
+    page.get_by_role("button", name="Acknowledge").click()
+    page.get_by_text("Acknowledged.", exact=True).wait_for()
+    (said, *_) = site.client().get(f"incidents/{NAMES[0]}")["orders"]
+    assert (said["action"], said["by"], said["outcome"]) == ("acknowledge", RESPONDER.lower(), "obeyed")
+    assert provider.refusals == []
+    page.close()
