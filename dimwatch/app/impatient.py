@@ -1,8 +1,10 @@
-"""HTTP servers with limits, which do not wait long for a request's headers: nobody keeps others out by waiting."""
+"""HTTP servers with limits, which do not wait long for a request's headers, nor for somebody who takes nothing of an
+answer: nobody keeps others out by waiting."""
 
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections import Counter
 from typing import Any, Final
 
@@ -11,15 +13,26 @@ import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 _KEEP_ALIVE_S: Final = 30
+_UNREAD_S: Final = 60.0
+"""Longer than who reads a stream of rows thinks about some of them."""
 
 
-def config(app: Any, *, headers_s: float, max_headers: int, most_at_a_time: int, grace_s: float) -> uvicorn.Config:
+def config(
+    app: Any,
+    *,
+    headers_s: float,
+    max_headers: int,
+    most_at_a_time: int,
+    grace_s: float,
+    unread_s: float = _UNREAD_S,
+) -> uvicorn.Config:
     """How an application is served. `headers_s` and `max_headers`: how long a request's headers may take, and how many
-    bytes they may have; `grace_s`: how long requests in flight may take at the end."""
+    bytes they may have; `grace_s`: how long requests in flight may take at the end; `unread_s`: a client that takes
+    nothing of its answer for so long is given up."""
     return uvicorn.Config(
         app,
         # h11 bounds the size of the request line and headers; the faster parser does not.
-        http=impatient(headers_s),
+        http=impatient(headers_s, unread_s),
         h11_max_incomplete_event_size=max_headers,
         loop="asyncio",
         ws="none",
@@ -35,7 +48,7 @@ def config(app: Any, *, headers_s: float, max_headers: int, most_at_a_time: int,
     )
 
 
-def impatient(headers_s: float) -> type[H11Protocol]:
+def impatient(headers_s: float, unread_s: float) -> type[H11Protocol]:
     """uvicorn's protocol, but a request's line and headers must come in time: waiting for them takes others' places.
 
     When all places are taken, a connection that waits for its client gives up its own for a new one: first those of
@@ -48,6 +61,7 @@ def impatient(headers_s: float) -> type[H11Protocol]:
 
         def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
             super().connection_made(transport)
+            _give_up_when_unread(transport, unread_s)
             self._arm()
             if self.limit_concurrency is not None and len(self.connections) >= self.limit_concurrency:
                 self._make_room()
@@ -106,3 +120,10 @@ def impatient(headers_s: float) -> type[H11Protocol]:
                 self._timer = None
 
     return Impatient
+
+
+def _give_up_when_unread(transport: asyncio.Transport, after_s: float) -> None:
+    """Only the system knows whether any of an answer is taken, however slowly; not all systems can be asked to look."""
+    if hasattr(socket, "TCP_USER_TIMEOUT"):
+        connection = transport.get_extra_info("socket")
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(1000 * after_s))

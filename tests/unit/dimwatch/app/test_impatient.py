@@ -13,6 +13,7 @@ import pytest
 import uvicorn
 from starlette.types import Receive, Scope, Send
 
+from benchmarks.running import until
 from dimwatch.app import impatient
 
 PLACES = 4
@@ -26,12 +27,14 @@ class Site:
     A request's body is read first.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, unread_s: float = 60.0) -> None:
         self.go_on = threading.Event()
         self.asked = threading.Semaphore(0)
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port: int = self._listener.getsockname()[1]
-        config = impatient.config(self, headers_s=60.0, max_headers=4096, most_at_a_time=PLACES, grace_s=1.0)
+        config = impatient.config(
+            self, headers_s=60.0, max_headers=4096, most_at_a_time=PLACES, grace_s=1.0, unread_s=unread_s
+        )
         self._server = uvicorn.Server(config)
         self._thread = threading.Thread(target=self._server.run, args=([self._listener],))
         self._thread.start()
@@ -46,6 +49,16 @@ class Site:
         length = [(b"content-length", b"%d" % len(body))]
         await send({"type": "http.response.start", "status": 200, "headers": length})
         await send({"type": "http.response.body", "body": body})
+
+    @property
+    def connections(self) -> int:
+        """Those that have a place."""
+        return len(self._server.server_state.connections)
+
+    @property
+    def in_flight(self) -> int:
+        """Requests that are not over, those of connections that were just given up included."""
+        return len(self._server.server_state.tasks)
 
     def close(self) -> None:
         self.go_on.set()
@@ -107,6 +120,19 @@ def test_an_answer_that_is_read_slowly_comes_whole(site: Site) -> None:
         assert len(answer.read()) == LARGE
 
 
+def test_who_never_reads_an_answer_loses_the_place() -> None:
+    with contextlib.ExitStack() as held:
+        site = Site(unread_s=0.3)
+        held.callback(site.close)
+        for _ in range(PLACES - 1):
+            deaf = http.client.HTTPConnection("127.0.0.1", site.port, timeout=20)
+            held.callback(deaf.close)
+            deaf.request("GET", "/large")
+            assert site.asked.acquire(timeout=20)
+        until(lambda: not site.connections, 20.0, "who takes nothing keeps the place")
+        assert status(site) == 200
+
+
 def test_the_address_that_holds_most_gives_way_first(site: Site) -> None:
     with contextlib.ExitStack() as held:
         other = http.client.HTTPConnection("127.0.0.1", site.port, timeout=20, source_address=("127.0.0.2", 0))
@@ -118,6 +144,7 @@ def test_the_address_that_holds_most_gives_way_first(site: Site) -> None:
             one = held.enter_context(socket.create_connection(("127.0.0.1", site.port), timeout=20))
             one.sendall(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n")
             assert site.asked.acquire(timeout=20)
+        until(lambda: site.in_flight < PLACES, 20.0, "what was given up goes on")
         other.request("GET", "/")
         assert (other.getresponse().read(), other.sock) == (b"ok", kept)
 
