@@ -25,9 +25,17 @@ _log = structlog.get_logger()
 class Summing:
     """Sums every minute until `stop`."""
 
-    def __init__(self, execute: Execute, store: Store, stop: Stop, close: Callable[[], None] = lambda: None) -> None:
+    def __init__(
+        self,
+        execute: Execute,
+        store: Store,
+        stop: Stop,
+        close: Callable[[], None] = lambda: None,
+        every_s: float = _EVERY_S,
+    ) -> None:
         """`close`: what the thread does at its end, to give its connection back."""
         self._roll_up = RollUp(execute, insert_settings(store))
+        self._every_s = every_s
         self._stop, self._close = stop, close
         self._thread = threading.Thread(target=self._run, name="sums")
 
@@ -40,11 +48,11 @@ class Summing:
         self._thread.join()
 
     def _run(self) -> None:
-        wait_s = _EVERY_S
+        wait_s = self._every_s
         while not self._stop.sleep(wait_s):
             try:
                 self._roll_up.run(lambda: self._stop.requested)
-                wait_s = _EVERY_S
+                wait_s = self._every_s
             except DimwatchError as error:
                 wait_s = min(2 * wait_s, _SELDOM_S)
                 _log.warning("sums for the dashboard could not be made now", error=str(error), again_in_s=wait_s)
