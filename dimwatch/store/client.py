@@ -6,9 +6,8 @@ Errors come as `RetryableError` (the same call may work later) or `PermanentErro
 from __future__ import annotations
 
 import ssl
-import threading
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, TypeVar, cast
+from typing import Any, Final, TypeVar, cast
 
 import clickhouse_connect
 import pandas as pd
@@ -24,6 +23,8 @@ from dimwatch.store.access import INTERNAL_USER, is_loopback, token_path
 from dimwatch.store.codes import BUSY, error_of
 
 T = TypeVar("T")
+_KEPT: Final = 32
+"""So many connections wait for the next call; to open one takes longer than most queries."""
 
 
 class _Busy(RetryableError):
@@ -35,7 +36,8 @@ Values = Mapping[str, object]
 
 
 class StoreClient:
-    """Speaks to the ClickHouse of `settings.store`. Safe to share between threads: each has a connection."""
+    """Speaks to the ClickHouse of `settings.store`. Safe to share between threads: there is a connection for each call
+    that is going on, which the next one takes over, whatever its thread."""
 
     def __init__(
         self, settings: Settings, *, writer: bool = False, timeout_s: float = 70.0, database: str | None = None
@@ -48,8 +50,8 @@ class StoreClient:
         self._database = settings.store.database if database is None else database
         self._writer = writer
         self._timeout_s = timeout_s
-        self._near = is_loopback(settings.store.host)  # compression costs more than it saves there
-        self._local = threading.local()
+        self._near = is_loopback(settings.store.host)  # compressed results cost more than they save there
+        self._idle: list[Client] = []
 
     def rows(self, sql: str, values: Values | None = None) -> Sequence[Sequence[Any]]:
         """Run a query and return its rows."""
@@ -79,7 +81,8 @@ class StoreClient:
         After an error some of them may be there, so insert again only into tables that stand repetition.
         """
         sink = pa.BufferOutputStream()
-        options = pa.ipc.IpcWriteOptions(compression=None if self._near else pa.Codec("lz4"), use_threads=False)
+        # Near, too: to compress a row takes less than to copy six times its size through two processes.
+        options = pa.ipc.IpcWriteOptions(compression=pa.Codec("lz4"), use_threads=False)
         with pa.ipc.new_stream(sink, rows.schema, options=options) as writer:
             writer.write_table(rows)
         block = cast("bytes", memoryview(sink.getvalue()))  # real bytes would be copied, behind the statement
@@ -90,9 +93,8 @@ class StoreClient:
         )
 
     def close(self) -> None:
-        """Close this thread's connection."""
-        client = self._local.__dict__.pop("client", None)
-        if client is not None:
+        """Close the connections that no call uses. A later call opens one again."""
+        while (client := self._unused()) is not None:
             client.close()
 
     def _read(self, call: Callable[[Client], T]) -> T:
@@ -102,8 +104,10 @@ class StoreClient:
         raise AssertionError("unreachable")
 
     def _call(self, call: Callable[[Client], T], *, rows: bool = False) -> T:
+        client: Client | None = None
         try:
-            return call(self._client())
+            client = self._unused() or self._connected()
+            return call(client)
         except DatabaseError as error:
             if error.code is None:
                 raise self._unreachable(error) from error
@@ -112,6 +116,21 @@ class StoreClient:
             raise error_of(error.code, str(error), rows=rows) from error
         except (ClickHouseError, HTTPError, OSError) as error:
             raise self._unreachable(error) from error
+        finally:
+            if client is not None:
+                self._give_back(client)
+
+    def _unused(self) -> Client | None:
+        try:
+            return self._idle.pop()
+        except IndexError:
+            return None
+
+    def _give_back(self, client: Client) -> None:
+        if len(self._idle) < _KEPT:
+            self._idle.append(client)
+        else:
+            client.close()
 
     def _unreachable(self, error: Exception) -> _Busy:
         store = self._settings.store
@@ -120,26 +139,22 @@ class StoreClient:
         )
         return _Busy(f"the store at {store.host}:{store.http_port} does not answer ({remedy}): {error}")
 
-    def _client(self) -> Client:
-        client = getattr(self._local, "client", None)
-        if client is None:
-            user, password = self._account()
-            store = self._settings.store
-            client = clickhouse_connect.get_client(
-                host=store.host,
-                port=store.http_port,
-                username=user,
-                password=password,
-                database=self._database,
-                compress=not self._near,
-                connect_timeout=5,
-                send_receive_timeout=self._timeout_s,
-                autogenerate_session_id=False,
-                dedicated_pool=True,
-                **_tls(store),
-            )
-            self._local.client = client
-        return cast("Client", client)
+    def _connected(self) -> Client:
+        user, password = self._account()
+        store = self._settings.store
+        return clickhouse_connect.get_client(
+            host=store.host,
+            port=store.http_port,
+            username=user,
+            password=password,
+            database=self._database,
+            compress=not self._near,
+            connect_timeout=5,
+            send_receive_timeout=self._timeout_s,
+            autogenerate_session_id=False,
+            dedicated_pool=True,
+            **_tls(store),
+        )
 
     def _account(self) -> tuple[str, str]:
         store = self._settings.store
