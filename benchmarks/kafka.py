@@ -7,15 +7,16 @@ time and nothing is further behind at its end than at its beginning, but for a f
 
 from __future__ import annotations
 
-import os
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from benchmarks.figures import Figure
+from benchmarks.processes import cpu_s, peak_bytes
 from benchmarks.roles import Roles
 from benchmarks.stepping import SPANS_A_REQUEST, Sent, send, step_up
 from dimwatch.simulate.load import LoadPool
@@ -25,9 +26,9 @@ RATES: Final = (10_000, 15_000, 20_000, 25_000, 30_000, 40_000, 50_000)
 MAX_BEHIND_S: Final = 8.0
 """Time until all is stored: two seconds that traces wait for more spans, and what is on its way."""
 
+ROLES: Final = ("collector", "worker", "fleet", "store")
+
 _BROKER: Final = "broker"
-_ROLES: Final = ("collector", "worker", "fleet", "store")
-_TICKS: Final = os.sysconf("SC_CLK_TCK")
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,18 +58,24 @@ class Round:
         )
 
 
+@contextmanager
+def installation(folder: Path, names: Sequence[str] = ROLES) -> Iterator[tuple[Broker, Roles]]:
+    """A broker and one process of each of these roles, and the store that stands in for a server."""
+    broker = Broker(folder / "kafka", jvm=("-XX:+UseSerialGC",))
+    settings = {"assembly__linger_s": "2", "assembly__idle_s": "5", "assembly__max_idle_s": "5"}
+    with running(broker), Roles(folder, broker, workers=1, roles=names, settings=settings) as roles:
+        yield broker, roles
+
+
 def run(seconds: float = 30.0) -> Iterator[Figure]:
     """Step the rate up until some stage does not keep up."""
-    with tempfile.TemporaryDirectory() as folder:
-        broker = Broker(Path(folder) / "kafka", jvm=("-XX:+UseSerialGC",))
-        settings = {"assembly__linger_s": "2", "assembly__idle_s": "5", "assembly__max_idle_s": "5"}
-        with running(broker), Roles(Path(folder), broker, workers=1, roles=_ROLES, settings=settings) as roles:
-            load = LoadPool(SPANS_A_REQUEST)
-            warm = _round(roles, broker, load, RATES[0], 10.0)  # until everything is loaded
-            best, spans = step_up(RATES, lambda rate: _round(roles, broker, load, rate, seconds))
-            roles.drain(300.0)
-            visible, distinct = roles.rows("SELECT count(), uniqExact(trace_id, span_id) FROM spans")[0]
-            resident = {name: _resident_bytes(pid) for name, pid in _pids(roles, broker).items()}
+    with tempfile.TemporaryDirectory() as folder, installation(Path(folder)) as (broker, roles):
+        load = LoadPool(SPANS_A_REQUEST)
+        warm = _round(roles, broker, load, RATES[0], 10.0)  # until everything is loaded
+        best, spans = step_up(RATES, lambda rate: _round(roles, broker, load, rate, seconds))
+        roles.drain(300.0)
+        visible, distinct = roles.rows("SELECT count(), uniqExact(trace_id, span_id) FROM spans")[0]
+        resident = {name: peak_bytes(pid) for name, pid in pids(roles, broker).items()}
     yield Figure("kafka_spans_per_s", best.sent.rate if best is not None else 0.0, "spans/s")
     if best is not None:
         for name, used in best.cpu_us.items():
@@ -82,7 +89,7 @@ def run(seconds: float = 30.0) -> Iterator[Figure]:
 
 def _round(roles: Roles, broker: Broker, load: LoadPool, rate: float, seconds: float) -> Round:
     """Send at `rate` spans a second for a while; then wait until workers and sink have caught up."""
-    before = {name: _cpu_s(pid) for name, pid in _pids(roles, broker).items()}
+    before = {name: cpu_s(pid) for name, pid in pids(roles, broker).items()}
     processed = roles.metric("dimwatch_processed_spans_total", "worker")
     sent = send(roles.http, load, rate, seconds)
     ended = time.monotonic()
@@ -90,21 +97,11 @@ def _round(roles: Roles, broker: Broker, load: LoadPool, rate: float, seconds: f
         time.sleep(0.1)
     roles.stored(300.0)
     clear_s = time.monotonic() - ended
-    cpu = {name: _cpu_s(pid) - before.get(name, 0.0) for name, pid in _pids(roles, broker).items()}
+    cpu = {name: cpu_s(pid) - before.get(name, 0.0) for name, pid in pids(roles, broker).items()}
     return Round(sent, clear_s, cpu)
 
 
-def _pids(roles: Roles, broker: Broker) -> dict[str, int]:
+def pids(roles: Roles, broker: Broker) -> dict[str, int]:
+    """The processes by name, the broker among them."""
     found = {name: process.popen.pid for name, process in roles.processes.items() if process.popen is not None}
     return {_BROKER: broker.pid, **found}
-
-
-def _cpu_s(pid: int) -> float:
-    """CPU time of a process and of the children that it has waited for."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return sum(map(int, fields[11:15])) / _TICKS
-
-
-def _resident_bytes(pid: int) -> int:
-    status = Path(f"/proc/{pid}/status").read_text()
-    return int(status.partition("VmHWM:")[2].split()[0]) * 1024

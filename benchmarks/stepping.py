@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Final, Protocol, TypeVar
@@ -69,8 +69,30 @@ def step_up(rates: Sequence[float], go: Callable[[float], R]) -> tuple[R | None,
     return best, spans
 
 
-def send(address: str, load: LoadPool, rate: float, seconds: float) -> Sent:
-    """Send `rate` spans a second for a while, a request again where it is told to come later; wait for all answers."""
+def send(
+    address: str,
+    load: LoadPool,
+    rate: float,
+    seconds: float,
+    *,
+    headers: Mapping[str, str] | None = None,
+    refused: list[str] | None = None,
+) -> Sent:
+    """Send `rate` spans a second for a while, a request again where it is told to come later; wait for all answers.
+
+    Raises httpx.HTTPError for any other answer than OK. With `refused`, such answers are put there, and their spans are
+    not acknowledged.
+    """
+
+    def deliver(body: bytes, spans: int) -> int:
+        try:
+            return post(client, address, body, spans, headers or {})
+        except httpx.HTTPError as error:
+            if refused is None:
+                raise
+            refused.append(str(error).partition("\n")[0] or type(error).__name__)
+            return 0
+
     acknowledged = due = 0
     with httpx.Client(limits=httpx.Limits(max_connections=_SENDERS)) as client, ThreadPoolExecutor(_SENDERS) as pool:
         started = time.monotonic()
@@ -80,7 +102,7 @@ def send(address: str, load: LoadPool, rate: float, seconds: float) -> Sent:
                 time.sleep(0.002)
             else:
                 body, spans = load.request(SystemClock().now_ns())
-                pending.append(pool.submit(_post, client, address, body, spans))
+                pending.append(pool.submit(deliver, body, spans))
                 due += spans
             acknowledged += sum(future.result() for future in pending if future.done())
             pending = [future for future in pending if not future.done()]
@@ -88,8 +110,9 @@ def send(address: str, load: LoadPool, rate: float, seconds: float) -> Sent:
         return Sent(rate, acknowledged, time.monotonic() - started)
 
 
-def _post(client: httpx.Client, address: str, body: bytes, spans: int) -> int:
-    headers = {"content-type": "application/x-protobuf"}
+def post(client: httpx.Client, address: str, body: bytes, spans: int, headers: Mapping[str, str]) -> int:
+    """Send a request until it is accepted; return its spans. Raises httpx.HTTPError when it is refused for good."""
+    headers = {"content-type": "application/x-protobuf", **headers}
     while True:
         answer = client.post(f"{address}/v1/traces", content=body, headers=headers, timeout=30.0)
         if answer.status_code not in (429, 503):

@@ -1,0 +1,1 @@
+"""Dimwatch beside what people would run instead, on the same load."""
