@@ -10,8 +10,8 @@ from typing import Any, Final
 import lz4.block  # type: ignore[import-untyped]
 import lz4.frame  # type: ignore[import-untyped]
 import zstandard
+from clickhouse_cityhash.cityhash import CityHash128
 
-from dimwatch.store.cityhash import city_hash_128
 from dimwatch.store.engine import EngineError
 
 PIECE: Final = 1 << 20
@@ -138,7 +138,13 @@ def frames(pieces: Iterable[bytes]) -> Iterator[bytes]:
             data = piece[start : start + PIECE]
             packed = lz4.block.compress(data, store_size=False)
             block = struct.pack("<BII", _LZ4, _SIZES + len(packed), len(data)) + packed
-            yield city_hash_128(block) + block
+            yield checksum(block) + block
+
+
+def checksum(block: bytes) -> bytes:
+    """What stands before a compressed block, for clients to check: CityHash128 1.0.2, the lower half first."""
+    hashed: int = CityHash128(block)
+    return struct.pack("<QQ", hashed >> 64, hashed & (1 << 64) - 1)
 
 
 _ENCODINGS: Final = ("zstd", "lz4", "gzip", "deflate")

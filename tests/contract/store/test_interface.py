@@ -20,8 +20,7 @@ import pytest
 import zstandard
 from clickhouse_connect.driver.exceptions import DatabaseError
 
-from dimwatch.store.cityhash import city_hash_128
-from dimwatch.store.encoding import decompress
+from dimwatch.store.encoding import checksum, decompress
 from tests.contract.store.conftest import PASSWORD, RunningStore
 from tests.needs import program
 
@@ -163,7 +162,7 @@ def test_results_and_errors_in_the_framing_of_java_and_go_clients(store: Running
     sql = b"SELECT number, toString(number) FROM numbers(300000) FORMAT TSV"
     framed = store.http(sql, "compress=1").body
     assert len(framed) < 0.7 * len(store.http(sql).body)
-    assert city_hash_128(framed[16 : 16 + int.from_bytes(framed[17:21], "little")]) == framed[:16]
+    assert checksum(framed[16 : 16 + int.from_bytes(framed[17:21], "little")]) == framed[:16]
     assert b"".join(decompress(framed, "clickhouse", 1 << 30)) == store.http(sql).body
     answer = store.http(b"SELECT nothing_like_it", "compress=1")
     assert (answer.status, answer.headers["X-ClickHouse-Exception-Code"]) == (404, "47")
