@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hmac
 import os
 import threading
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Final
@@ -20,7 +21,8 @@ from dimwatch.clock import Clock
 from dimwatch.errors import BackpressureError, DimwatchError
 from dimwatch.eventlog.base import EventLog, NewRecord
 from dimwatch.settings import MIB, Settings
-from ingest.otlp.admission import Admitted, Limits, Reason, admit
+from ingest.otlp.admission import Limits, Reason, admit
+from ingest.otlp.commits import Commits, Prepared, together
 from ingest.otlp.compression import decompress
 from ingest.otlp.failures import Failure, failure_of
 from ingest.otlp.gate import Gate, Hold
@@ -37,7 +39,6 @@ REQUESTS: Final = "requests"
 _MAX_REQUESTS: Final = 256
 _IN_FLIGHT_BYTES: Final = 128 * MIB
 _SMALL_BYTES: Final = 4 * MIB
-_APPEND_THREADS: Final = 16  # they wait for the disk, together
 _MAX_LARGE: Final = 16
 _JSON_SHARE: Final = 4
 """JSON takes several times the memory of protobuf, so it gets that part of the size."""
@@ -55,20 +56,11 @@ class Answer:
     message: str
 
 
-@dataclass(frozen=True, slots=True)
-class _Prepared:
-    """A request that is ready to be stored."""
-
-    signal: Signal
-    now_ns: int
-    admitted: Admitted
-
-
 class Intake:
     """The way from a request's bytes into the eventlog.
 
-    There are two lanes, so that memory stays bounded and nobody starves: ordinary requests are appended by many
-    threads, which share the eventlog's commits; those of more than 4 MiB go one after the other.
+    There are two lanes, so that memory stays bounded and nobody starves: ordinary requests are appended together with
+    those that are ready at the same time; those of more than 4 MiB go one after the other.
     """
 
     def __init__(self, eventlog: EventLog, settings: Settings, clock: Clock) -> None:
@@ -84,7 +76,7 @@ class Intake:
         # memory as objects, and the memory allocator does not keep a heap for each of many threads.
         self._small = ThreadPoolExecutor(1, thread_name_prefix="intake")
         self._large = ThreadPoolExecutor(1, thread_name_prefix="intake-large")
-        self._appends = ThreadPoolExecutor(_APPEND_THREADS, thread_name_prefix="append")
+        self._commits = Commits(self._append)
         self._in_large = 0
         self._dropped: Counter[str] = Counter()
         """Whole requests by reason, since the last report."""
@@ -107,23 +99,44 @@ class Intake:
         loop = asyncio.get_running_loop()
         limit = self._limit // _JSON_SHARE if json else self._limit
         small = min(limit, _SMALL_BYTES)
+        answer: asyncio.Future[Answer | None] = loop.create_future()
 
-        def prepare_if_small() -> _Prepared | None:
+        def settle(found: Answer | None, error: Exception | None) -> None:
+            if answer.done():  # nobody waits any more
+                return
+            if error is None:
+                answer.set_result(found)
+            else:
+                answer.set_exception(error)
+
+        def tell(found: Answer | None, error: Exception | None) -> None:
+            with contextlib.suppress(RuntimeError):  # at the end of the process the loop may be closed
+                loop.call_soon_threadsafe(settle, found, error)
+
+        def prepare_if_small() -> None:
             try:
-                content = decompress(body, coding, small, hold.reserve)
-            except TooLargeError:
-                if small == limit:
-                    raise
-                return None
-            return self._prepare(content, signal, json)
+                try:
+                    content = decompress(body, coding, small, hold.reserve)
+                except TooLargeError:
+                    if small == limit:
+                        raise
+                    tell(None, None)
+                    return
+                prepared = self._prepare(content, signal, json)
+            except Exception as error:
+                tell(None, error)
+                return
+            self._commits.submit(prepared, lambda error: tell(_answer(prepared), error))
 
         def store_large() -> Answer:
             return self.store(decompress(body, coding, limit), signal, json=json)
 
         if len(body) <= small:
-            prepared = await loop.run_in_executor(self._small, prepare_if_small)
-            if prepared is not None:
-                return await loop.run_in_executor(self._appends, self._append, prepared)
+            # One way from thread to thread and back: each turn by the loop would cost as much as a small request.
+            self._small.submit(prepare_if_small)
+            found = await answer
+            if found is not None:
+                return found
         if self._in_large >= _MAX_LARGE:
             raise BackpressureError(f"{_MAX_LARGE} requests of more than {_SMALL_BYTES} bytes are waiting")
         self._in_large += 1
@@ -134,42 +147,41 @@ class Intake:
 
     def store(self, content: bytes, signal: Signal, *, json: bool) -> Answer:
         """Store one decompressed request durably. Blocks; raises DimwatchError."""
-        return self._append(self._prepare(content, signal, json))
+        prepared = self._prepare(content, signal, json)
+        self._append([prepared])
+        return _answer(prepared)
 
-    def _prepare(self, content: bytes, signal: Signal, json: bool) -> _Prepared:
+    def _prepare(self, content: bytes, signal: Signal, json: bool) -> Prepared:
         now_ns = self._clock.now_ns()
         with telemetry.STAGE_SECONDS.labels("receive").time():
             if json:
                 content = to_protobuf(content, signal)
             admitted = admit(content, signal, Limits.of(self._receiver, now_ns), self._redactor)
             admitted.pieces = spread(admitted.pieces, signal, self._eventlog.partitions(signal.topic))
-        return _Prepared(signal, now_ns, admitted)
+        return Prepared(signal, now_ns, admitted)
 
-    def _append(self, prepared: _Prepared) -> Answer:
-        signal, now_ns, admitted = prepared.signal, prepared.now_ns, prepared.admitted
-        headers = {records.HEADER_TENANT: ""}
-        batch = {}
-        if admitted.pieces:
-            batch[signal.topic] = [
-                NewRecord(piece.body, now_ns, piece.key, headers, piece.partition) for piece in admitted.pieces
-            ]
-        if admitted.dropped:
-            # Ids come from what was sent: the same request sent again is the same drop.
-            seed = admitted.digest.hexdigest()
-            batch[records.DROPS] = [_drops(admitted.dropped, seed, now_ns)]
+    def _append(self, group: Sequence[Prepared]) -> None:
+        batch = together(group)
+        for prepared in group:
+            if prepared.admitted.dropped:
+                # Ids come from what was sent: the same request sent again is the same drop.
+                seed = prepared.admitted.digest.hexdigest()
+                drops = _drops(prepared.admitted.dropped, seed, prepared.now_ns)
+                batch.setdefault(records.DROPS, []).append(drops)
         if batch:
             self._eventlog.append(batch)
-        telemetry.RECEIVED_ITEMS.labels(signal.name).inc(admitted.items)
-        telemetry.RECEIVED_BYTES.labels(signal.name).inc(sum(len(piece.body) for piece in admitted.pieces))
-        for (what, reason), count in admitted.dropped.items():
-            telemetry.DROPPED.labels(STAGE, what, reason).inc(count)
-        return Answer(admitted.rejected, admitted.explanation())
+        for prepared in group:
+            name, admitted = prepared.signal.name, prepared.admitted
+            telemetry.RECEIVED_ITEMS.labels(name).inc(admitted.items)
+            telemetry.RECEIVED_BYTES.labels(name).inc(prepared.size)
+            for (what, reason), count in admitted.dropped.items():
+                telemetry.DROPPED.labels(STAGE, what, reason).inc(count)
 
     def close(self) -> None:
         """Wait for what is in flight, and report what was dropped."""
         self._small.shutdown()
         self._large.shutdown()
-        self._appends.shutdown()
+        self._commits.close()
         self.tidy()
 
     def count(self, signal: Signal | None, transport: str, error: Exception | None) -> Failure | None:
@@ -215,6 +227,10 @@ class Intake:
             with self._dropped_lock:
                 self._dropped.update(dropped)
             raise
+
+
+def _answer(prepared: Prepared) -> Answer:
+    return Answer(prepared.admitted.rejected, prepared.admitted.explanation())
 
 
 def _let_go(error: BaseException) -> None:
