@@ -10,6 +10,7 @@ import structlog
 import uvicorn
 
 from dimwatch.app import impatient, store_server
+from dimwatch.app.memory import keep_freed
 from dimwatch.app.sinking import Sinking, keep_house, sink_limits
 from dimwatch.app.standalone import Health
 from dimwatch.app.stopping import Stop
@@ -46,6 +47,7 @@ def run(settings: Settings, health: Health) -> None:
 
 
 def _run_embedded(settings: Settings, health: Health, stop: Stop) -> None:
+    keep_freed()
     engine = Engine(settings.store_path, ENGINE_MEMORY)
     try:
         _migrate(engine, settings)
