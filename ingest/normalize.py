@@ -55,6 +55,8 @@ _MAX_NS: Final = np.iinfo(np.int64).max
 _RFC3339: Final = r"^(?P<second>(?:19[789]|20\d)\d-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.(?P<fraction>\d{1,9}))?(?:Z|\+00:00)$"
 
 
+_NO_SPANS: Final = SPAN.empty_table()
+
 _Raw = TypeVar("_Raw")
 
 
@@ -74,13 +76,16 @@ class Normalized:
     """Canonical spans, and what could not become one, by reason."""
 
     spans: pa.Table
-    dropped: Counter[str] = field(default_factory=Counter)
+    request: npt.NDArray[np.int64]
+    """By span: the number of its request among those that were given, ascending."""
+    dropped: Counter[tuple[int, str]] = field(default_factory=Counter)
+    """Spans, by the number of their request and the reason."""
     malformed: list[tuple[Request, str]] = field(default_factory=list)
 
 
 def empty_spans() -> pa.Table:
     """A span table without rows."""
-    return SPAN.empty_table()
+    return _NO_SPANS
 
 
 def normalize_spans(requests: Sequence[Request]) -> Normalized:
@@ -91,10 +96,15 @@ def normalize_spans(requests: Sequence[Request]) -> Normalized:
     """
     raw, good, malformed = decoded(requests, decode_spans)
     if not len(raw):
-        return Normalized(empty_spans(), malformed=malformed)
+        return Normalized(empty_spans(), np.empty(0, dtype=np.int64), malformed=malformed)
+    bad = {id(request) for request, _ in malformed}
+    numbers = np.array([number for number, one in enumerate(requests) if id(one) not in bad], dtype=np.int64)
+    request = numbers[raw.request]
     table = _Canonical(raw, good).table()
-    valid, dropped = _valid(raw)
-    return Normalized(table if valid.all() else table.filter(pa.array(valid)), dropped, malformed)
+    valid, dropped = _valid(raw, request)
+    if valid.all():
+        return Normalized(table, request, dropped, malformed)
+    return Normalized(table.filter(pa.array(valid)), request[valid], dropped, malformed)
 
 
 def decoded(
@@ -115,11 +125,13 @@ def decoded(
         return decode([request.body for request in good]), good, malformed
 
 
-def _valid(raw: RawSpans) -> tuple[npt.NDArray[np.bool_], Counter[str]]:
+def _valid(raw: RawSpans, request: npt.NDArray[np.int64]) -> tuple[npt.NDArray[np.bool_], Counter[tuple[int, str]]]:
     ids = _lengths(raw.trace_id, 16) & _lengths(raw.span_id, 8)
     times = (raw.start_ns > 0) & (raw.start_ns <= _MAX_NS) & (raw.end_ns <= _MAX_NS)
-    dropped = Counter({"invalid_id": int((~ids).sum()), "invalid_time": int((ids & ~times).sum())})
-    return ids & times, +dropped
+    dropped: Counter[tuple[int, str]] = Counter()
+    for reason, wrong in (("invalid_id", ~ids), ("invalid_time", ids & ~times)):
+        dropped.update((number, reason) for number in request[wrong].tolist())
+    return ids & times, dropped
 
 
 def _lengths(ids: pa.Array, length: int) -> npt.NDArray[np.bool_]:

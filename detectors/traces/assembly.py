@@ -12,8 +12,6 @@ their chunks with one `take` per chunk.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
-from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import numpy as np
@@ -22,50 +20,12 @@ import pyarrow.compute as pc
 
 from detectors.traces.batch import id_numbers
 from detectors.traces.checkpoint import JUDGED, OPEN, AssemblerState
-from detectors.traces.chunks import GONE, Chunk, Mask, Slots, copied, taken
+from detectors.traces.chunks import GONE, Chunk, Mask, Slots, Whole, copied, taken
+from detectors.traces.closed import Closed
 from detectors.traces.judged import REMEMBERED_IDS, JudgedTraces
 from detectors.traces.open_traces import NO_PAST, NO_SERVICE, Clocks, OpenTraces, Past
 from detectors.traces.patience import Codes, Patience
 from dimwatch.settings import Assembly
-
-
-@dataclass(slots=True)
-class Closed:
-    """Traces to be judged."""
-
-    spans: pa.Table
-    rows: Slots  # those rows of `spans` that belong here
-    trace: Slots  # by row: the number of its trace in this batch
-    content: pa.Table | None
-    judged_spans: Slots  # by trace: spans that were judged before; what is here now came late
-    forced: Mask  # by trace: closed for lack of room, not because it was over
-    due_ns: Slots  # by trace: the record time at which it was over
-    cause: Counter[str] = field(default_factory=Counter)
-
-    @property
-    def traces(self) -> int:
-        """How many traces there are."""
-        return len(self.due_ns)
-
-    @property
-    def late(self) -> Mask:
-        """By trace: an addition to a trace that was judged before."""
-        return self.judged_spans > 0
-
-    def halves(self) -> Iterator[Closed]:
-        """The same traces in two batches."""
-        middle = self.traces // 2
-        for first, last in ((0, middle), (middle, self.traces)):
-            here = (self.trace >= first) & (self.trace < last)
-            yield Closed(
-                self.spans,
-                self.rows[here],
-                self.trace[here] - first,
-                self.content,
-                self.judged_spans[first:last],
-                self.forced[first:last],
-                self.due_ns[first:last],
-            )
 
 
 class Rest(NamedTuple):
@@ -149,7 +109,7 @@ class Assembler:
         for tables, chunks in ((state.spans, self._chunks), (state.content, self._content)):
             for table in tables:
                 slots = self._slots(table["trace_id"], _received(table), before)
-                chunks.append(Chunk(table, slots, len(slots), table.nbytes, before))
+                chunks.append(Chunk.of(table, slots, before))
                 if chunks is self._chunks:
                     self._open.spans += np.bincount(slots, minlength=self._open.size)
 
@@ -171,11 +131,13 @@ class Assembler:
         past = self.judged(trace_id)
         return 0 if past is None else past.until_ns
 
-    def add(self, spans: pa.Table, content: pa.Table | None = None, *, record: int) -> Rest | None:
+    def add(
+        self, spans: pa.Table, content: pa.Table | None = None, *, record: int, whole: Whole | None = None
+    ) -> Rest | None:
         """Take in spans, and content rows (log events) of spans that have come or may come yet, in any order.
 
-        `record` is a number that grows with the log. Where a row came after its trace was over, all rows from that
-        time on are returned: close what is over by then, and add them again.
+        `record` is a number that grows with the log; `whole` is what `spans` is a slice of. Where a row came after its
+        trace was over, all rows from that time on are returned: close what is over by then, and add them again.
         """
         count = spans.num_rows
         tables = [spans] if content is None else [spans, content]
@@ -197,23 +159,24 @@ class Assembler:
             later = [table.filter(pa.array(~part)) for table, part in zip(tables, parts, strict=False)]
             rest = Rest(later[0], later[1] if content is not None else None, until_ns - 1)
             tables = [table.filter(pa.array(part)) for table, part in zip(tables, parts, strict=False)]
-            count, slots = tables[0].num_rows, slots[now]
-        self._keep(self._chunks, tables[0], self._within_limit(self._news(tables[0], slots[:count])), record)
-        if content is not None:
-            self._keep(self._content, tables[1], slots[count:], record)
+            if whole is not None:
+                whole.left -= count
+            count, slots, whole = tables[0].num_rows, slots[now], None
+        chunk = Chunk.of(tables[0], self._within_limit(self._news(tables[0], slots[:count])), record, whole)
+        if chunk.left:
+            self._chunks.append(chunk)
+        if content is not None and len(slots) > count:
+            self._content.append(Chunk.of(tables[1], slots[count:], record))
         self._make_room()
         return rest
-
-    @staticmethod
-    def _keep(chunks: list[Chunk], table: pa.Table, slots: Slots, record: int) -> None:
-        left = int((slots != GONE).sum())
-        if left:
-            chunks.append(Chunk(table, slots, left, table.nbytes, record))
 
     def close(self, now_ns: int) -> Closed | None:
         """Hand out the traces that are over at record time `now_ns`, None if there are none."""
         slots = self._open.all()
-        return self._hand_out(slots[self._open.clocks.due[slots] <= now_ns])
+        closed = self._hand_out(slots[self._open.clocks.due[slots] <= now_ns])
+        for chunk in (*self._chunks, *self._content):
+            chunk.compact()
+        return closed
 
     def flush(self) -> Closed | None:
         """Hand out everything: the input has ended."""

@@ -20,6 +20,25 @@ _SHARE_IN_PLACE: Final = 0.2
 
 
 @dataclass(slots=True)
+class Whole:
+    """A table that chunks, of several assemblers, are slices of: it takes memory until the last of them is gone."""
+
+    rows: int
+    left: int
+    """Rows that chunks hold or will hold."""
+
+    @classmethod
+    def of(cls, table: pa.Table) -> Whole:
+        """All of a table."""
+        return cls(table.num_rows, table.num_rows)
+
+    @property
+    def sparse(self) -> bool:
+        """Whether what is left is better copied out of it."""
+        return self.left < _COMPACT_BELOW * self.rows
+
+
+@dataclass(slots=True)
 class Chunk:
     """Rows as they came with one record, with the slot of each; `GONE` where the row has been taken."""
 
@@ -28,6 +47,15 @@ class Chunk:
     left: int
     bytes: int
     record: int
+    whole: Whole
+
+    @classmethod
+    def of(cls, table: pa.Table, slots: Slots, record: int, whole: Whole | None = None) -> Chunk:
+        """A new one. `whole`: what `table` is a slice of, None where that is nothing but itself."""
+        whole = whole or Whole.of(table)
+        left = int((slots != GONE).sum())
+        whole.left -= len(slots) - left
+        return cls(table, slots, left, table.nbytes, record, whole)
 
     def take(self, due: Mask) -> tuple[pa.Table, Slots, Slots] | None:
         """Remove the rows whose slot is due: a table, which of its rows they are, and their slots."""
@@ -39,11 +67,17 @@ class Chunk:
         if len(rows) < _SHARE_IN_PLACE * table.num_rows:
             table, rows = table.take(pa.array(rows)), np.arange(len(rows))
         self.left -= len(rows)
-        if 0 < self.left < _COMPACT_BELOW * len(self.slots):
+        self.whole.left -= len(rows)
+        return table, rows, slots
+
+    def compact(self) -> None:
+        """Copy what is left out of a table of which most is gone."""
+        if self.left and self.whole.sparse:
             kept = np.flatnonzero(self.slots != GONE)
             self.table, self.slots = self.table.take(pa.array(kept)), self.slots[kept]
             self.bytes = self.table.nbytes
-        return table, rows, slots
+            self.whole.left -= self.left
+            self.whole = Whole(self.left, self.left)
 
 
 def copied(chunks: Iterable[Chunk], wanted: Mask, before: int) -> Iterator[pa.Table]:

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from itertools import count, repeat
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from detectors.traces.batch import Rows, TraceBatch
+from detectors.traces.batch import Mask, Rows
 from detectors.traces.summary import DEGRADED, FAILED, INCOMPLETE, OK, RESCUED, STATUS
 from dimwatch.records import TRACE
 
@@ -27,6 +27,22 @@ _MAX_TABLES: Final = 2_000
 _MAX_ROWS: Final = 100_000
 
 
+class Summed(NamedTuple):
+    """Trace rows, and the spans that they sum up."""
+
+    traces: pa.Table
+    ids: SpanNumbers
+    """Of their spans, by trace."""
+    first: Rows
+    """Where those of each row begin, and the end."""
+
+    @classmethod
+    def of(cls, traces: pa.Table, ids: Sequence[SpanNumbers]) -> Summed:
+        """From the span ids of each row."""
+        first = np.cumsum([0, *map(len, ids)], dtype=np.int64)
+        return cls(traces, np.concatenate([np.empty(0, dtype=np.uint64), *ids]), first)
+
+
 class RecentTraces:
     """Rows of traces that were judged lately, by trace id, so that what comes late can be added to them."""
 
@@ -38,23 +54,22 @@ class RecentTraces:
         self._rows = 0
         self._next = 0
 
-    def complete(self, traces: pa.Table, batch: TraceBatch) -> pa.Table:
-        """Replace the rows of late parts by rows of the whole. A late part of a trace that is not remembered any
-        more, or that only repeats spans, is left out: its spans and findings stand for themselves."""
-        if not batch.late.any():
-            self._remember(traces, batch.span_numbers, batch.first)
-            return traces
-        ids = np.split(batch.span_numbers, batch.first[1:-1])
+    def complete(self, judged: Summed, late: Mask) -> Summed:
+        """Replace the rows of late parts (`late` by trace) by rows of the whole. A late part of a trace that is not
+        remembered any more, or that only repeats spans, is left out: its spans and findings stand for themselves.
+        Nothing is remembered by this."""
+        if not late.any():
+            return judged
+        ids = np.split(judged.ids, judged.first[1:-1])
         rows, kept = [], []
-        for trace in np.flatnonzero(batch.late).tolist():
-            row = self._merged(traces.slice(trace, 1).to_pylist()[0], ids[trace])
+        for trace in np.flatnonzero(late).tolist():
+            row = self._merged(judged.traces.slice(trace, 1).to_pylist()[0], ids[trace])
             if row is not None:
                 rows.append(row)
                 kept.append(np.union1d(self._ids(row["trace_id"]), ids[trace]))
-        on_time = np.flatnonzero(~batch.late)
-        traces = pa.concat_tables([traces.take(pa.array(on_time)), pa.Table.from_pylist(rows, schema=TRACE)])
-        self.remember(traces, [ids[trace] for trace in on_time.tolist()] + kept)
-        return traces
+        on_time = np.flatnonzero(~late)
+        traces = pa.concat_tables([judged.traces.take(pa.array(on_time)), pa.Table.from_pylist(rows, schema=TRACE)])
+        return Summed.of(traces, [ids[trace] for trace in on_time.tolist()] + kept)
 
     def _ids(self, trace_id: str) -> SpanNumbers:
         table, row = self._place[trace_id]
@@ -85,17 +100,14 @@ class RecentTraces:
         merged["version"] = max(part["version"], row["version"] + 1)
         return merged
 
-    def remember(self, traces: pa.Table, ids: Sequence[SpanNumbers]) -> None:
-        """Keep rows, and which spans each sums up, in the place of older ones."""
-        first = np.cumsum([0, *map(len, ids)], dtype=np.int64)
-        self._remember(traces, np.concatenate([np.empty(0, dtype=np.uint64), *ids]), first)
-
-    def _remember(self, traces: pa.Table, ids: SpanNumbers, first: Rows) -> None:
+    def remember(self, judged: Summed) -> None:
+        """Keep rows in the place of older ones."""
+        traces = judged.traces
         if not traces.num_rows:
             return
         number, self._next = self._next, self._next + 1
         self._tables[number] = traces
-        self._spans[number] = ids, first
+        self._spans[number] = judged.ids, judged.first
         self._rows += traces.num_rows
         self._place.update(zip(traces["trace_id"].to_pylist(), zip(repeat(number), count()), strict=False))
         while len(self._tables) > _MAX_TABLES or (self._rows > _MAX_ROWS and len(self._tables) > 1):

@@ -1,4 +1,8 @@
-"""The stage: closed traces in; observations, trace rows and corrected spans out."""
+"""The stage: closed traces in; observations, trace rows and corrected spans out.
+
+Traces of several owners (partitions of the log) are judged together, because a few traces cost nearly as much as many.
+What comes of them is told apart again: it is the same as if each owner's had been judged alone.
+"""
 
 from __future__ import annotations
 
@@ -32,7 +36,7 @@ _EVIDENCE_ITEMS: Final = 40
 
 @dataclass(slots=True)
 class Judged:
-    """What one batch of closed traces comes to."""
+    """What the closed traces of one owner come to."""
 
     observations: pa.Table
     traces: pa.Table
@@ -43,10 +47,15 @@ class Judged:
     """What the traces add to the windows of the fleet; see `detectors.windows.facts`."""
 
 
-def judge_traces(batch: TraceBatch, due_ns: Rows, price: Callable[[pa.Table], pa.Table], lateness_ns: int) -> Judged:
-    """Apply every rule to whole traces. `due_ns` (by trace) is the record time at which each was over; the versions of
-    its rows follow from it. `price` fills `cost_usd` of span rows. `lateness_ns` is how far before that time a window
-    may lie that the trace adds to."""
+def judge_traces(
+    batch: TraceBatch, due_ns: Rows, owner: Rows, price: Callable[[pa.Table], pa.Table], lateness_ns: int
+) -> list[Judged]:
+    """Apply every rule to whole traces; return what comes of those of each owner.
+
+    `due_ns` (by trace) is the record time at which each was over; the versions of its rows follow from it. `owner` (by
+    trace) is the number of its owner: ascending, from 0, none left out. `price` fills `cost_usd` of span rows.
+    `lateness_ns` is how far before `due_ns` a window may lie that the trace adds to.
+    """
     versions = due_ns + JUDGED
     version = versions[batch.trace]
     context = Context(batch)
@@ -55,14 +64,25 @@ def judge_traces(batch: TraceBatch, due_ns: Rows, price: Callable[[pa.Table], pa
         _price(batch, gained, price)
     findings = [(rule, finding) for rule in RULES for finding in rule.find(context)]
     outcome = outcomes(context, findings)
-    added = facts(context, findings, outcome, due_ns, lateness_ns)
-    return Judged(
-        observations=_observations(context, findings, version),
-        traces=summarize(context, findings, outcome, versions),
-        corrected_spans=_corrected(context, findings, version),
-        points=added.points,
-        sightings=added.sightings,
+    added = facts(context, findings, outcome, due_ns, lateness_ns, owner)
+    observations, observed = _observations(context, findings, version)
+    corrected, changed = _corrected(context, findings, version)
+    owners = int(owner[-1]) + 1
+    parts = (
+        _by_owner(observations, owner[batch.trace[observed]], owners),
+        _by_owner(summarize(context, findings, outcome, versions), owner, owners),
+        _by_owner(corrected, owner[batch.trace[changed]], owners),
+        _by_owner(added.points, added.owner_of_points, owners),
+        _by_owner(added.sightings, added.owner_of_sightings, owners),
     )
+    return [Judged(*tables) for tables in zip(*parts, strict=True)]
+
+
+def _by_owner(rows: pa.Table, owner: Rows, owners: int) -> list[pa.Table]:
+    """The rows of each owner: copies, so that none keeps those of others in memory."""
+    if owners == 1:
+        return [rows]
+    return [rows.take(pa.array(np.flatnonzero(owner == number))) for number in range(owners)]
 
 
 def _price(batch: TraceBatch, rows: Mask, price: Callable[[pa.Table], pa.Table]) -> None:
@@ -78,7 +98,8 @@ def observation_id(rule: str, trace_id: str, span_id: str, tool: str) -> str:
     return xxhash.xxh3_128_hexdigest(f"{rule}\x1f{trace_id}\x1f{span_id}\x1f{tool}".encode())
 
 
-def _observations(context: Context, findings: list[tuple[Rule, Finding]], version: Rows) -> pa.Table:
+def _observations(context: Context, findings: list[tuple[Rule, Finding]], version: Rows) -> tuple[pa.Table, Rows]:
+    """Observations, and the span row of each."""
     batch = context.batch
     rows = np.array([finding.row for _, finding in findings], dtype=np.int64)
     pick = pa.array(rows)
@@ -88,12 +109,14 @@ def _observations(context: Context, findings: list[tuple[Rule, Finding]], versio
     tools, ends = columns.pop("tool"), batch.end[rows]
     found: dict[str, list[object]] = {field.name: [] for field in OBSERVATION}
     seen: set[str] = set()
+    kept: list[int] = []
     for number, (rule, finding) in enumerate(findings):
         tool = finding.tool or tools[number] or ""
         id_ = observation_id(rule.name, columns["trace_id"][number], columns["span_id"][number], tool)
         if id_ in seen:
             continue
         seen.add(id_)
+        kept.append(number)
         for name, values in columns.items():
             found[name].append(values[number])
         found["id"].append(id_)
@@ -109,7 +132,7 @@ def _observations(context: Context, findings: list[tuple[Rule, Finding]], versio
         found["evidence"].append(_evidence(finding))
         found["version"].append(int(version[finding.row]))
     arrays = [pa.array(found[field.name], field.type) for field in OBSERVATION]
-    return pa.Table.from_arrays(arrays, schema=OBSERVATION)
+    return pa.Table.from_arrays(arrays, schema=OBSERVATION), rows[kept]
 
 
 _COPIED: Final = (
@@ -126,25 +149,27 @@ def _evidence(finding: Finding) -> str:
     return orjson.dumps(bounded, default=str).decode()
 
 
-def _corrected(context: Context, findings: list[tuple[Rule, Finding]], version: Rows) -> pa.Table:
-    """Rows whose effective status or share in the sums the whole trace changes, and rows that have been added to."""
+def _corrected(context: Context, findings: list[tuple[Rule, Finding]], version: Rows) -> tuple[pa.Table, Rows]:
+    """Spans whose effective status or share in the sums the whole trace changes, and spans that have been added to; and
+    their rows in the batch."""
     batch = context.batch
     status = batch.column("effective_status")
-    rows: dict[int, str] = {}
+    failing: dict[int, str] = {}
     for rule, finding in findings:
         if rule.fails and (finding.severity or rule.severity) is not Severity.INFO and finding.row != NONE:
-            rows.setdefault(finding.row, rule.name)
-    worse = {row: rule for row, rule in rows.items() if status[row].as_py() != ERROR}
+            failing.setdefault(finding.row, rule.name)
+    worse = {row: rule for row, rule in failing.items() if status[row].as_py() != ERROR}
     received = pc.cast(batch.column("received_time"), pa.int64())
     enriched = pc.not_equal(batch.column("version"), received).to_numpy(zero_copy_only=False)
     recounted = batch.counted != batch.column("counted").to_numpy(zero_copy_only=False)
     changed = sorted(worse.keys() | set(np.flatnonzero(enriched | recounted).tolist()))
-    spans = batch.whole_rows(np.array(changed, dtype=np.int64))
+    rows = np.array(changed, dtype=np.int64)
+    spans = batch.whole_rows(rows)
     if not changed:
-        return spans
+        return spans, rows
     is_worse = pa.array([row in worse for row in changed])
     reason = pa.array([worse.get(row, "") for row in changed])
     spans = replace(spans, "effective_status", pc.if_else(is_worse, ERROR, spans["effective_status"]))
     spans = replace(spans, "effective_reason", pc.if_else(is_worse, reason, spans["effective_reason"]))
-    spans = replace(spans, "counted", pa.array(batch.counted[changed]))
-    return replace(spans, "version", pa.array(version[changed]))
+    spans = replace(spans, "counted", pa.array(batch.counted[rows]))
+    return replace(spans, "version", pa.array(version[rows])), rows

@@ -56,8 +56,11 @@ class Facts:
 
     points: pa.Table
     """`dimwatch.records.POINT`, windows of POINT_WIDTH_NS; a key may come several times."""
+    owner_of_points: Rows
+    """By row."""
     sightings: pa.Table
     """`dimwatch.records.SIGHTING`, windows of a minute; likewise."""
+    owner_of_sightings: Rows
 
 
 def facts(
@@ -66,9 +69,11 @@ def facts(
     outcome: Sequence[str],
     due_ns: Rows,
     lateness_ns: int,
+    owner: Rows,
 ) -> Facts:
-    """The facts of judged traces. `outcome` and `due_ns` by trace."""
-    where = Where(context.batch, due_ns, lateness_ns)
+    """The facts of judged traces. `outcome`, `due_ns` and `owner` by trace: what traces of different owners add is kept
+    apart."""
+    where = Where(context.batch, due_ns, lateness_ns, owner)
     found = _Found(context.batch, findings)
     calls = ModelCalls(context.batch, where)
     sections = [
@@ -77,7 +82,7 @@ def facts(
         _runs(context, found, outcome, where),
         feedback(context.batch, where),
     ]
-    return Facts(table_of(sections), sightings(context.batch, calls, where))
+    return Facts(*table_of(sections), *sightings(context.batch, calls, where))
 
 
 class _Found:
@@ -113,6 +118,7 @@ def _model_calls(batch: TraceBatch, calls: ModelCalls, found: _Found, where: Whe
     cells = Cells(
         where.keys("model", calls.row, provider=providers, model=calls.model),
         where.window_ns(calls.row, batch.end[calls.row]),
+        where.owner(calls.row),
     )
     every, answers = np.ones(len(calls), dtype=np.bool_), calls.is_answer
     good, failed = ~calls.failed, calls.failed
@@ -157,7 +163,7 @@ def _tool_calls(context: Context, found: _Found, where: Where) -> Cells:
     has_span = own != NONE
     span = np.maximum(own, 0)
     ends = np.where(has_span, batch.end[span], calls.time[named]) if len(batch) else calls.time[named]
-    cells = Cells(where.keys("tool", rows, tool=names), where.window_ns(rows, ends))
+    cells = Cells(where.keys("tool", rows, tool=names), where.window_ns(rows, ends), where.owner(rows))
     failed = context.call_failed[named]
     state = context.verdicts.state[named]
     captured = (state != State.MISSING) & (state != State.REDACTED)
@@ -191,7 +197,7 @@ def _runs(context: Context, found: _Found, outcome: Sequence[str], where: Where)
     last_end = np.zeros(batch.traces, dtype=np.int64)
     np.maximum.at(last_end, batch.trace, batch.end)
     rows = batch.root[runs]
-    cells = Cells(where.keys("run", rows), where.window_ns(rows, last_end[runs]))
+    cells = Cells(where.keys("run", rows), where.window_ns(rows, last_end[runs]), where.owner(rows))
     every = np.ones(len(runs), dtype=np.bool_)
     ended = pa.array([outcome[run] for run in runs.tolist()], pa.string())
     failed, degraded = (pc.equal(ended, word).to_numpy(zero_copy_only=False) for word in (FAILED, DEGRADED))

@@ -29,7 +29,7 @@ _HALF: Final = 0.5
 def feedback(batch: TraceBatch, where: Where) -> Cells:
     """`run_feedback`: one trial an evaluator span that says good or bad."""
     rows = np.flatnonzero(batch.kind("evaluator"))
-    cells = Cells(where.keys("run", rows), where.window_ns(rows, batch.end[rows]))
+    cells = Cells(where.keys("run", rows), where.window_ns(rows, batch.end[rows]), where.owner(rows))
     if len(rows):
         verdicts = [is_bad(dict(attributes)) for attributes in batch.take("attributes", rows).to_pylist()]
         said = np.array([verdict is not None for verdict in verdicts], dtype=np.bool_)

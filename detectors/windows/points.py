@@ -103,12 +103,13 @@ class Cells:
     """Facts of one subject under construction: each fact has a key and a window, and every signal of it is counted
     or measured over all facts at once."""
 
-    def __init__(self, keys: Mapping[str, Column], times_ns: Rows) -> None:
-        """`keys` by column, all of POINT's but `time` and `signal`, and the window (of POINT_WIDTH_NS) of each fact."""
-        groups = grouped(keys.values(), times_ns // POINT_WIDTH_NS)
+    def __init__(self, keys: Mapping[str, Column], times_ns: Rows, owner: Rows) -> None:
+        """By fact: keys by column (all of POINT's but `time` and `signal`), window (of POINT_WIDTH_NS) and owner."""
+        groups = grouped(keys.values(), times_ns // POINT_WIDTH_NS, owner)
         self._of = groups.of
         self.keys = keys
         self.times = times_ns
+        self.owner = owner
         self.fact = groups.first
         """By cell: a fact of it."""
         self.signals: list[Signal] = []
@@ -174,11 +175,12 @@ class Signal(NamedTuple):
     bucket: Rows
 
 
-def table_of(sections: Sequence[Cells]) -> pa.Table:
-    """Points of facts of several subjects: one row a signal and cell that has been counted or measured."""
+def table_of(sections: Sequence[Cells]) -> tuple[pa.Table, Rows]:
+    """Points of facts of several subjects: one row a signal and cell that has been counted or measured; and the owner
+    of each."""
     signals = [(section, signal) for section in sections for signal in section.signals]
     if not signals:
-        return NO_POINTS
+        return NO_POINTS, _NO_ROWS
     starts = np.cumsum([0, *(len(section.times) for section in sections)])
     start_of = dict(zip(map(id, sections), starts.tolist(), strict=False))
     facts = np.concatenate([start_of[id(section)] + section.fact[signal.cells] for section, signal in signals])
@@ -202,7 +204,8 @@ def table_of(sections: Sequence[Cells]) -> pa.Table:
         "bucket": shapes.bucket,
         "bucket_count": shapes.count,
     }
-    return pa.Table.from_arrays([columns[name] for name in POINT.names], schema=POINT)
+    owner = np.concatenate([section.owner for section in sections])[facts]
+    return pa.Table.from_arrays([columns[name] for name in POINT.names], schema=POINT), owner
 
 
 def split(rows: pa.Table, most: int) -> Sequence[pa.Table]:

@@ -37,8 +37,8 @@ _SYSTEM: Final = r'^\s*:\s*"(?:system|developer)"'
 """What follows it where the message is the system's."""
 
 
-def sightings(batch: TraceBatch, calls: ModelCalls, where: Where) -> pa.Table:
-    """The sightings of a batch, in windows of a minute; a key may come several times."""
+def sightings(batch: TraceBatch, calls: ModelCalls, where: Where) -> tuple[pa.Table, Rows]:
+    """The sightings of a batch, in windows of a minute, and the owner of each; a key may come several times."""
     seen = _Seen(batch, where)
     # A call that failed was answered by nobody: what it names is what was asked for.
     answered = np.flatnonzero(~calls.failed)
@@ -138,9 +138,10 @@ class _Seen:
         self._keys.append(key.at(said))
         self._values.append(value.at(said))
 
-    def table(self) -> pa.Table:
-        """What was seen, and how often."""
+    def table(self) -> tuple[pa.Table, Rows]:
+        """What was seen, and how often; and by whose traces."""
         rows = np.concatenate(self._rows)
+        owner = self._where.owner(rows)
         times = self._where.window_ns(rows, self._batch.end[rows], MINUTE_NS)
         counts = [len(part) for part in self._rows]
         columns = {
@@ -150,9 +151,9 @@ class _Seen:
             "key": stacked(self._keys),
             "value": stacked(self._values),
         }
-        groups = grouped(columns.values(), times // MINUTE_NS)
+        groups = grouped(columns.values(), times // MINUTE_NS, owner)
         values = arrays(columns, groups.first) | {
             "time": pa.array(times[groups.first]).cast(SIGHTING.field("time").type),
             "n": pa.array(np.bincount(groups.of).astype(np.float64)),
         }
-        return pa.Table.from_arrays([values[name] for name in SIGHTING.names], schema=SIGHTING)
+        return pa.Table.from_arrays([values[name] for name in SIGHTING.names], schema=SIGHTING), owner[groups.first]

@@ -18,12 +18,18 @@ _REGIONS: Final = ("cloud.region", "deployment.region", "cloud.availability_zone
 
 
 class Where:
-    """Of one batch. `due_ns` by trace."""
+    """Of one batch. `due_ns` and `owner` by trace."""
 
-    def __init__(self, batch: TraceBatch, due_ns: Rows, lateness_ns: int) -> None:
+    def __init__(self, batch: TraceBatch, due_ns: Rows, lateness_ns: int, owner: Rows) -> None:
         self._batch = batch
         self._due = due_ns
         self._lateness = lateness_ns
+        self._owner = owner
+
+    def owner(self, rows: Rows) -> Rows:
+        """Whom facts on span rows belong to: facts of different owners are not added up."""
+        owner: Rows = self._owner[self._batch.trace[rows]]
+        return owner
 
     def window_ns(self, rows: Rows, end_ns: Rows, width_ns: int = POINT_WIDTH_NS) -> Rows:
         """The start of the window of facts that ended at `end_ns` on span rows `rows`."""

@@ -18,7 +18,7 @@ import xxhash
 from detectors.traces import checkpoint
 from detectors.windows.points import merged, merged_sightings, split
 from dimwatch import records, telemetry
-from dimwatch.app.pipeline import Output, Pipeline
+from dimwatch.app.pipeline import Output, Pipeline, Step, advance
 from dimwatch.app.record_time import Watermark
 from dimwatch.clock import NS_PER_SECOND
 from dimwatch.errors import InvalidError
@@ -113,21 +113,41 @@ class PartitionTask:
         """Whether anything happened since the last checkpoint."""
         return self._dirty
 
-    def read(self, run: Sequence[Record], clock_ns: int, outputs: Outputs) -> None:
-        """Take in the next records of the partition."""
-        again = [record for record in run if record.offset < self._replay_until.get(record.topic, 0)]
-        new = [record for record in run if record.offset >= self._replay_until.get(record.topic, 0)]
-        if again:
-            self._process(again, clock_ns, outputs, again=True)
-        if new:
-            self._process(new, clock_ns, outputs, again=False)
+    def known(self, record: Record) -> bool:
+        """Whether the process before this one had processed a record."""
+        return record.offset < self._replay_until.get(record.topic, 0)
 
-    def wait(self, clock_ns: int, outputs: Outputs) -> None:
+    def reads(self, run: Sequence[Record], *, again: bool) -> Step:
+        """Take in the next records of the partition, all of them known (`again`) or none: what is to be done for it."""
+        times = [record.timestamp_ns for record in run]
+        self._read.append(_Read(self._sequence, min(times), max(times), dict(self._next)))
+        self._dirty = True
+        requests: Mapping[str, list[Request]] = {topic: [] for topic in SOURCES}
+        for record in run:
+            requests[record.topic].extend(self._door.requests(record))
+            self._next[TopicPartition(record.topic, record.partition)] = record.offset + 1
+        if not again:
+            self._drops.update(self._door.dropped)
+        self._door.dropped.clear()
+        self._sequence += 1
+        return Step(
+            self._pipeline,
+            requests[records.OTLP_SPANS],
+            requests[records.OTLP_LOGS],
+            now_ns=max(times),
+            record=self._sequence - 1,
+            again=again,
+        )
+
+    def waits(self, clock_ns: int) -> Step:
         """Nothing is left to read: the clock moves record time on, a little behind, as a record may be on its way."""
-        judged_ns = clock_ns - _BEHIND_NS
-        output = self._pipeline.add((), (), now_ns=judged_ns, record=self._sequence)
-        self._write(output, clock_ns, outputs)
-        self._judged(judged_ns, clock_ns, read=False)
+        return Step(self._pipeline, (), (), now_ns=clock_ns - _BEHIND_NS, record=self._sequence)
+
+    def took(self, step: Step, output: Output, clock_ns: int, outputs: Outputs) -> None:
+        """What came of that."""
+        read = step.record < self._sequence  # else it waits
+        self._write(output, step.now_ns if read else clock_ns, outputs)
+        self._judged(step.now_ns, clock_ns, read=read)
 
     def checkpoint(self, now_ns: int, outputs: Outputs) -> tuple[Offsets, int]:
         """How far the offsets may move for the open traces, with what is needed to go on from there among `outputs`;
@@ -195,29 +215,6 @@ class PartitionTask:
             self._pipeline.remember(records.decode(record.value))
         _log.info("partition restored", partition=self._number, open_traces=self.open_traces)
 
-    def _process(self, run: Sequence[Record], clock_ns: int, outputs: Outputs, *, again: bool) -> None:
-        times = [record.timestamp_ns for record in run]
-        now_ns = max(times)
-        self._read.append(_Read(self._sequence, min(times), now_ns, dict(self._next)))
-        self._dirty = True
-        requests: Mapping[str, list[Request]] = {topic: [] for topic in SOURCES}
-        for record in run:
-            requests[record.topic].extend(self._door.requests(record))
-            self._next[TopicPartition(record.topic, record.partition)] = record.offset + 1
-        output = self._pipeline.add(
-            requests[records.OTLP_SPANS],
-            requests[records.OTLP_LOGS],
-            now_ns=now_ns,
-            record=self._sequence,
-            again=again,
-        )
-        self._sequence += 1
-        if not again:
-            self._drops.update(self._door.dropped)
-        self._door.dropped.clear()
-        self._write(output, now_ns, outputs)
-        self._judged(now_ns, clock_ns, read=True)
-
     def _judged(self, judged_ns: int, clock_ns: int, *, read: bool) -> None:
         before_ns = self._watermark.at_ns
         if self._watermark.tell(judged_ns, clock_ns, read=read):
@@ -276,6 +273,22 @@ class PartitionTask:
                 }
             )
         return records.table_from_rows(records.DROP, rows)
+
+
+def read_all(
+    runs: Mapping[PartitionTask, Sequence[Record]], waiting: Sequence[PartitionTask], clock_ns: int, outputs: Outputs
+) -> None:
+    """Take in the next records of several partitions together, and let the clock move on those that wait."""
+    known = {task: [record for record in run if task.known(record)] for task, run in runs.items()}
+    new = {task: [record for record in run if not task.known(record)] for task, run in runs.items()}
+    _take([(task, task.reads(run, again=True)) for task, run in known.items() if run], clock_ns, outputs)
+    steps = [(task, task.reads(run, again=False)) for task, run in new.items() if run]
+    _take(steps + [(task, task.waits(clock_ns)) for task in waiting], clock_ns, outputs)
+
+
+def _take(steps: Sequence[tuple[PartitionTask, Step]], clock_ns: int, outputs: Outputs) -> None:
+    for (task, step), output in zip(steps, advance([step for _, step in steps]), strict=True):
+        task.took(step, output, clock_ns, outputs)
 
 
 def _share(settings: Settings, of: int) -> Settings:

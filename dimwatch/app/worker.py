@@ -9,13 +9,13 @@ same result. docs/adr/0003 and 0011 say why that is right at every point.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Final
 
 import structlog
 
 from dimwatch import records, telemetry
-from dimwatch.app.partition import READ_BYTES, SOURCES, Outputs, PartitionTask, Shared
+from dimwatch.app.partition import READ_BYTES, SOURCES, Outputs, PartitionTask, Shared, read_all
 from dimwatch.app.standalone import Health
 from dimwatch.app.stopping import Stop
 from dimwatch.clock import NS_PER_SECOND, Clock, SystemClock
@@ -69,11 +69,14 @@ class Worker:
         self._follow(self._consumer.assignment())
         outputs: Outputs = {}
         now_ns = self._clock.now_ns()
+        runs = self._runs(batch)
+        waiting = self._waiting(runs.keys(), now_ns)
         if batch:
             with telemetry.STAGE_SECONDS.labels("worker").time(), span("worker.batch"):
-                self._process(batch, now_ns, outputs)
+                read_all(runs, waiting, now_ns, outputs)
             now_ns = self._clock.now_ns()
-        self._wait({record.partition for record in batch}, now_ns, outputs)
+        else:
+            read_all({}, waiting, now_ns, outputs)
         telemetry.OPEN_TRACES.set(sum(task.open_traces for task in self._tasks.values()))
         if self._due(now_ns) and (dirty := [task for task in self._tasks.values() if task.dirty]):
             self._checkpoint(dirty, now_ns, outputs)
@@ -112,23 +115,22 @@ class Worker:
         for number in numbers:
             self._tasks[number] = PartitionTask(self._shared, self._log, number, of, committed)
 
-    def _process(self, batch: Sequence[Record], now_ns: int, outputs: Outputs) -> None:
+    def _runs(self, batch: Sequence[Record]) -> dict[PartitionTask, list[Record]]:
+        """The records by partition."""
         runs: dict[int, list[Record]] = {}
         for record in batch:
             runs.setdefault(record.partition, []).append(record)
-        for number, run_ in sorted(runs.items()):
-            self._tasks[number].read(run_, now_ns, outputs)
+        return {self._tasks[number]: run for number, run in sorted(runs.items())}
 
-    def _wait(self, busy: set[int], now_ns: int, outputs: Outputs) -> None:
-        """Record time goes on where nothing came and nothing is left to read."""
-        idle = self._tasks.keys() - busy
+    def _waiting(self, busy: Collection[PartitionTask], now_ns: int) -> list[PartitionTask]:
+        """Where nothing came and nothing is left to read: record time goes on there."""
+        idle = {number: task for number, task in self._tasks.items() if task not in busy}
         if not idle or (busy and 0 <= now_ns - self._looked_ns < _LOOK_NS):
-            return
+            return []
         self._looked_ns = now_ns
         drained = self._consumer.drained()
         unread = {partition.partition for partition in self._assigned - drained}
-        for number in sorted(idle - unread):
-            self._tasks[number].wait(now_ns, outputs)
+        return [idle[number] for number in sorted(idle.keys() - unread)]
 
     def _due(self, now_ns: int) -> bool:
         # A clock that was set back must not put off the next one by as much.

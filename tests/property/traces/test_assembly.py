@@ -14,7 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from detectors.traces import checkpoint
-from detectors.traces.assembly import Assembler, Closed
+from detectors.traces.assembly import Assembler
+from detectors.traces.closed import Closed
 from dimwatch.clock import NS_PER_SECOND as S
 from dimwatch.settings import MIB, Assembly
 
