@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Final
 
@@ -19,6 +19,16 @@ def peak_bytes(pid: int) -> int:
     """The most memory that a process ever held; 0 when it is about to end."""
     _, _, value = Path(f"/proc/{pid}/status").read_text().partition("VmHWM:")
     return int(value.split()[0]) * 1024 if value else 0
+
+
+def all_cpu_s(pids: Iterable[int]) -> float:
+    """CPU time of these processes and of all that descend from them."""
+    return sum(_of_each(cpu_s, pids))
+
+
+def all_peak_bytes(pids: Iterable[int]) -> float:
+    """The most memory that each of these and of their descendants ever held, summed."""
+    return sum(_of_each(peak_bytes, pids))
 
 
 def parent(pid: int) -> int:
@@ -41,6 +51,14 @@ def family(pids: Iterable[int]) -> set[int]:
         found.add(pid)
         todo += [child for child in children.get(pid, ()) if child not in found]
     return found
+
+
+def _of_each(measure: Callable[[int], float], pids: Iterable[int]) -> Iterator[float]:
+    for pid in family(pids):
+        try:
+            yield measure(pid)
+        except (FileNotFoundError, ProcessLookupError):  # has ended
+            continue
 
 
 def _stat(pid: int) -> list[str]:

@@ -44,7 +44,7 @@ _TITLES: Final = (
     "peak resident, MiB",
     "on disk, B a span",
     "lost, doubled",
-    "at the OK a span",
+    "when it says OK, a span",
     f"of {faulty.RUNS} silent failures, told",
 )
 _MIB: Final = 2**20
@@ -65,7 +65,7 @@ def row(alternative: Alternative, outcome: Outcome) -> str:
         f"{disk.store / spans:,.0f}{log}",
         f"{outcome.lost:,}, {outcome.doubled:,}",
         alternative.answer,
-        f"{outcome.told}",
+        "refused" if outcome.told is None else f"{outcome.told}",
     ]
     return _line(cells)
 

@@ -149,7 +149,7 @@ MLFLOW: Final = Alternative(
     "MLflow",
     f"mlflow {_MLFLOW}, `mlflow server` with its defaults, SQLite and four workers; "
     "its documentation recommends a scalable SQL database for production, which was not measured",
-    "is committed",
+    "is on disk",
     "nothing by itself: verdicts are assessments of scorers that you register, and of people",
     _mlflow,
 )

@@ -89,8 +89,8 @@ def answers(address: str) -> bool:
 
 
 def bytes_in(folder: Path) -> int:
-    """Of all files of a folder."""
-    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+    """What the files of a folder take on disk; a broker's are longer than what is in them."""
+    return sum(path.stat().st_blocks * 512 for path in folder.rglob("*") if path.is_file())
 
 
 def _run(command: Sequence[str], folder: Path, environment: Mapping[str, str] | None = None) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
@@ -13,7 +14,7 @@ from typing import Final
 import httpx
 
 from benchmarks.alternatives import faulty
-from benchmarks.processes import cpu_s, family, peak_bytes
+from benchmarks.processes import all_cpu_s, all_peak_bytes
 from benchmarks.stepping import Sent, post, send, step_up
 from dimwatch.clock import SystemClock
 from dimwatch.simulate.load import LoadPool
@@ -79,7 +80,7 @@ class Round:
     """Infinite when not all spans became readable."""
     cpu_us: float
     """A span, from the first request until all is readable."""
-    resident_bytes: int
+    resident_bytes: float
     """The most that each process held so far, summed."""
 
     @property
@@ -103,7 +104,8 @@ class Outcome:
     lost: int
     """Acknowledged and not in the store."""
     doubled: int
-    told: int
+    told: int | None
+    """None when it did not take the runs that fail in silence."""
     disk: Disk
     stored: int
     """Distinct spans in the store."""
@@ -119,22 +121,26 @@ def measure(target: Target, load: LoadPool, rates: Sequence[float], seconds: flo
 
     best, acknowledged = step_up(rates, go)
     request, spans, trace_ids = faulty.request(SystemClock().now_ns())
-    with httpx.Client() as client:
-        acknowledged += post(client, target.address, request, spans, target.headers)
-    _readable(target, acknowledged)
-    told = _told(target, trace_ids)
+    told = None
+    try:
+        with httpx.Client() as client:
+            acknowledged += post(client, target.address, request, spans, target.headers)
+        _readable(target, acknowledged)
+        told = _told(target, trace_ids)
+    except httpx.HTTPError as error:
+        print(f"refused: {error}", file=sys.stderr)
     visible, distinct = target.kept()
     beyond = None if rounds[-1].sustained else rounds[-1]
-    return Outcome(best, beyond, acknowledged - distinct, visible - distinct, told, target.disk(), distinct)
+    return Outcome(best, beyond, max(acknowledged - distinct, 0), visible - distinct, told, target.disk(), distinct)
 
 
 def _round(target: Target, load: LoadPool, rate: float, seconds: float) -> Round:
-    stored, used = target.spans(), _cpu_s(target)
+    stored, used = target.spans(), all_cpu_s(target.pids)
     refused: list[str] = []
     sent = send(target.address, load, rate, seconds, headers=target.headers, refused=refused)
     behind_s = _readable(target, stored + sent.spans)
-    used = _cpu_s(target) - used
-    resident = sum(map(peak_bytes, family(target.pids)))
+    used = all_cpu_s(target.pids) - used
+    resident = all_peak_bytes(target.pids)
     return Round(sent, refused, behind_s, used / max(sent.spans, 1) * 1e6, resident)
 
 
@@ -156,7 +162,3 @@ def _told(target: Target, trace_ids: Sequence[str]) -> int:
     while (told := target.told(trace_ids)) < len(trace_ids) and time.monotonic() < deadline:
         time.sleep(1.0)
     return told
-
-
-def _cpu_s(target: Target) -> float:
-    return sum(map(cpu_s, family(target.pids)))
