@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import operator
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -141,10 +141,10 @@ def _admit_piece(
         return
     check = _check_spans if signal is TRACES else _check_logs
     before = admitted.items
-    # An item that is smaller than the longest value holds none that is longer. Attributes take two bytes at least;
-    # events and links are worth a look only in large items: where there is room for so many of ordinary size.
-    attributes_too, events_too = largest > 2 * limits.max_attributes, largest > 16 * limits.max_attributes
-    sound = largest <= limits.max_value and check(request, limits, attributes_too, events_too, admitted)
+    # An item that is smaller than the longest value holds none that is longer. Events and links are worth a look
+    # only in large items: where there is room for so many attributes of ordinary size.
+    events_too = largest > 16 * limits.max_attributes
+    sound = largest <= limits.max_value and check(request, limits, sketch, events_too, admitted)
     if not sound:
         admitted.items = before
         if _repair(request, signal, limits, admitted):
@@ -153,7 +153,7 @@ def _admit_piece(
         admitted.pieces.append(Piece(body, _first_trace_id(request, signal), outline=sketch))
 
 
-def _check_spans(request: Any, limits: Limits, attributes_too: bool, events_too: bool, admitted: Admitted) -> bool:
+def _check_spans(request: Any, limits: Limits, sketch: Outline | None, events_too: bool, admitted: Admitted) -> bool:
     """Whether all spans are as they should be. Column by column, which is faster than span by span."""
     most = limits.max_attributes
     spans: list[Any] = []
@@ -178,7 +178,7 @@ def _check_spans(request: Any, limits: Limits, attributes_too: bool, events_too:
         and set(map(len, ids)) == {8}
         and _NO_SPAN not in ids
         and {len(span.parent_span_id) for span in spans} <= {0, 8}
-        and not (attributes_too and _over(spans, most))
+        and not _over(_roomy(spans, sketch, most), most)
         and not (events_too and any(_over(span.events, most) or _over(span.links, most) for span in spans))
     )
     if sound:
@@ -188,6 +188,14 @@ def _check_spans(request: Any, limits: Limits, attributes_too: bool, events_too:
     return sound
 
 
+def _roomy(spans: Sequence[Any], sketch: Outline | None, most: int) -> Sequence[Any]:
+    """Those with room for more than `most` attributes, each of which takes two bytes at least."""
+    if sketch is None or len(sketch.items) != len(spans):
+        return spans
+    sizes = map(operator.sub, sketch.items.ends, sketch.items.payloads)
+    return [span for span, size in zip(spans, sizes, strict=True) if size > 2 * most]
+
+
 def _over(owners: Any, most: int) -> bool:
     for owner in owners:  # noqa: SIM110 - a generator would cost more than all else here
         if len(owner.attributes) > most:
@@ -195,7 +203,7 @@ def _over(owners: Any, most: int) -> bool:
     return False
 
 
-def _check_logs(request: Any, limits: Limits, _attributes: bool, _events: bool, admitted: Admitted) -> bool:
+def _check_logs(request: Any, limits: Limits, _sketch: Outline | None, _events: bool, admitted: Admitted) -> bool:
     low, high = limits.earliest_ns, limits.latest_ns
     items = 0
     for resource in request.resource_logs:

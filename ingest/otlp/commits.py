@@ -7,6 +7,7 @@ while one append is on its way, what they send is gathered, and becomes one reco
 from __future__ import annotations
 
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
@@ -21,6 +22,10 @@ from ingest.otlp.signals import Signal
 
 _GROUP_BYTES: Final = 8 * 1024 * 1024
 """Most bytes that are appended at once; one larger request still passes."""
+_APART_S: Final = 0.02
+"""Appends follow each other no faster while several senders are at work: each has a price of its own."""
+_ALONE: Final = 4
+"""After so many appends of one request, there is one sender: it waits for each answer, and is not held up."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,8 +74,13 @@ class Commits:
             self._thread.join()
 
     def _run(self) -> None:
+        alone = _ALONE
         while group := self._take():
+            began = time.monotonic()
             self._commit(group)
+            alone = alone + 1 if len(group) == 1 else 0
+            if alone < _ALONE:
+                time.sleep(max(0.0, began + _APART_S - time.monotonic()))
 
     def _commit(self, group: Sequence[tuple[Prepared, Told]]) -> None:
         error: Exception | None = None

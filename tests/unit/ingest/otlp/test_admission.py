@@ -129,6 +129,22 @@ def test_too_many_attributes_are_cut_and_counted() -> None:
     assert admitted.rejected == 0
 
 
+def test_one_attribute_too_many_is_found_among_other_spans() -> None:
+    request = ExportTraceServiceRequest()
+    for attributes in (0, 16, 17, 3):
+        span = add_span(request)
+        for _ in range(attributes):
+            span.attributes.add()  # of no bytes: the smallest there is
+    admitted, kept = admit_spans(request)
+    assert [(len(span.attributes), span.dropped_attributes_count) for span in kept] == [
+        (0, 0),
+        (16, 0),
+        (16, 1),
+        (3, 0),
+    ]
+    assert admitted.dropped == {("attributes", "too_many"): 1}
+
+
 def test_a_million_keys_are_cut_before_they_are_parsed() -> None:
     request = ExportTraceServiceRequest()
     span = add_span(request)
