@@ -11,6 +11,7 @@ Prints a table and one JSON line a figure; exit status 1 when something was lost
 from __future__ import annotations
 
 import argparse
+import os
 import random
 import sys
 import tempfile
@@ -20,17 +21,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from benchmarks.as_sent import Page
 from benchmarks.fault_scenarios import SCENARIOS, Stage
 from benchmarks.figures import Figure
 from benchmarks.oracle import Oracle, Sent, traffic
-from benchmarks.proof import Proof, compare
+from benchmarks.proof import Proof, compare, compare_as_sent, wait_for_minutes
 from benchmarks.roles import Roles
-from benchmarks.running import until
+from dimwatch.app.demo import learned
 from dimwatch.clock import SystemClock
+from dimwatch.settings import Settings
 from tests.kafka_broker import Broker, running
-
-_CLOSED = "SELECT count() FROM windows WHERE width_s = 60"
-_SOME_WINDOWS = 50
 
 
 @dataclass(slots=True)
@@ -45,13 +45,16 @@ class Result:
     wrong: list[str] = field(default_factory=list)
     """What the scenario itself found amiss."""
     exits: Mapping[str, Sequence[int]] = field(default_factory=dict)
+    load: float = 0.0
+    """Of the machine, over the last five minutes."""
 
     @property
     def good(self) -> bool:
         """Whether nothing was lost, doubled or found differently."""
         proof = self.proof
         different = proof.missing or proof.surplus or proof.other_traces or proof.other_windows or proof.other_incidents
-        return not (proof.lost or proof.doubles or different or self.wrong)
+        as_sent = proof.unexplained or proof.other_pages
+        return not (proof.lost or proof.doubles or different or as_sent or self.wrong)
 
     @property
     def slowest_s(self) -> float:
@@ -71,22 +74,29 @@ def run(
     roles: Sequence[str] | None = None,
     settings: Mapping[str, str] | None = None,
     minutes: bool = True,
+    past: bytes | None = None,
 ) -> Result:
     """Send while the scenario does its worst, drain and compare. `seconds`: of traffic, else as the scenario needs;
-    `minutes`: wait until windows are closed, so that there are some to compare."""
+    `minutes`: wait until windows are closed, so that there are some to compare; `past`: what a fleet stage knows that
+    has watched this fleet for hours. With it a provider fails meanwhile, and there is an incident to compare."""
     scenario = SCENARIOS[name]
     length = scenario.seconds(scale) if seconds is None else seconds
-    start_ns = SystemClock().now_ns()
     rng = random.Random(seed)
-    exports = scenario.change(
-        traffic(start_ns, length, traces_per_s=traces_per_s, load_spans_per_s=load_spans_per_s), rng
-    )
     broker = Broker(folder / "kafka")
     given = scenario.settings | dict(settings or {})
+    if past is not None:
+        state = folder / "past"
+        state.write_bytes(past)
+        given["detection__state"] = str(state)
     with (
         running(broker),
         Roles(folder, broker, roles=roles or scenario.roles, settings=given, wrap=scenario.wrap(folder)) as installed,
     ):
+        start_ns = SystemClock().now_ns()  # what is due is not late, then
+        exports = traffic(
+            start_ns, length, traces_per_s=traces_per_s, load_spans_per_s=load_spans_per_s, outage=past is not None
+        )
+        exports = scenario.change(exports, rng)
         oracle = Oracle(installed.http, installed.grpc, folder / "requests")
         stage = Stage(installed, broker, rng, scale, time.monotonic() + length, defaultdict(list))
         oracle.start(exports)
@@ -97,12 +107,13 @@ def run(
             raise
         sent = oracle.finish()
         drain_s = installed.drain()
-        if minutes:  # they close by the clock: a short run may be over before the first of them
-            until(lambda: installed.rows(_CLOSED)[0][0] > _SOME_WINDOWS, 150.0, "no minute of the fleet was closed")
+        if minutes:
+            wait_for_minutes(installed, incident=past is not None)
         wrong = scenario.check(stage)
         exits = installed.exits()
         proof = compare(installed, oracle.acknowledged | stage.acknowledged)
-    return Result(name, sent, proof, stage.recovery_s, drain_s, wrong, exits)
+    compare_as_sent(proof, installed.settings(), oracle)
+    return Result(name, sent, proof, stage.recovery_s, drain_s, wrong, exits, os.getloadavg()[1])
 
 
 def table(result: Result) -> str:
@@ -110,7 +121,7 @@ def table(result: Result) -> str:
     proof, sent = result.proof, result.sent
     different = len(proof.missing) + len(proof.surplus)
     lines = [
-        f"{result.name}: {'good' if result.good else 'NOT GOOD'}",
+        f"{result.name}: {'good' if result.good else 'NOT GOOD'}, load average {result.load:.1f}",
         f"  sent       {sent.spans:>9,} spans acknowledged in {sent.requests:,} requests, {sent.seconds:.0f} s, "
         f"{sent.retries:,} retries, {sent.given_up:,} given up",
         f"  visible    {proof.spans:>9,} spans, {proof.traces:,} traces, {proof.findings:,} findings, "
@@ -119,6 +130,10 @@ def table(result: Result) -> str:
         f"  different  {different:>9,} findings, {len(proof.other_traces):,} trace rows, "
         f"{len(proof.other_windows):,} points, {len(proof.other_incidents):,} incidents",
     ]
+    lines.append(
+        f"  as sent    {len(proof.unexplained):>9,} findings of traces that arrived whole are others, "
+        f"{len(proof.other_pages):,} pages; pages here: {_told(proof.pages)}; as sent: {_told(proof.pages_as_sent)}"
+    )
     for what, times in result.recovery_s.items():
         ordered = sorted(times)
         lines.append(
@@ -128,6 +143,10 @@ def table(result: Result) -> str:
     lines += [f"  ended by themselves: {name} with status {', '.join(map(str, s))}" for name, s in result.exits.items()]
     lines += [f"  WRONG: {what}" for what in result.wrong]
     return "\n".join(lines)
+
+
+def _told(pages: set[Page]) -> str:
+    return "; ".join(sorted(" ".join(filter(None, page)) for page in pages)) or "none"
 
 
 def figures(result: Result) -> list[Figure]:
@@ -157,6 +176,7 @@ def main() -> int:
     if unknown:
         parser.error(f"unknown: {', '.join(unknown)}; there are {', '.join(SCENARIOS)}")
     bad = 0
+    past = learned(Settings(), SystemClock().now_ns(), lambda: None, lambda: False)
     for name in given.scenarios or SCENARIOS:
         with tempfile.TemporaryDirectory() as throw_away:
             folder = Path(throw_away) if given.keep is None else given.keep / name
@@ -168,6 +188,7 @@ def main() -> int:
                 traces_per_s=given.traces,
                 load_spans_per_s=given.load,
                 seed=given.seed,
+                past=past,
             )
         bad += not result.good
         print(table(result), flush=True)

@@ -18,14 +18,13 @@ from pathlib import Path
 
 from benchmarks.figures import Figure
 from benchmarks.oracle import Oracle, Sent, traffic
-from benchmarks.proof import Proof, prove
+from benchmarks.proof import Proof, prove, wait_for_minutes
 from benchmarks.running import ROLES, Running, until
+from dimwatch.app.demo import learned
 from dimwatch.clock import SystemClock
+from dimwatch.settings import Settings
 
 ANSWERS_WITHIN_S = 10.0
-SOME_WINDOWS = 50
-"""Points of closed minutes without which there would be nothing to compare."""
-_CLOSED = "SELECT count() FROM windows WHERE width_s = 60"
 
 
 @dataclass(slots=True)
@@ -60,12 +59,25 @@ def run(
     load_spans_per_s: float,
     seed: int = 1,
     settings: dict[str, str] | None = None,
+    past: bytes | None = None,
 ) -> Result:
-    """Send for `seconds`, kill meanwhile, drain and compare."""
-    exports = traffic(SystemClock().now_ns(), seconds, traces_per_s=traces_per_s, load_spans_per_s=load_spans_per_s)
+    """Send for `seconds`, kill meanwhile, drain and compare. `past`: what a fleet stage knows that has watched this
+    fleet for hours. With it a provider fails meanwhile, and there is an incident to compare."""
+    exports = traffic(
+        SystemClock().now_ns(),
+        seconds,
+        traces_per_s=traces_per_s,
+        load_spans_per_s=load_spans_per_s,
+        outage=past is not None,
+    )
+    given = dict(settings or {})
+    if past is not None:
+        state = folder / "past"
+        state.write_bytes(past)
+        given["detection__state"] = str(state)
     rng = random.Random(seed)
     recovery: dict[str, list[float]] = defaultdict(list)
-    with Running(folder, settings) as running:
+    with Running(folder, given) as running:
         oracle = Oracle(running.http, running.grpc, folder / "requests")
         started = time.monotonic()
         oracle.start(exports)
@@ -80,8 +92,7 @@ def run(
             raise
         sent = oracle.finish()
         drain_s = running.drain()
-        # Minutes close by the clock: a short run may be over before the first of them.
-        until(lambda: running.rows(_CLOSED)[0][0] > SOME_WINDOWS, 150.0, "no minute of the fleet was closed")
+        wait_for_minutes(running, incident=past is not None)
         proof = prove(running, oracle)
     return Result(sent, proof, dict(recovery), drain_s)
 
@@ -152,6 +163,7 @@ def main() -> int:
             traces_per_s=given.traces,
             load_spans_per_s=given.load,
             seed=given.seed,
+            past=learned(Settings(), SystemClock().now_ns(), lambda: None, lambda: False),
         )
     print(table(result))
     for figure in figures(result):

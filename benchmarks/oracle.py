@@ -15,6 +15,7 @@ from dimwatch.clock import NS_PER_SECOND
 from dimwatch.simulate.export import Export
 from dimwatch.simulate.fleet import Fleet
 from dimwatch.simulate.load import LoadPool
+from dimwatch.simulate.scenario import Effect, Kind, Scenario
 from dimwatch.simulate.send import Delivery, GrpcSender, HttpSender, Sender
 
 SpanKey = tuple[str, str]
@@ -22,11 +23,21 @@ SpanKey = tuple[str, str]
 
 _LOAD_SPANS: Final = 256
 _CONNECTIONS: Final = 8
+_PROVIDER: Final = "openai"
+_OUTAGE: Final = (0.1, 0.6)
+"""Of the time."""
 
 
-def traffic(start_ns: int, seconds: float, *, traces_per_s: float, load_spans_per_s: float = 0.0) -> list[Export]:
-    """Requests of a fleet with faults, spread over spans and logs as SDKs batch them, and plain load between."""
-    fleet = Fleet(7, start_ns, start_ns + int(seconds * NS_PER_SECOND), traces_per_s)
+def traffic(
+    start_ns: int, seconds: float, *, traces_per_s: float, load_spans_per_s: float = 0.0, outage: bool = False
+) -> list[Export]:
+    """Requests of a fleet with faults, spread over spans and logs as SDKs batch them, and plain load between.
+
+    `outage`: for half of the time nearly all calls to a provider fail.
+    """
+    begin_ns, end_ns = (start_ns + int(share * seconds * NS_PER_SECOND) for share in _OUTAGE)
+    effects = (Effect(Kind.OUTAGE, _PROVIDER, begin_ns, end_ns),) if outage else ()
+    fleet = Fleet(7, start_ns, start_ns + int(seconds * NS_PER_SECOND), traces_per_s, scenario=Scenario(effects))
     exports = list(fleet.requests())
     if load_spans_per_s:
         pool = LoadPool(_LOAD_SPANS)
@@ -53,7 +64,8 @@ class Sent:
 class Oracle:
     """Sends on threads of its own; half of the services by gRPC, half by HTTP, with an exporter's retries.
 
-    Requests are written to `folder` in the order in which they were due: `dimwatch replay` can read them.
+    Requests are written to `folder` under their number and when they were due, in that order: `dimwatch replay` can
+    read them.
     """
 
     def __init__(self, http: str, grpc: str, folder: Path) -> None:
@@ -113,7 +125,7 @@ class Oracle:
             if self._stop.wait(max(0.0, due - time.monotonic())):
                 break
             ending = ".pb" if export.signal == "traces" else ".logs.pb"
-            (self.folder / f"{number:07}{ending}").write_bytes(export.body)
+            (self.folder / f"{number:07}-{export.due_ns}{ending}").write_bytes(export.body)
             transport = services.setdefault(export.service, len(services) % 2)
             self._deliveries[transport].submit(export)
         self._seconds = time.monotonic() - started

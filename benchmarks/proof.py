@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import time
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -18,30 +19,40 @@ from google.protobuf.message import DecodeError
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
+from benchmarks.as_sent import Finding, Page, as_sent, begun, is_page
 from benchmarks.oracle import Oracle, SpanKey
-from benchmarks.running import Running
+from benchmarks.running import Running, until
 from detectors.fleet import Fleet, FleetOutput
 from detectors.windows.points import merged, merged_sightings
 from dimwatch import records
+from dimwatch.app.fleet import decode
 from dimwatch.app.pipeline import Output, Pipeline
 from dimwatch.clock import NS_PER_SECOND
 from dimwatch.eventlog import open_eventlog
 from dimwatch.eventlog.base import EventLog, Record, TopicPartition
+from dimwatch.eventlog.newest import newest
 from dimwatch.settings import MIB, Settings
 from ingest.normalize import Request
 from ingest.otlp.topic_door import TopicDoor
 
-Finding = tuple[str, str, str, str]
-"""Rule, trace id, span id, tool."""
 Row = tuple[Any, ...]
 Item = TypeVar("Item")
 SOURCES: Final = (records.OTLP_SPANS, records.OTLP_LOGS)
+SOME_WINDOWS: Final = 50
+"""Points of closed minutes without which there would be nothing to compare."""
 _BATCH: Final = 64
 _WINDOW: Final = (
     "tenant", "time", "subject", "agent", "provider", "model", "tool", "release", "region", "signal", "n", "total",
     "squares",
 )  # fmt: skip
-_INCIDENT: Final = ("id", "kind", "status", "version", "summary")
+_INCIDENT: Final = (
+    "id", "kind", "provider", "model", "agent", "tool", "severity", "opened_at", "started_at", "status", "version",
+    "runs", "signals", "summary",
+)  # fmt: skip
+_TIMES: Final = ("time", "opened_at", "started_at")
+_STILL_S: Final = 4.0
+"""Longer than it takes from a commit of the fleet stage to the tables."""
+_PATIENCE_S: Final = 120.0
 _TRACE: Final = ("trace_id", "outcome", "complete", "spans", "steps", "tool_calls", "failed_tool_calls", "input_tokens")
 
 
@@ -67,6 +78,12 @@ class Proof:
     """Points of closed minutes that differ from those of the undisturbed run."""
     incidents: int = 0
     other_incidents: set[Row] = field(default_factory=set)
+    told: set[Row] = field(default_factory=set)
+    """The incidents."""
+    pages: set[Page] = field(default_factory=set)
+    """What somebody is woken for."""
+    pages_as_sent: set[Page] = field(default_factory=set)
+    """The same if every request had come when it was due."""
     not_in_replay: set[Finding] = field(default_factory=set)
     only_in_replay: set[Finding] = field(default_factory=set)
     split: set[str] = field(default_factory=set)
@@ -77,6 +94,12 @@ class Proof:
     def unexplained(self) -> set[Finding]:
         """Differences between the live run and `replay` in traces that arrived whole."""
         return {finding for finding in self.not_in_replay | self.only_in_replay if finding[1] not in self.split}
+
+    @property
+    def other_pages(self) -> set[tuple[str, ...]]:
+        """Parts of the fleet that somebody is woken for here and not as sent, or the other way round. What came late
+        by minutes is of later minutes, so that an outage may look like a brownout."""
+        return {page[1:] for page in self.pages} ^ {page[1:] for page in self.pages_as_sent}
 
 
 class Store(Protocol):
@@ -105,6 +128,19 @@ def prove(running: Running, oracle: Oracle, sent: set[SpanKey] | None = None) ->
     return proof
 
 
+def compare_as_sent(proof: Proof, settings: Settings, oracle: Oracle) -> None:
+    """Compare with what there is to find if every request had arrived when it was due."""
+    found, proof.pages_as_sent = as_sent(settings, oracle.folder)
+    proof.split |= paused(oracle.folder, settings.assembly.idle_s)
+    proof.not_in_replay, proof.only_in_replay = proof.found - found, found - proof.found
+    told = (dict(zip(_INCIDENT, row, strict=True)) for row in proof.told)
+    proof.pages = {
+        (of["kind"], of["provider"], of["model"], of["agent"], of["tool"])
+        for of in told
+        if is_page(of["kind"], of["severity"])
+    }
+
+
 def compare(store: Store, acknowledged: set[SpanKey], sent: set[SpanKey] | None = None) -> Proof:
     """Compare the store with what was acknowledged and with an undisturbed run over the same eventlog."""
     visible = {(row[0], row[1]) for row in store.rows("SELECT trace_id, span_id FROM spans")}
@@ -113,12 +149,9 @@ def compare(store: Store, acknowledged: set[SpanKey], sent: set[SpanKey] | None 
         (row[0], row[1], row[2], row[3]) for row in store.rows("SELECT rule, trace_id, span_id, tool FROM observations")
     }
     traces = {tuple(row) for row in store.rows(f"SELECT {', '.join(_TRACE)} FROM traces")}
-    columns = ", ".join(_WINDOW).replace("time", "toUnixTimestamp64Nano(time)")
-    windows = {tuple(row) for row in store.rows(f"SELECT {columns} FROM windows WHERE width_s = 60")}
-    closed_ns = max((row[1] for row in windows), default=0)
-    incidents = {tuple(row) for row in store.rows(f"SELECT {', '.join(_INCIDENT)} FROM incidents")}
-    store.stop()
     settings = store.settings()
+    closed_ns, windows, incidents = _of_fleet(store)
+    store.stop()
     partitions = recorded(settings)
     expected, expected_traces, split = undisturbed(settings, partitions)
     expected_windows, expected_incidents = undisturbed_fleet(settings, partitions, closed_ns)
@@ -136,9 +169,60 @@ def compare(store: Store, acknowledged: set[SpanKey], sent: set[SpanKey] | None 
         windows=len(windows),
         other_windows=windows ^ expected_windows,
         incidents=len(incidents),
+        told=incidents,
         other_incidents=incidents ^ expected_incidents,
         split=split,
     )
+
+
+def wait_for_minutes(store: Store, *, incident: bool) -> None:
+    """Wait until there is something of the fleet to compare: points, and an `incident` where there has to be one.
+
+    Minutes close by the clock: a short run may be over before the first of them.
+    """
+    until(
+        lambda: _count(store, "windows WHERE width_s = 60") > SOME_WINDOWS, 150.0, "no minute of the fleet was closed"
+    )
+    if incident:
+        until(lambda: _count(store, "incidents") > 0, 240.0, "no incident was opened")
+
+
+def _count(store: Store, of: str) -> int:
+    return int(store.rows(f"SELECT count() FROM {of}")[0][0])
+
+
+def _of_fleet(store: Store) -> tuple[int, set[Row], set[Row]]:
+    """What the fleet stage has told until now: the end of the last minute that it closed, points and incidents."""
+
+    def look() -> tuple[int, set[Row], set[Row]]:
+        windows = store.rows(f"SELECT {_columns(_WINDOW)} FROM windows WHERE width_s = 60")
+        incidents = store.rows(f"SELECT {_columns(_INCIDENT)} FROM incidents")
+        return closed(store.settings()), {tuple(row) for row in windows}, {tuple(row) for row in incidents}
+
+    deadline = time.monotonic() + _PATIENCE_S
+    last = look()
+    while True:  # a minute may close in between, and its parts come one after the other
+        time.sleep(_STILL_S)
+        before, last = last, look()
+        if last == before or time.monotonic() > deadline:
+            return last
+
+
+def _columns(names: Sequence[str]) -> str:
+    return ", ".join(f"toUnixTimestamp64Nano({name})" if name in _TIMES else name for name in names)
+
+
+def closed(settings: Settings) -> int:
+    """Up to where the fleet stage has closed minutes, event time in nanoseconds; 0 where it has not yet begun."""
+    eventlog = open_eventlog(settings)
+    try:
+        found = newest(eventlog, records.FLEET_CHECKPOINTS, 1, max_bytes=16 * MIB)
+    finally:
+        eventlog.close()
+    fleet = Fleet(settings.detection)
+    if found:
+        fleet.restore(decode(found[-1].value)[0])
+    return fleet.windower.next_ns
 
 
 def recorded(settings: Settings) -> list[list[Record]]:
@@ -196,8 +280,8 @@ def undisturbed_fleet(
     settings: Settings, partitions: Sequence[Sequence[Record]], closed_ns: int
 ) -> tuple[set[Row], set[Row]]:
     """What a pipeline for each partition and one fleet stage that are never killed make of the records in the eventlog,
-    as far as the minute that begins at `closed_ns`: points of closed minutes, and incidents."""
-    fleet = Fleet(settings.detection)
+    until `closed_ns`: points of closed minutes, and incidents."""
+    fleet = begun(settings)
     pipelines = [Pipeline(settings) for _ in partitions]
     door = TopicDoor(settings)
     windows: set[Row] = set()
@@ -211,7 +295,7 @@ def undisturbed_fleet(
             points, sightings = merged(output.points), merged_sightings(output.sightings)
             fleet.windower.add(points, sightings, f"worker-{index}", now_ns)
         for minute in fleet.windower.closed():
-            if minute.start_ns <= closed_ns:
+            if minute.end_ns <= closed_ns:
                 take(fleet.step([minute]))
 
     def take(output: FleetOutput) -> None:
@@ -221,7 +305,7 @@ def undisturbed_fleet(
             columns = points.set_column(1, "time", times).to_pydict().values()
             windows.update(zip(*columns, strict=True))
         for incident in output.incidents:
-            row = incident.row()
+            row = incident.row() | {"opened_at": incident.opened_ns, "started_at": incident.started_ns}
             incidents[incident.id] = tuple(row[name] for name in _INCIDENT)
 
     arrived = [(index, record) for index, partition in enumerate(partitions) for record in partition]
@@ -232,7 +316,7 @@ def undisturbed_fleet(
         move(batch, now_ns, number)
     # The clock moves on, as it did live: until every trace is over, and the last minute.
     idle_ns = 2 * int(settings.assembly.max_idle_s * NS_PER_SECOND)
-    late_ns = int((60.0 + settings.detection.lateness_s) * NS_PER_SECOND)
+    late_ns = int(settings.detection.lateness_s * NS_PER_SECOND)
     move((), max(now_ns + idle_ns, closed_ns + late_ns) + NS_PER_SECOND, number + 1)
     return windows, set(incidents.values())
 

@@ -281,7 +281,7 @@ class FleetStage:
         found = newest(self._log, records.FLEET_CHECKPOINTS, 1, max_bytes=_POLL_BYTES)
         if found:
             try:
-                fleet, hours = _decode(found[-1].value)
+                fleet, hours = decode(found[-1].value)
                 self._fleet.restore(fleet)
                 self._hours.restore(hours)
             except (
@@ -321,7 +321,8 @@ def _encode(fleet: bytes, hours: bytes) -> bytes:
     return b"".join([len(fleet).to_bytes(8, "big"), fleet, hours])
 
 
-def _decode(state: bytes) -> tuple[bytes, bytes]:
+def decode(state: bytes) -> tuple[bytes, bytes]:
+    """The snapshots of the `Fleet` and of the `Hours` in a record of `fleet_checkpoints`."""
     end = 8 + int.from_bytes(state[:8], "big")
     return state[8:end], state[end:]
 
