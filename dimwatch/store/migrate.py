@@ -25,6 +25,8 @@ Execute = Callable[[str], str]
 
 _NAME: Final = re.compile(r"(\d{4})_\w+\.sql")
 _CREATED: Final = re.compile(r"CREATE TABLE IF NOT EXISTS (\w+)")
+_SETTING: Final = re.compile(r"ALTER TABLE \S+ (?:ON CLUSTER \S+ )?MODIFY SETTING ")
+_UNKNOWN_SETTING: Final = 115
 _COMMENT: Final = re.compile(r"^\s*--[^\n]*\n?", re.MULTILINE)
 
 _LEDGER: Final = """
@@ -144,11 +146,12 @@ def _cluster(store: Store) -> Cluster:
 
 
 def _once(execute: Execute, statement: str) -> None:
-    """Run a statement; that somebody else has just done the same is fine."""
+    """Run a statement; that somebody else has just done the same is fine, and that an older server lacks a setting."""
     try:
         execute(statement)
     except Exception as error:
-        if code_of(error) not in ALREADY_THERE:
+        code = code_of(error)
+        if code not in ALREADY_THERE and not (code == _UNKNOWN_SETTING and _SETTING.match(statement)):
             raise
 
 

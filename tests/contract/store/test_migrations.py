@@ -65,6 +65,15 @@ def test_an_old_sink_writes_on_while_a_column_is_added(store: RunningStore, data
     assert run("SELECT id, newer FROM drop_versions ORDER BY id") == "after\t\\N\nbefore\t\\N\n"
 
 
+def test_a_server_that_does_not_know_a_setting_is_migrated_without_it(database: tuple[str, Run]) -> None:
+    _, run = database
+    migrate(lambda sql: run(sql.replace("auto_statistics_types", "setting_of_a_newer_server")), Store())
+    assert pending(run) == []
+    definition = run("SHOW CREATE TABLE span_versions")
+    assert "merge_selector_base = 30" in definition
+    assert "auto_statistics_types" not in definition
+
+
 def test_a_schema_of_a_newer_version_is_told(database: tuple[str, Run]) -> None:
     _, run = database
     migrate(run, Store())
