@@ -27,7 +27,7 @@ from pathlib import Path
 from typing import Final
 
 from benchmarks.ports import free_ports
-from dashboard import health, incidents, queries, source
+from dashboard import health, incidents, queries, reach, source
 from dashboard.queries import View
 from dimwatch.clock import NS_PER_SECOND, SystemClock
 from dimwatch.settings import Settings, Store
@@ -112,7 +112,7 @@ def _sql(name: str) -> str:
 
 
 def _values(view: View, client: StoreClient) -> dict[str, dict[str, object]]:
-    """What pages bind to each query."""
+    """What pages bind to each query, by its name and maybe a word of what it is about."""
     trace_id, conversation, at = client.rows(
         "SELECT trace_id, conversation_id, start_time FROM run_versions ORDER BY start_time DESC LIMIT 1"
     )[0]
@@ -126,10 +126,11 @@ def _values(view: View, client: StoreClient) -> dict[str, dict[str, object]]:
         "signal": "model_error", "signals": list(_MODEL), **{f"by_{name}": name == "model" for name in health.NAMES},
     }  # fmt: skip
     hour = {"since": max(view.since, view.until - timedelta(hours=1))}
+    shared = {"since": max(view.since, view.until - reach.LOOKED_BACK)}
     during = {"since": view.until - 30 * minute, "until": view.until}
     return dict.fromkeys(source.names(), common) | {
         "coverage": common | hour,
-        "shared_entities": common | hour,
+        "shared_entities": common | shared,
         "conversation": common | {"id": conversation, "since": at},
         "said": common | {"since": at},
         "histogram": common | {"signals": ["model_latency", "tool_latency"]},
@@ -140,6 +141,9 @@ def _values(view: View, client: StoreClient) -> dict[str, dict[str, object]]:
         "pages": common | {"since": view.until - queries.WEEK},
         "canary": common | {"since": view.until - timedelta(days=1)},
         "lag": common | hour,
+        "model_spend one agent": common | {"agent": "agent 1"},
+        "spend one agent": common | {"agent": "agent 1"},
+        "shared_entities one agent": common | shared | {"agent": "agent 1"},
     }
 
 
@@ -151,10 +155,10 @@ def _cpu_ms(pid: int) -> float:
 
 def _ask(client: StoreClient, view: View, repeat: int, limit_ms: float, store_pid: int) -> int:
     print(f"load {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores; time range {view.length}, and as long before it")
-    print(f"{'query':24}{'fastest ms':>12}{'slowest ms':>12}{'cpu ms':>9}{'rows read':>14}{'granules':>16}")
+    print(f"{'query':26}{'fastest ms':>12}{'slowest ms':>12}{'cpu ms':>9}{'rows read':>14}{'granules':>16}")
     slow = []
     for name, values in sorted(_values(view, client).items()):
-        sql, took, computed = source.sql(name), [], []
+        sql, took, computed = source.sql(name.split()[0]), [], []
         for _ in range(repeat):
             began, cpu = time.perf_counter(), _cpu_ms(store_pid)
             client.rows(sql, values)
@@ -165,7 +169,7 @@ def _ask(client: StoreClient, view: View, repeat: int, limit_ms: float, store_pi
         estimate = client.rows(f"EXPLAIN ESTIMATE {sql}", values)
         rows = sum(row[3] for row in estimate)
         read = f"{rows:14,}{granules[-1] if granules else '':>16}"
-        print(f"{name:24}{min(took):12.0f}{max(took):12.0f}{min(computed):9.0f}{read}", flush=True)
+        print(f"{name:26}{min(took):12.0f}{max(took):12.0f}{min(computed):9.0f}{read}", flush=True)
         if limit_ms and min(took) > limit_ms:
             slow.append(name)
     if slow:

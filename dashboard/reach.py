@@ -12,7 +12,7 @@ from dashboard.source import source
 
 KINDS: Final = ("tool", "argument", "resource")
 ROWS: Final = 500
-LOOKED_BACK: Final = timedelta(hours=1)
+LOOKED_BACK: Final = timedelta(minutes=30)
 """What tools were called with is read from so short a time only: it is whole documents."""
 
 

@@ -1,11 +1,12 @@
 -- What models cost, by who was asked. Only calls that count, so that wrappers do not double one. Calls without a known
--- price are counted for themselves. Whole hours that were summed already are not read again; of one agent, whose calls
--- are those of its runs, there are no such sums.
+-- price are counted for themselves. Whole hours that were summed already are not read again. The calls of an agent are
+-- those of its runs; an hour that was summed without agents is read again for one of them.
 WITH
 (
     SELECT groupUniqArray(hour)
     FROM model_hours
-    WHERE {agent:String} = '' AND hour >= {since:DateTime64(9)} AND hour <= {until:DateTime64(9)} - INTERVAL 1 HOUR
+    WHERE hour >= {since:DateTime64(9)} AND hour <= {until:DateTime64(9)} - INTERVAL 1 HOUR
+        AND ({agent:String} = '' OR notEmpty(agents) OR empty(models))
 ) AS summed
 SELECT
     provider,
@@ -28,7 +29,14 @@ FROM
         told.cache_read_tokens AS cache_read_tokens, told.reasoning_tokens AS reasoning_tokens
     FROM model_hours
     ARRAY JOIN models AS told
-    WHERE has(summed, hour)
+    WHERE {agent:String} = '' AND has(summed, hour)
+    UNION ALL
+    SELECT
+        told.provider, told.model, told.answered, told.calls, told.unpriced, told.cost_usd, told.failed_usd,
+        told.input_tokens, told.output_tokens, told.cache_read_tokens, told.reasoning_tokens
+    FROM model_hours
+    ARRAY JOIN agents AS told
+    WHERE told.agent = {agent:String} AND {agent:String} != '' AND has(summed, hour)
     UNION ALL
     SELECT
         call.provider, call.model,

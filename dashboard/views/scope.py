@@ -90,7 +90,7 @@ def _shared(view: View) -> None:
         empty="No conversation, customer, account or the like was named for more than one user.",
         height=640,
     )
-    st.caption("Of the last hour of the time range. Some things are meant to be shared; a conversation seldom is.")
+    st.caption("Of the last half hour of the time range. Some things are meant to be shared; a conversation seldom is.")
 
 
 parts.style()

@@ -1,8 +1,8 @@
-"""Sums that the dashboard reads instead of many rows: what models cost, by the hour.
+"""Sums that the dashboard reads instead of many rows: what models cost, by the hour, and of that each agent.
 
-An hour is summed when it has been over for a while, and again whenever calls of it came since: always all of it, and
-from rows that are seen once, so that the newest version is right however often calls are written. Until then, and where
-nobody has summed, the dashboard adds up the calls themselves.
+An hour is summed when it has been over for a while, and again whenever calls of it, or runs that they may be of, came
+since: always all of it, and from rows that are seen once, so that the newest version is right however often calls are
+written. Until then, and where nobody has summed, the dashboard adds up the calls themselves.
 
 Each hour is a statement of its own, so that none takes long and what was summed stays when another fails.
 """
@@ -22,6 +22,8 @@ HOURS: Final = 24
 """So many are summed at a time, those first that were never, then those that were longest ago."""
 LONGEST_S: Final = 10
 """A statement that takes longer is given up. Well below the patience of clients and of who waits for the end."""
+AGENTS: Final = 20_000
+"""Of an hour with more pairs of an agent and a model there are no sums by agent: somebody makes up names."""
 _BACK_S: Final = 24 * 3600
 """Where nobody knows what the last run left undone, calls are looked at that came so long before the newest sum."""
 
@@ -33,12 +35,20 @@ _DUE: Final = """
 SELECT toUnixTimestamp(hour)
 FROM
 (
-    SELECT tenant, toStartOfHour(start_time) AS hour, max(inserted_at) AS newest
-    FROM model_call_versions
-    WHERE start_time < toStartOfHour(toDateTime({now_s} - {margin_s}, 'UTC'))
-        AND inserted_at >= toDateTime({since_s}, 'UTC')
+    SELECT tenant, hour, max(inserted_at) AS newest
+    FROM
+    (
+        SELECT tenant, toStartOfHour(start_time) AS hour, inserted_at
+        FROM model_call_versions
+        WHERE inserted_at >= toDateTime({since_s}, 'UTC')
+        UNION ALL
+        SELECT tenant, arrayJoin([toStartOfHour(start_time), toStartOfHour(start_time) + 3600]) AS hour, inserted_at
+        FROM run_versions
+        WHERE inserted_at >= toDateTime({since_s}, 'UTC')
+    )
+    WHERE hour < toStartOfHour(toDateTime({now_s} - {margin_s}, 'UTC'))
     GROUP BY tenant, hour
-) AS calls
+) AS came
 LEFT JOIN (SELECT tenant, hour, inserted_at AS summed_at FROM model_hour_versions FINAL) AS sums USING (tenant, hour)
 WHERE newest + {margin_s} >= summed_at OR summed_at > toDateTime({now_s}, 'UTC')
 GROUP BY hour
@@ -49,7 +59,7 @@ SETTINGS max_threads = 1, max_execution_time = {longest_s}
 """A sum that was made in the future, by a clock that has been set back since, tells nothing of what came after it."""
 
 _SUM: Final = """
-INSERT INTO model_hour_versions (tenant, hour, models, version, inserted_at)
+INSERT INTO model_hour_versions (tenant, hour, models, agents, version, inserted_at)
 SETTINGS {settings}
 SELECT
     tenant, hour,
@@ -58,8 +68,15 @@ SELECT
             provider, model, answered, calls, unpriced, cost_usd, failed_usd, input_tokens, output_tokens,
             cache_read_tokens, reasoning_tokens
         ),
-        counted
+        counted AND of_all
     ),
+    if(countIf(counted AND NOT of_all) > {agents}, [], groupArrayIf(
+        (
+            agent, provider, model, answered, calls, unpriced, cost_usd, failed_usd, input_tokens, output_tokens,
+            cache_read_tokens, reasoning_tokens
+        ),
+        counted AND NOT of_all AND agent != ''
+    )),
     greatest(
         toUnixTimestamp64Nano(now64(9)),
         (SELECT max(version) + 1 FROM model_hour_versions WHERE hour = toDateTime({hour_s}, 'UTC'))
@@ -69,7 +86,8 @@ FROM
 (
     SELECT
         call.tenant AS tenant, toStartOfHour(start_time) AS hour, call.provider AS provider, call.model AS model,
-        call.counted AS counted,
+        run.agent AS agent, call.counted AS counted,
+        grouping(run.agent) = 1 AS of_all,
         arraySort(groupUniqArrayIf(5)(call.answered, call.answered NOT IN ('', call.model))) AS answered,
         count() AS calls,
         countIf(call.cost_usd IS NULL) AS unpriced,
@@ -80,8 +98,19 @@ FROM
         sum(call.cache_read_tokens) AS cache_read_tokens,
         sum(call.reasoning_tokens) AS reasoning_tokens
     FROM model_calls AS call
+    LEFT JOIN
+    (
+        SELECT tenant, trace_key, toString(any(agent)) AS agent
+        FROM runs
+        WHERE toStartOfHour(start_time) IN (toDateTime({hour_s}, 'UTC'), toDateTime({hour_s} - 3600, 'UTC'))
+        GROUP BY tenant, trace_key
+    ) AS run ON run.trace_key = call.trace_key AND run.tenant = call.tenant
     WHERE toStartOfHour(start_time) = toDateTime({hour_s}, 'UTC')
-    GROUP BY tenant, hour, provider, model, counted
+    GROUP BY GROUPING SETS
+    (
+        (tenant, hour, provider, model, counted),
+        (tenant, hour, provider, model, counted, agent)
+    )
 )
 GROUP BY tenant, hour
 """
@@ -117,7 +146,7 @@ class RollUp:
             if stopped():
                 return
             try:
-                self._execute(_SUM.format(hour_s=int(hour_s), settings=self._settings))
+                self._execute(_SUM.format(hour_s=int(hour_s), agents=AGENTS, settings=self._settings))
             except RetryableError as error:
                 failure = error
         if failure is not None:

@@ -18,7 +18,8 @@ from tests.contract.store.conftest import RunningStore
 from tests.contract.store.test_tables import sample
 
 SPANS = TABLES[records.SPANS]
-FILLED = ("span_versions", "model_call_versions", "model_hour_versions")
+TRACES = TABLES[records.TRACES]
+FILLED = ("span_versions", "model_call_versions", "model_hour_versions", "trace_versions", "run_versions")
 
 
 @pytest.fixture
@@ -54,11 +55,18 @@ def call(
     )  # fmt: skip
 
 
-def spent(store: RunningStore, since: datetime, until: datetime) -> tuple[int, float | None, int, list[str]]:
+def run(store: RunningStore, name: str, at: datetime, agent: str) -> None:
+    """The run of that agent is judged whose calls have that name."""
+    store.target().insert(TRACES, sample(records.TRACES, trace_id=name, start_time=at, agent=agent))
+
+
+def spent(
+    store: RunningStore, since: datetime, until: datetime, agent: str = ""
+) -> tuple[int, float | None, int, list[str]]:
     """Calls, cost, calls of unknown price and models that answered, as the dashboard asks."""
     client = StoreClient(store.settings)
     try:
-        rows = client.table(source.sql("model_spend"), {"since": since, "until": until, "agent": ""}).to_pylist()
+        rows = client.table(source.sql("model_spend"), {"since": since, "until": until, "agent": agent}).to_pylist()
     finally:
         client.close()
     if not rows:
@@ -94,6 +102,36 @@ def test_hours_that_were_summed_are_not_read_again(store: RunningStore, now: dat
     store.run("TRUNCATE TABLE model_call_versions")
     assert spent(store, now - timedelta(hours=3), now) == (2, 1.0, 0, ["m-1"])
     assert spent(store, now - timedelta(hours=2), now) == (1, 0.5, 0, ["m-1"])
+
+
+def test_sums_of_an_agent_follow_its_runs(store: RunningStore, now: datetime) -> None:
+    since, at = now - timedelta(hours=4), now - timedelta(hours=2)
+    for name, agent, begun in (("one", "a", at), ("two", "b", at), ("over the hour", "a", at - timedelta(minutes=1))):
+        run(store, name, begun, agent)
+        call(store, name, at)
+    call(store, "whose run is not judged yet", at)
+    before = spent(store, since, now, "a")
+    assert before == (2, 1.0, 0, ["m-1"])
+    roll_up(store)
+    assert spent(store, since, now, "a") == before
+    assert spent(store, since, now)[0] == 4
+
+    run(store, "whose run is not judged yet", at, "a")
+    roll_up(store)
+    store.run("TRUNCATE TABLE model_call_versions")
+    assert spent(store, since, now, "a") == (3, 1.5, 0, ["m-1"])
+    assert spent(store, since, now, "b") == (1, 0.5, 0, ["m-1"])
+    assert spent(store, since, now) == (4, 2.0, 0, ["m-1"])
+
+
+def test_an_hour_that_was_summed_without_agents_is_read_for_one_of_them(store: RunningStore, now: datetime) -> None:
+    at = now - timedelta(hours=2)
+    run(store, "one", at, "a")
+    call(store, "one", at)
+    roll_up(store)
+    without = "[] AS agents, version + 1 AS version"
+    store.run(f"INSERT INTO model_hour_versions SELECT * REPLACE ({without}) FROM model_hour_versions")
+    assert spent(store, now - timedelta(hours=3), now, "a")[0] == 1
 
 
 def test_calls_of_unknown_price_have_no_cost(store: RunningStore, now: datetime) -> None:
