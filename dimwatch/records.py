@@ -48,6 +48,8 @@ DEAD_LETTERS: Final = "dead_letters"
 """Records that could not be read, as they came, with the reason in the header `reason`."""
 
 HEADER_TENANT: Final = "tenant"
+HEADER_ADMITTED: Final = "dimwatch-admitted"
+"""On OTLP that our receiver has bounded and masked; `ingest.otlp.topic_door` does so with all other."""
 HEADER_REASON: Final = "reason"
 HEADER_STAGE: Final = "stage"
 HEADER_TOPIC: Final = "topic"

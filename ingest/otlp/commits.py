@@ -22,6 +22,7 @@ from ingest.otlp.signals import Signal
 
 _GROUP_BYTES: Final = 8 * 1024 * 1024
 """Most bytes that are appended at once; one larger request still passes."""
+_HEADERS: Final = {records.HEADER_TENANT: "", records.HEADER_ADMITTED: "1"}
 _APART_S: Final = 0.02
 """Appends follow each other no faster while several senders are at work: each has a price of its own."""
 _ALONE: Final = 4
@@ -142,4 +143,4 @@ class _Draft:
 
     def record(self) -> NewRecord:
         value = self.bodies[0] if len(self.bodies) == 1 else b"".join(self.bodies)
-        return NewRecord(value, self.now_ns, self.first.key, {records.HEADER_TENANT: ""}, self.first.partition)
+        return NewRecord(value, self.now_ns, self.first.key, _HEADERS, self.first.partition)

@@ -25,7 +25,7 @@ _REQUESTS: Final = "requests"
 
 
 class TopicDoor:
-    """Lets records in. Those of our receiver, which names a tenant, were admitted there and pass as they are."""
+    """Lets records in. Those of our receiver, which bear its mark, were admitted there and pass as they are."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
@@ -35,8 +35,9 @@ class TopicDoor:
 
     def requests(self, record: Record) -> Iterator[Request]:
         """What is to be made of a record. One that is no OTLP goes on as it is, and is found malformed there."""
-        if records.HEADER_TENANT in record.headers:
-            yield Request(record.value, record.timestamp_ns, record.headers[records.HEADER_TENANT], record)
+        if records.HEADER_ADMITTED in record.headers:
+            tenant = record.headers.get(records.HEADER_TENANT, "")
+            yield Request(record.value, record.timestamp_ns, tenant, record)
             return
         if self._redactor is None and self._settings.redaction.enabled:
             self._redactor = Redactor()

@@ -75,7 +75,7 @@ class Site:
     def receive(self, export: Export) -> None:
         self.clock.advance_to(export.due_ns)
         topic = records.OTLP_SPANS if export.signal == "traces" else records.OTLP_LOGS
-        self.log.append({topic: [NewRecord(export.body, export.due_ns, headers={records.HEADER_TENANT: ""})]})
+        self.log.append({topic: [NewRecord(export.body, export.due_ns, headers={records.HEADER_ADMITTED: "1"})]})
 
     def step(self) -> None:
         while self.worker.step(0.0):

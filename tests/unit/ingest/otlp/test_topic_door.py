@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 
 import pytest
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
@@ -18,8 +19,8 @@ NOW_NS = 1_763_800_000_000_000_000
 SECRET = "sk-ant-api03-" + "a1B2" * 20
 
 
-def record(value: bytes, topic: str = records.OTLP_SPANS, **headers: str) -> Record:
-    return Record(topic, 0, 7, NOW_NS, value, headers=headers)
+def record(value: bytes, topic: str = records.OTLP_SPANS, headers: Mapping[str, str] | None = None) -> Record:
+    return Record(topic, 0, 7, NOW_NS, value, headers=headers or {})
 
 
 def spans(*texts: str) -> bytes:
@@ -57,9 +58,17 @@ def test_masking_can_be_off() -> None:
 
 def test_what_our_receiver_wrote_passes_as_it_is() -> None:
     value = spans(SECRET)  # it has been looked at there, and is not looked at twice
-    (request,) = TopicDoor(Settings()).requests(record(value, tenant="acme"))
+    ours = {records.HEADER_ADMITTED: "1", records.HEADER_TENANT: "acme"}
+    (request,) = TopicDoor(Settings()).requests(record(value, headers=ours))
     assert request.body is value
     assert request.tenant == "acme"
+
+
+def test_a_tenant_that_an_exporter_names_is_no_reason_to_let_secrets_in() -> None:
+    theirs = record(spans(f"the key is {SECRET}"), headers={records.HEADER_TENANT: "acme"})
+    (request,) = TopicDoor(Settings()).requests(theirs)
+    assert SECRET.encode() not in request.body
+    assert request.tenant == ""
 
 
 @pytest.mark.parametrize("value", [b"\xff" * 100, b"not protobuf"])
