@@ -9,9 +9,11 @@ from typing import Final
 from detectors.fleet import Fleet, FleetOutput
 from detectors.incidents.incident import Kind, Severity
 from detectors.windows.points import merged, merged_sightings
+from dimwatch import records
 from dimwatch.app.pipeline import Output, Pipeline
+from dimwatch.eventlog.base import Record
 from dimwatch.settings import Settings
-from ingest.normalize import Request
+from ingest.otlp.topic_door import TopicDoor
 
 Finding = tuple[str, str, str, str]
 """Rule, trace id, span id, tool."""
@@ -23,7 +25,7 @@ _BATCH: Final = 64
 
 def as_sent(settings: Settings, requests: Path) -> tuple[set[Finding], set[Page]]:
     """Findings and pages of the requests that an `Oracle` has kept."""
-    pipeline, fleet = Pipeline(settings), begun(settings)
+    pipeline, fleet, door = Pipeline(settings), begun(settings), TopicDoor(settings)
     found: set[Finding] = set()
     pages: dict[str, Page] = {}
 
@@ -42,8 +44,12 @@ def as_sent(settings: Settings, requests: Path) -> tuple[set[Finding], set[Page]
 
     now_ns = 0
     for number, paths in enumerate(_batches(sorted(requests.glob("*.pb")))):
-        traces, logs = ([_request(path) for path in paths if _is_logs(path) is of] for of in (False, True))
-        now_ns = max(request.received_ns for request in (*traces, *logs))
+        arrived = [_record(path, number) for path in paths]
+        traces, logs = (
+            [request for record in arrived if record.topic == topic for request in door.requests(record)]
+            for topic in (records.OTLP_SPANS, records.OTLP_LOGS)
+        )
+        now_ns = arrived[-1].timestamp_ns
         take(pipeline.add(traces, logs, now_ns=now_ns, record=number), now_ns)
     take(pipeline.flush(), now_ns)
     tell(fleet.finish())
@@ -63,12 +69,10 @@ def is_page(kind: str, severity: str) -> bool:
     return severity != Severity.TICKET and kind != Kind.SILENCE
 
 
-def _request(path: Path) -> Request:
-    return Request(path.read_bytes(), int(path.name.partition(".")[0].partition("-")[2]))
-
-
-def _is_logs(path: Path) -> bool:
-    return path.name.endswith(".logs.pb")
+def _record(path: Path, number: int) -> Record:
+    topic = records.OTLP_LOGS if path.name.endswith(".logs.pb") else records.OTLP_SPANS
+    due_ns = int(path.name.partition(".")[0].partition("-")[2])
+    return Record(topic, 0, number, due_ns, path.read_bytes())
 
 
 def _batches(paths: Sequence[Path]) -> Iterator[Sequence[Path]]:

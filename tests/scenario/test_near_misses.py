@@ -169,6 +169,12 @@ QUIET: dict[str, dict[str, list[Span]]] = {
                 for number in (2, 4, 6)
             ),
         ],
+        "one address after the other, masked": [
+            genai_tool(
+                number, start=number, seconds=0.5, attributes={"gen_ai.tool.call.arguments": '{"email": "**********"}'}
+            )
+            for number in range(1, 4)
+        ],
         "twice, by hand": [plain_tool(1), plain_tool(2, start=2)],
         "a fan-out without content": [
             genai_agent(1, seconds=9),

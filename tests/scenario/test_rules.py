@@ -118,6 +118,10 @@ FOUND: dict[str, dict[str, list[Span]]] = {
     "tool_loop": {
         "identical, OpenTelemetry": [genai_agent(1, seconds=9), *LOOP],
         "by hand": [plain_tool(number, start=number, seconds=0.5) for number in range(1, 6)],
+        "masked": [
+            plain_tool(number, start=number, seconds=0.5, attributes={"input": '{"email": "**********"}'})
+            for number in range(1, 5)
+        ],
         "two in turns": [
             Span(
                 number,

@@ -24,6 +24,9 @@ _IDS: Final = (
     r"\b(call|toolu|run|msg|tool)[_-]{1,2}[\w-]{4,}|\b[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f-]{22}\b|\b[0-9a-f]{24,}\b"
 )
 """Ids that wrappers put around a result, new for every call."""
+_MASKED_REPEATS: Final = 4
+_MASK: Final = "***"
+"""In arguments it covers what may differ, as addresses of the same length: once more is asked for then."""
 _WRAPPER: Final = r"^\s*\{\s*\"(input_str|args|kwargs|inputs?|name|arguments|type|id|tool_call)\""
 _GAVE_UP: Final = (
     r"(?i)same (arguments?|input|parameters).{0,60}times|loop detect|(stuck|caught) in a loop|infinite loop"
@@ -119,6 +122,9 @@ def _loop(
         return
     name = calls.name[int(positions[0])].as_py() or "a tool"
     last = int(positions[-1])
+    arguments = calls.arguments[last].as_py()
+    if repeats < _MASKED_REPEATS and _MASK in (arguments or ""):
+        return
     shape, members = _shape(names, positions)
     if shape == "cycle" and members[0] != name:
         return  # said once, at the first tool of the cycle
@@ -133,7 +139,7 @@ def _loop(
         evidence={
             "shape": shape,
             "repeats": repeats,
-            "arguments": calls.arguments[last].as_py(),
+            "arguments": arguments,
             "arguments_captured": not blind,
         },
         severity=severity,
