@@ -343,8 +343,12 @@ RULES: Final = (
     Rule("credit_card", _NOT_DIGIT + "[2-6][0-9]{12}", 13, _card),
     Rule("credit_card", r"[2-6][0-9]{3}[ -][0-9]{4}[ -][0-9]{4}[ -][0-9]{4}", 19, _card),
     Rule("credit_card", r"3[47][0-9]{2}[ -][0-9]{6}[ -][0-9]{5}", 17, _card),
-    Rule("iban", r"[A-Z]{2}[0-9]{2}[A-Z0-9]{8}", 12, _iban),
-    Rule("iban", r"[A-Z]{2}[0-9]{2} [A-Z0-9]{4} [A-Z0-9]{4}", 14, _iban),
+    # A pattern that begins with letters is found by them; all countries in one would be tried at every byte.
+    *(Rule("iban", f"{country.decode()}[0-9]{{2}}[A-Z0-9]{{8}}", 12, _iban) for country in _IBAN_LENGTHS),
+    *(
+        Rule("iban", f"{country.decode()}[0-9]{{2}} [A-Z0-9]{{4}} [A-Z0-9]{{4}}", 14, _iban)
+        for country in _IBAN_LENGTHS
+    ),
     Rule("ssn", r"[0-9]{3}-[0-9]{2}-[0-9]{4}", 11, _exact(_SSN, not_after=b"-")),
     Rule("phone", r"[2-9][0-9]{2}[-.][2-9][0-9]{2}[-.][0-9]{4}", 12, _exact(_PHONE, not_after=b"-.")),
     Rule("phone", r"\([2-9][0-9]{2}\)[2-9][0-9]{2}[-. ][0-9]{4}", 13, _exact(_PHONE)),
