@@ -67,12 +67,12 @@ def view(*filters: Filter, live_s: int | None = parts.REFRESH_S, default: str = 
         )
     now_ns = _CLOCK.now_ns()
     looked = View.of(chosen, now_ns, until=ends)
+    with columns[-1]:  # before the filters, whose names are asked for
+        st.caption(_told(looked, live_s), text_alignment="right")
     picked: dict[str, str] = {}
     for column, one in zip(columns[2:], filters, strict=False):
         with column:
             picked[one.key] = _option(one, looked)
-    with columns[-1]:
-        st.caption(_told(looked, live_s), text_alignment="right")
     told = {"range": "" if chosen == default else chosen, "until": _held("until"), "agent": picked.get("agent", "")}
     st.session_state[_KEPT] = {**st.session_state.get(_KEPT, {}), **told}
     return replace(looked, agent=picked.pop("agent", ""), picked=picked)

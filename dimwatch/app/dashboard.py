@@ -11,6 +11,7 @@ from typing import Final
 
 from streamlit.web import bootstrap
 
+from dashboard import warm
 from dashboard.source import configure
 from dimwatch.app.configuration import as_environment
 from dimwatch.app.coverage import coverage
@@ -57,6 +58,7 @@ def run(settings: Settings, health: Health) -> None:  # its port says how it is
     configure(settings, _sight, as_environment(settings, os.environ))
     address = {"server.address": place.host, "server.port": place.port}
     bootstrap.load_config_options({**_OPTIONS, **address, **_secrets(settings)})
+    warm.up()
     script = resources.files("dashboard").joinpath("app.py")
     bootstrap.run(str(script), False, [], {})
 
