@@ -22,6 +22,8 @@ from dimwatch.simulate.load import LoadPool
 MAX_BEHIND_S: Final = 8.0
 """After the last answer of a round, until all of its spans are readable."""
 
+_WARM_UPS: Final = 5
+"""At most: a server whose workers load at their first requests refuses some of them."""
 _STALLED_S: Final = 20.0
 """Without one more span: what is missing then does not come."""
 _TOLD_S: Final = 30.0
@@ -112,14 +114,16 @@ class Outcome:
 
 
 def measure(target: Target, load: LoadPool, rates: Sequence[float], seconds: float) -> Outcome:
-    """Step the rate up until it is not sustained; then one request of runs that fail in silence."""
+    """Warm up, and step the rate up until it is not sustained; then one request of runs that fail in silence."""
     rounds: list[Round] = []
 
     def go(rate: float) -> Round:
         rounds.append(_round(target, load, rate, seconds))
         return rounds[-1]
 
-    best, acknowledged = step_up(rates, go)
+    acknowledged = _warm_up(target, load, rates[0], seconds / 2)
+    best, spans = step_up(rates, go)
+    acknowledged += spans
     request, spans, trace_ids = faulty.request(SystemClock().now_ns())
     told = None
     try:
@@ -132,6 +136,17 @@ def measure(target: Target, load: LoadPool, rates: Sequence[float], seconds: flo
     visible, distinct = target.kept()
     beyond = None if rounds[-1].sustained else rounds[-1]
     return Outcome(best, beyond, max(acknowledged - distinct, 0), visible - distinct, told, target.disk(), distinct)
+
+
+def _warm_up(target: Target, load: LoadPool, rate: float, seconds: float) -> int:
+    """Until everything is loaded and nothing is refused any more; return the spans that were acknowledged."""
+    acknowledged = 0
+    for _ in range(_WARM_UPS):
+        warm = _round(target, load, rate, seconds)
+        acknowledged += warm.sent.spans
+        if not warm.refused:
+            break
+    return acknowledged
 
 
 def _round(target: Target, load: LoadPool, rate: float, seconds: float) -> Round:
