@@ -9,12 +9,14 @@ them does the store say anything bad about? What is not there is installed first
 from __future__ import annotations
 
 import argparse
+import sqlite3
 import sys
 import tempfile
 from pathlib import Path
 from typing import Final
 
 import httpx
+import pytest
 
 from benchmarks.alternatives import faulty
 from benchmarks.alternatives.others import COLLECTOR, MLFLOW, PHOENIX
@@ -100,7 +102,14 @@ def _one(
     try:
         with tempfile.TemporaryDirectory() as folder, alternative.running(kept, Path(folder)) as target:
             outcome = measure(target, load, rates, seconds)
-    except (UnavailableError, httpx.HTTPError, AssertionError) as error:
+    except (
+        UnavailableError,
+        httpx.HTTPError,
+        sqlite3.Error,
+        AssertionError,
+        RuntimeError,
+        pytest.skip.Exception,
+    ) as error:
         why = " ".join(f"{type(error).__name__}: {error}".split()).replace("|", "/")
         return _line([alternative.name, f"not measured: {why}", *[""] * (len(_TITLES) - 2)]), note(alternative, None)
     return row(alternative, outcome), note(alternative, outcome)

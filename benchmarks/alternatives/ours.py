@@ -87,23 +87,26 @@ def _target(address: str, store: ClickHouse, pids: Sequence[int], log: Path) -> 
     )
 
 
-_ON_DISK: Final = "is on disk"
-_FINDS: Final = "one observation for each run that failed, and incidents, without being set up"
+_FINDS: Final = "observations of single runs and incidents of the fleet, with nothing set up"
 EMBEDDED: Final = Alternative(
-    "Dimwatch", "`dimwatch up`, default settings: SQLite eventlog, chDB store", _ON_DISK, _FINDS, _embedded
+    "Dimwatch",
+    "`dimwatch up`, SQLite eventlog and chDB store; default settings, but a trace without a root ends after 30 s",
+    "is on disk",
+    _FINDS,
+    _embedded,
 )
 OVER_KAFKA: Final = Alternative(
     "Dimwatch over Kafka",
     "one process of each role, one broker, a store role of its own as ClickHouse server; "
     "traces wait two seconds for more spans",
-    _ON_DISK,
+    "is in Kafka's log",
     _FINDS,
     _over_kafka,
 )
 BEHIND_COLLECTOR: Final = Alternative(
     "OpenTelemetry Collector, Kafka, Dimwatch",
-    f"the same with a Collector {_COLLECTOR_VERSION} of `deploy/collector` as the door: one message a trace",
-    _ON_DISK,
+    f"as above, a Collector {_COLLECTOR_VERSION} and `deploy/collector/config.yaml` before it: one message a trace",
+    "is in a queue on disk",
     _FINDS,
     _behind_collector,
 )
