@@ -105,7 +105,7 @@ OVER_KAFKA: Final = Alternative(
 )
 BEHIND_COLLECTOR: Final = Alternative(
     "OpenTelemetry Collector, Kafka, Dimwatch",
-    f"as above, a Collector {_COLLECTOR_VERSION} and `deploy/collector/config.yaml` before it: one message a trace",
+    f"as above, with a Collector {_COLLECTOR_VERSION} of `deploy/collector` before it: one message a trace",
     "is in a queue on disk",
     _FINDS,
     _behind_collector,
