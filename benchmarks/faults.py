@@ -88,6 +88,7 @@ def run(
         state = folder / "past"
         state.write_bytes(past)
         given["detection__state"] = str(state)
+        given["detection__lateness_s"] = str(Settings().detection.lateness_s)  # what is held up by less is not late
     with (
         running(broker),
         Roles(folder, broker, roles=roles or scenario.roles, settings=given, wrap=scenario.wrap(folder)) as installed,

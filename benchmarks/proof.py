@@ -181,10 +181,10 @@ def wait_for_minutes(store: Store, *, incident: bool) -> None:
     Minutes close by the clock: a short run may be over before the first of them.
     """
     until(
-        lambda: _count(store, "windows WHERE width_s = 60") > SOME_WINDOWS, 150.0, "no minute of the fleet was closed"
+        lambda: _count(store, "windows WHERE width_s = 60") > SOME_WINDOWS, 240.0, "no minute of the fleet was closed"
     )
     if incident:
-        until(lambda: _count(store, "incidents") > 0, 240.0, "no incident was opened")
+        until(lambda: _count(store, "incidents") > 0, 300.0, "no incident was opened")
 
 
 def _count(store: Store, of: str) -> int:
