@@ -90,10 +90,11 @@ class Assembler:
         )
 
     def _judged_lately(self, since_ns: int) -> pa.Table:
-        lately = list(self._judged.lately(since_ns))
-        slots = np.fromiter(self._open.pasts, dtype=np.int64)
-        ids = [*self._open.ids(slots), *(trace_id for trace_id, _ in lately)]
-        pasts = [*self._open.pasts.values(), *(past for _, past in lately)]
+        ids = self._open.ids(np.fromiter(self._open.pasts, dtype=np.int64))
+        pasts = list(self._open.pasts.values())
+        for trace_id, past in self._judged.lately(since_ns):  # pairs that are kept would wake the garbage collector
+            ids.append(trace_id)
+            pasts.append(past)
         return pa.table([ids, *([past[column] for past in pasts] for column in range(len(NO_PAST)))], schema=JUDGED)
 
     def restore(self, state: AssemblerState) -> None:

@@ -28,10 +28,12 @@ GROUP: Final = "worker"
 _POLL_RECORDS: Final = 256
 _MOST_SHARES: Final = 16
 _POLL_S: Final = 0.25
-_REST: Final = 3.0
+_MUCH: Final = 0.4
+"""Of what a read may bring: then there may be more, and the next follows at once."""
+_REST: Final = 6.0
 _REST_MAX_S: Final = 0.5
-"""After a read that did not bring much, a worker rests so many times as long as it worked on it, and no longer than
-that: a few records of each partition cost nearly as much as many."""
+"""Else a worker rests so many times as long as it worked, and no longer than that: a few records cost nearly as much as
+many."""
 _LOOK_NS: Final = NS_PER_SECOND // 4
 """While some partitions are busy, the others are looked at after that."""
 _CHECKPOINT_NS: Final = 2 * NS_PER_SECOND
@@ -88,7 +90,7 @@ class Worker:
                 # Through the group, and not as any producer: a worker that was taken over can not write any more, and
                 # a full log can not keep the worker from the work that empties it.
                 self._consumer.commit({}, outputs)
-        much = 2 * len(batch) > most or 4 * sum(len(record.value) for record in batch) > most_bytes
+        much = len(batch) > _MUCH * most or sum(len(record.value) for record in batch) > _MUCH * most_bytes
         self.rest_s = 0.0 if much else min(_REST * (time.monotonic() - began), _REST_MAX_S)
         return len(batch)
 
