@@ -54,16 +54,15 @@ _MIB: Final = 2**20
 
 def row(alternative: Alternative, outcome: Outcome) -> str:
     """A line of the table."""
-    best, disk, spans = outcome.best, outcome.disk, max(outcome.stored, 1)
+    disk, spans = outcome.disk, max(outcome.stored, 1)
     log = f" + {disk.log / spans:,.0f} log" if disk.log else ""
-    used = (
-        [f"{best.sent.wanted:,.0f}", f"{best.cpu_us:,.0f}", f"{best.resident_bytes / _MIB:,.0f}"]
-        if best
-        else ["none", "", ""]
-    )
+    shown = outcome.best or outcome.beyond
+    assert shown is not None, "at least one rate was tried"
     cells = [
         alternative.name,
-        *used,
+        f"{shown.sent.wanted:,.0f}" if outcome.best else "none",
+        f"{shown.cpu_us:,.0f}",
+        f"{shown.resident_bytes / _MIB:,.0f}",
         f"{disk.store / spans:,.0f}{log}",
         f"{outcome.lost:,}, {outcome.doubled:,}",
         alternative.answer,
@@ -86,8 +85,8 @@ def _introduction(load: LoadPool, seconds: float) -> str:
     return f"""\
 OTLP over HTTP, {SPANS_A_REQUEST} GenAI spans of {load.bytes_per_span:,.0f} B a request, at a rate that is stepped up,
 {seconds:.0f} s each. Sustained: all acknowledged in time, and readable in the system's own store within
-{MAX_BEHIND_S:.0f} s. CPU and memory are of all its processes, broker and store included, at the sustained rate (memory:
-the sum of each process's peak); senders share the cores and are not counted. At the end each gets {faulty.RUNS} runs in
+{MAX_BEHIND_S:.0f} s. CPU and memory are of all its processes, broker and store included, at the sustained rate, or
+at the lowest where none is (memory: the sum of each process's peak); senders share the cores and are not counted. At the end each gets {faulty.RUNS} runs in
 which a tool fails inside an answer that says OK: told are those of which its store says anything bad within 30 s.
 The load repeats itself, which flatters the size on disk where columns are compressed.
 
