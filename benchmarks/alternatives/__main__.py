@@ -85,10 +85,10 @@ def _introduction(load: LoadPool, seconds: float) -> str:
     return f"""\
 OTLP over HTTP, {SPANS_A_REQUEST} GenAI spans of {load.bytes_per_span:,.0f} B a request, at a rate that is stepped up,
 {seconds:.0f} s each. Sustained: all acknowledged in time, and readable in the system's own store within
-{MAX_BEHIND_S:.0f} s. CPU and memory are of all its processes, broker and store included, at the sustained rate, or
-at the lowest where none is (memory: the sum of each process's peak); senders share the cores and are not counted. At the end each gets {faulty.RUNS} runs in
-which a tool fails inside an answer that says OK: told are those of which its store says anything bad within 30 s.
-The load repeats itself, which flatters the size on disk where columns are compressed.
+{MAX_BEHIND_S:.0f} s. CPU and memory are of all its processes, broker and store included, at the sustained rate, or at
+the lowest where none is (memory: the sum of each process's peak); senders share the cores and are not counted. At the
+end each gets {faulty.RUNS} runs in which a tool fails inside an answer that says OK: told are those of which its store
+says anything bad within 30 s. The load repeats itself, which flatters the size on disk where columns are compressed.
 
 """
 
