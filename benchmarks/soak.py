@@ -99,12 +99,12 @@ class _Watch(threading.Thread):
         super().__init__(name="watch")
         self._roles, self._broker = roles, broker
         self._ended = threading.Event()
-        self._started = time.monotonic()
+        self._begun = time.monotonic()
         self.samples: dict[str, tuple[list[float], list[float]]] = defaultdict(lambda: ([], []))
 
     def run(self) -> None:
         while not self._ended.wait(_EVERY_S):
-            elapsed = time.monotonic() - self._started
+            elapsed = time.monotonic() - self._begun
             processes = self._roles.processes.items()
             pids = {name: process.popen.pid for name, process in processes if process.popen is not None}
             for name, pid in (pids | {"broker": self._broker.pid}).items():
