@@ -323,12 +323,12 @@ def incident_bars(found: pd.DataFrame, colours: Mapping[str, str], since: dateti
 
 
 def _over(since: datetime, until: datetime, ticks: int = 8) -> alt.X:
-    domain = [_ms(since), _ms(until)]
+    # As an expression Vega takes it in every layer alike: a list of times it reads differently where there is an `x2`.
+    domain = alt.ExprRef(f"[{_ms(since)}, {_ms(until)}]")
     return alt.X("time:T", title=None, scale=alt.Scale(domain=domain), axis=_clock(since, until, ticks))
 
 
 def _ms(time: datetime) -> int:
-    """What Vega takes for a time in every layer alike; texts of times it reads in two ways."""
     return int(time.timestamp() * 1000)
 
 
