@@ -104,8 +104,9 @@ def send(
                 body, spans = load.request(SystemClock().now_ns())
                 pending.append(pool.submit(deliver, body, spans))
                 due += spans
-            acknowledged += sum(future.result() for future in pending if future.done())
-            pending = [future for future in pending if not future.done()]
+            over = {future for future in pending if future.done()}  # looked at once: it may be over a moment later
+            acknowledged += sum(future.result() for future in over)
+            pending = [future for future in pending if future not in over]
         acknowledged += sum(future.result() for future in pending)
         return Sent(rate, acknowledged, time.monotonic() - started)
 

@@ -202,6 +202,11 @@ class Assembly(BaseModel):
         ByteSize(384 * MIB),
         description="Most bytes of spans in open traces; the stalest are closed beyond that.",
     )
+    max_judged_traces: int = Field(
+        400_000,
+        ge=1,
+        description="Judged traces that are remembered, for spans that come late; 1 kB each, the oldest go first.",
+    )
     max_trace_spans: int = Field(20_000, description="Most spans of one trace; the rest is dropped and counted.")
 
 

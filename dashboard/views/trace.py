@@ -79,12 +79,14 @@ def _tokens(counted: bool, given: int | None, made: int | None) -> str:
     return f"{told[0]:,} → {told[1]:,}" if counted and any(told) else ""
 
 
-def _head(trace: pd.Series | None, spans: pd.DataFrame) -> None:
+def _head_of_open(spans: pd.DataFrame) -> None:
     cards = st.columns(6)
-    if trace is None:
-        cards[0].metric("Outcome", "open", border=True, help="More spans may come; it is judged when it is over.")
-        cards[1].metric("Spans", f"{len(spans):,}", border=True)
-        return
+    cards[0].metric("Outcome", "open", border=True, help="More spans may come; it is judged when it is over.")
+    cards[1].metric("Spans", f"{len(spans):,}", border=True)
+
+
+def _head(trace: pd.Series) -> None:
+    cards = st.columns(6)
     cards[0].metric("Outcome", str(trace["outcome"]), border=True)
     cards[1].metric("Reported", str(trace["reported_status"]), border=True, help="What the sender said.")
     cards[2].metric("Effective", str(trace["effective_status"]), border=True, help="What really happened.")
@@ -175,13 +177,17 @@ def _pretty(value: str) -> str:
 
 
 def _trace(trace_id: str) -> None:
+    judged = queries.trace(trace_id)
+    if judged is not None:
+        _head(judged)  # before anything else is asked for
     spans = queries.trace_spans(trace_id)
     if spans.empty:
-        st.caption("No such trace. It may be older than the store keeps spans, or not have arrived yet.")
+        what = "No such trace. It" if judged is None else "None of its spans is here: it"
+        st.caption(f"{what} may be older than the store keeps spans, or not have arrived yet.")
         return
-    tree = _order(spans)
-    judged, findings = queries.trace(trace_id), queries.trace_findings(trace_id)
-    _head(judged, spans)
+    if judged is None:
+        _head_of_open(spans)
+    tree, findings = _order(spans), queries.trace_findings(trace_id)
     _findings(findings, tree)
     st.markdown("#### Spans")
     if len(tree) > _SHOWN_SPANS:
@@ -273,7 +279,9 @@ def _page() -> None:
         with left:
             st.button("All traces", icon=":material/arrow_back:", on_click=st.query_params.clear)
         with middle:
-            st.code(asked[:_LONGEST], language=None)
+            st.text(
+                asked[:_LONGEST]
+            )  # a box to copy from loads half as much again as all of the page: it is in "Share"
         with right, st.popover("Share", icon=":material/link:", width="stretch"):
             st.caption("This address shows the same trace and span to everybody who may see the dashboard.")
             st.code(str(st.context.url or "").split("?")[0] + "?" + parts.query({"trace_id": asked[:_LONGEST]}))

@@ -48,7 +48,7 @@ class Assembler:
         self._open = OpenTraces(self._patience.idle_ns, recoverable=recoverable)
         self._chunks: list[Chunk] = []
         self._content: list[Chunk] = []
-        self._judged = JudgedTraces()
+        self._judged = JudgedTraces(settings.max_judged_traces)
         self._forced: set[int] = set()
         self.dropped: Counter[str] = Counter()
 

@@ -12,7 +12,6 @@ from dimwatch.settings import MIB
 
 REMEMBERED_IDS: Final = 4_096
 """Of the spans of one trace."""
-_TRACES: Final = 200_000
 _BYTES: Final = 32 * MIB
 _TRACES_IN_CHECKPOINT: Final = 50_000
 _BYTES_IN_CHECKPOINT: Final = 4 * MIB
@@ -21,9 +20,10 @@ _MARKS: Final = 1_000
 
 
 class JudgedTraces:
-    """By trace id, oldest first."""
+    """By trace id, oldest first: `most` at most."""
 
-    def __init__(self) -> None:
+    def __init__(self, most: int) -> None:
+        self._most = most
         self._pasts: OrderedDict[str, Past] = OrderedDict()
         self._bytes = 0
         self._count = 0
@@ -49,7 +49,7 @@ class JudgedTraces:
         self._bytes += len(past.ids)
         self._count += 1
         self._until_ns = max(self._until_ns, past.until_ns)
-        while len(self._pasts) > _TRACES or self._bytes > _BYTES:
+        while len(self._pasts) > self._most or self._bytes > _BYTES:
             _, oldest = self._pasts.popitem(last=False)
             self._bytes -= len(oldest.ids)
 

@@ -24,7 +24,6 @@ _ADDED: Final = (
 _UNITED: Final = ("providers", "models", "rules")
 _WORSE: Final = (OK, INCOMPLETE, RESCUED, DEGRADED, FAILED)
 _MAX_TABLES: Final = 2_000
-_MAX_ROWS: Final = 100_000
 
 
 class Summed(NamedTuple):
@@ -44,9 +43,11 @@ class Summed(NamedTuple):
 
 
 class RecentTraces:
-    """Rows of traces that were judged lately, by trace id, so that what comes late can be added to them."""
+    """Rows of traces that were judged lately, by trace id, so that what comes late can be added to them: about
+    `most` at most."""
 
-    def __init__(self) -> None:
+    def __init__(self, most: int) -> None:
+        self._most = most
         self._tables: OrderedDict[int, pa.Table] = OrderedDict()
         self._spans: dict[int, tuple[SpanNumbers, Rows]] = {}
         """By table: the spans that its rows sum up, and where those of each row begin."""
@@ -110,7 +111,7 @@ class RecentTraces:
         self._spans[number] = judged.ids, judged.first
         self._rows += traces.num_rows
         self._place.update(zip(traces["trace_id"].to_pylist(), zip(repeat(number), count()), strict=False))
-        while len(self._tables) > _MAX_TABLES or (self._rows > _MAX_ROWS and len(self._tables) > 1):
+        while len(self._tables) > _MAX_TABLES or (self._rows > self._most and len(self._tables) > 1):
             old, table = self._tables.popitem(last=False)
             self._rows -= table.num_rows
             del self._spans[old]

@@ -297,6 +297,7 @@ def _share(settings: Settings, of: int) -> Settings:
     share = {
         "max_open_traces": max(1, assembly.max_open_traces // of),
         "max_open_bytes": max(1, assembly.max_open_bytes // of),
+        "max_judged_traces": max(1, assembly.max_judged_traces // of),
     }
     return settings.model_copy(update={"assembly": assembly.model_copy(update=share)})
 

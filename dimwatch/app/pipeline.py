@@ -72,7 +72,7 @@ class Pipeline:
         self.prices = prices or Prices.load(settings.prices.file)
         self.lateness_ns = int(settings.detection.lateness_s * NS_PER_SECOND)
         self.assembler = Assembler(settings.assembly, recoverable=recoverable)
-        self.recent = RecentTraces()
+        self.recent = RecentTraces(settings.assembly.max_judged_traces)
 
     def add(
         self, traces: Sequence[Request], logs: Sequence[Request], *, now_ns: int, record: int, again: bool = False

@@ -18,7 +18,7 @@ def test_all_that_had_a_record_since_then_are_kept_and_as_many_others_as_fit(
 ) -> None:
     """Record time goes on in steps, leaps ahead at times and is set back."""
     monkeypatch.setattr(judged, "_TRACES_IN_CHECKPOINT", 5)
-    rng, traces, every, now_s = random.Random(seed), JudgedTraces(), list[tuple[str, Past]](), 1_000
+    rng, traces, every, now_s = random.Random(seed), JudgedTraces(1_000), list[tuple[str, Past]](), 1_000
     for number in range(300):
         now_s += rng.choice([0, 1, 1, 1, 2, 500, -500] if seed % 2 else [0, 1, 1, 2])
         past = Past(now_s * S, (now_s - rng.randrange(4)) * S, True, 1, b"12345678")
