@@ -99,6 +99,8 @@ def test_an_incident_is_acknowledged_and_silenced_by_keyboard(site: Site, browse
 
         tab_to(page, "Silence scope")
         page.keyboard.press("Enter")
+        for part in (page.get_by_role("checkbox"), page.get_by_role("button", name="Silence the scope")):
+            part.wait_for(state="attached")  # parts of a form load one by one
         page.get_by_label("Why").fill("all of it")
         page.keyboard.press("Tab")
         page.keyboard.press("Space")
