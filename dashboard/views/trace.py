@@ -279,9 +279,7 @@ def _page() -> None:
         with left:
             st.button("All traces", icon=":material/arrow_back:", on_click=st.query_params.clear)
         with middle:
-            st.text(
-                asked[:_LONGEST]
-            )  # a box to copy from loads half as much again as all of the page: it is in "Share"
+            st.text(asked[:_LONGEST])  # the box to copy from, for which 1.5 MB are loaded, is in "Share"
         with right, st.popover("Share", icon=":material/link:", width="stretch"):
             st.caption("This address shows the same trace and span to everybody who may see the dashboard.")
             st.code(str(st.context.url or "").split("?")[0] + "?" + parts.query({"trace_id": asked[:_LONGEST]}))
