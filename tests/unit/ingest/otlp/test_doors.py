@@ -91,7 +91,7 @@ def test_http_takes_every_coding(collector: Any, make_request: Any, coding: str)
     [record] = collector.stored()
     assert ExportTraceServiceRequest.FromString(record.value) == request
     assert record.key == request.resource_spans[0].scope_spans[0].spans[0].trace_id.hex().encode()
-    assert record.headers == {"tenant": ""}
+    assert record.headers == {"tenant": "", "dimwatch-admitted": "1"}
 
 
 @pytest.mark.parametrize(
