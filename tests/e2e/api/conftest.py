@@ -33,7 +33,7 @@ from dimwatch.eventlog import open_eventlog
 from dimwatch.eventlog.base import EventLog, NewRecord
 from dimwatch.settings import Api, Canary, SelfTelemetry, Settings, Store
 
-NAMES = ("0000000000000001", "0000000000000002", "0000000000000003", "0000000000000004")
+NAMES = tuple(f"{number:016}" for number in range(1, 6))
 """Ids of the incidents that the fleet stage knows; all are open at first."""
 VIEWER, RESPONDER = "v" * 32, "r" * 32
 

@@ -136,7 +136,7 @@ def provider_and_address(site: Site) -> Iterator[tuple[Provider, str]]:
 
 def test_people_sign_in_by_oidc(site: Site, browser: Browser, provider_and_address: tuple[Provider, str]) -> None:
     provider, address = provider_and_address
-    incident = f"{address}/incident?id={NAMES[0]}"
+    incident = f"{address}/incident?id={NAMES[4]}"
     page = browser.new_page(viewport={"width": 1400, "height": 900})
     page.set_default_timeout(PATIENCE_S * 1000)
 
@@ -146,7 +146,7 @@ def test_people_sign_in_by_oidc(site: Site, browser: Browser, provider_and_addre
 
     page.goto(incident)
     page.get_by_role("button", name="Sign in").wait_for()
-    assert page.get_by_text("gpt-0").count() == 0, "nothing is told to who has not signed in"
+    assert page.get_by_text("gpt-4").count() == 0, "nothing is told to who has not signed in"
 
     provider.forge = True
     sign_in(RESPONDER)
@@ -168,7 +168,7 @@ def test_people_sign_in_by_oidc(site: Site, browser: Browser, provider_and_addre
     page.goto(incident)
     page.get_by_role("button", name="Acknowledge").click()
     page.get_by_text("Acknowledged.", exact=True).wait_for()
-    (said, *_) = site.client().get(f"incidents/{NAMES[0]}")["orders"]
+    (said, *_) = site.client().get(f"incidents/{NAMES[4]}")["orders"]
     assert (said["action"], said["by"], said["outcome"]) == ("acknowledge", RESPONDER.lower(), "obeyed")
     assert provider.refusals == []
     page.close()

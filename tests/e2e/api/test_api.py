@@ -18,7 +18,7 @@ from dimwatch.errors import InvalidError, PermanentError, RetryableError
 from tests.e2e.api.conftest import NAMES, RESPONDER, VIEWER, Site
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(120)]
-FIRST, SECOND, THIRD, _ = NAMES
+FIRST, SECOND, THIRD, *_ = NAMES
 
 
 def settled(client: ApiClient, order: dict[str, Any]) -> str:
