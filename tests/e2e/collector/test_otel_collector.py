@@ -71,9 +71,9 @@ def topic(settings: Settings, name: str) -> str:
 
 
 def requests() -> list[tuple[str, bytes]]:
-    """Topic and request of some seconds of a fleet, one of them with a secret in it."""
+    """Topic and request of some seconds of a fleet, which does less at night; one of them with a secret in it."""
     start_ns = SystemClock().now_ns() - 20 * NS_PER_SECOND
-    exports = Fleet(3, start_ns, start_ns + 15 * NS_PER_SECOND, 4.0).requests()
+    exports = Fleet(3, start_ns, start_ns + 15 * NS_PER_SECOND, 16.0).requests()
     found = [(f"otlp_{'spans' if export.signal == 'traces' else 'logs'}", export.body) for export in exports]
     request = ExportTraceServiceRequest()
     span = request.resource_spans.add().scope_spans.add().spans.add(trace_id=b"\7" * 16, span_id=b"\7" * 8, name="ask")
