@@ -112,13 +112,17 @@ def tool(
 
 
 def spans_request(
-    spans: Iterable[Span], resource: Mapping[str, Value] | None = None, received_ns: int = START_NS
+    spans: Iterable[Span],
+    resource: Mapping[str, Value] | None = None,
+    received_ns: int = START_NS,
+    scope_of: tuple[str, str] = ("", ""),
 ) -> Request:
-    """One trace export request."""
+    """One trace export request, `scope_of` an instrumentation (its name and version)."""
     message = ExportTraceServiceRequest()
     holder = message.resource_spans.add()
     holder.resource.attributes.extend(pairs({"service.name": "shop"} if resource is None else resource))
     scope = holder.scope_spans.add()
+    scope.scope.name, scope.scope.version = scope_of
     for span in spans:
         start = START_NS + round(span.start * SECOND)
         added = scope.spans.add(

@@ -7,27 +7,23 @@ from collections.abc import Iterator
 from typing import Final
 
 import numpy as np
-import pyarrow as pa
 import pyarrow.compute as pc
 
+from detectors.traces import stream_ends
 from detectors.traces.answers import begun_answers, broken_streams
-from detectors.traces.batch import Mask, Rows
+from detectors.traces.batch import Mask, Rows, TraceBatch, mask_of
 from detectors.traces.context import Context
 from detectors.traces.rules.base import Finding, Rule, Severity
 from dimwatch import vocabulary
 
-_DANGLING: Final = (
-    r"(?i)([\w,;:(]\s+|\b(the|a|an|in|of|to|and|or|with|for|is|are|was|at|by|from|that|on|der|die|das|und))$"
-)
+_OPEN_WORD: Final = r"\b(the|a|an|in|of|to|and|or|with|for|is|are|was|at|by|from|that|on|der|die|das|und)"
+_DANGLING: Final = rf"(?i)([\w,;:(]\s+|{_OPEN_WORD})$"
 """How no answer ends, but a cut one may."""
+_CUT: Final = rf"(?i){_OPEN_WORD}\s*$"
+"""How hardly any answer ends, with spaces or without."""
 _NO_REASON: Final = r'"stop_reason"\s*:\s*null'
-_CUT_SIGN: Final = (
-    r'(?i)(?:[\w,;:(]\s|\b(?:the|a|an|in|of|to|and|or|with|for|is|are|was|at|by|from|that|on|der|die|das|und))\\*(?:"|$)'
-    rf"|{_NO_REASON}"
-)
+_CUT_SIGN: Final = rf'(?i)(?:[\w,;:(]\s|{_OPEN_WORD})\\*(?:"|$)|{_NO_REASON}'
 """What the document of a cut answer holds; many others do, too."""
-_LOOKED_AT: Final = 500
-"""Model calls; enough to know what an instrumentation gives."""
 _LONGEST: Final = 4000
 """Characters; a longer text may have been cut by an exporter."""
 
@@ -56,30 +52,36 @@ def find(context: Context) -> Iterator[Finding]:
     without_end |= calls & ~batch.failed & batch.mask("finish_reason", "unknown")
     tokens = pc.fill_null(batch.column("output_tokens"), 0).to_numpy(zero_copy_only=False)
     suspects = np.flatnonzero(without_end & (tokens == 0))
-    streamed = batch.present("time_to_first_token_ns")
-    streamed[suspects] |= _streaming(context, suspects)
-    ever, usual = _usually_given(context, suspects)
-    for row, facts in zip(suspects.tolist(), context.documents.read("output_messages", suspects), strict=True):
+    streamed = _streamed(batch, suspects)
+    ever, usual = _ends_given(batch, suspects)
+    read = context.documents.read("output_messages", suspects)
+    for row, facts, by_stream, ends, ends_of_streams in zip(
+        suspects.tolist(), read, streamed.tolist(), ever.tolist(), usual.tolist(), strict=True
+    ):
         spent = facts.usage.output_tokens if facts.usage is not None else None
         reasons = [vocabulary.finish_reason(reason) for reason in facts.finish_reasons]
         if any(reason not in ("", "unknown") for reason in reasons) or spent or facts.calls:
             continue
         text = (facts.text or "").rstrip("\n")
-        if not text.strip() and not streamed[row]:
+        if not text.strip() and not by_stream:
             continue
-        if text.strip() and not ever[row] and not re.search(_DANGLING, text):
+        if text.strip() and not ends and not re.search(_DANGLING, text):
             continue
-        yield _without_end(row, text, bool(streamed[row]), bool(usual[row]))
+        yield _without_end(row, text, by_stream, ends_of_streams)
     yield from _dangling(context)
     yield from _dangling_models(context, calls & ~batch.failed)
 
 
-def _streaming(context: Context, rows: Rows) -> Mask:
-    """Model calls whose attributes say that the answer was to be streamed."""
-    flags = np.zeros(len(rows), dtype=np.bool_)
-    for position, pairs in enumerate(context.batch.take("attributes", rows).to_pylist()):
-        flags[position] = any("stream" in key and value.lower() == "true" for key, value in pairs)
-    return flags
+def _streamed(batch: TraceBatch, rows: Rows) -> Mask:
+    """By model call: does it say that its answer was streamed, by a first token or in its attributes?"""
+    streamed = batch.present("time_to_first_token_ns")[rows]
+    attributes = batch.take("attributes", rows)
+    says = mask_of(
+        pc.and_(pc.match_substring(attributes.keys, "stream"), pc.equal(pc.ascii_lower(attributes.items), "true"))
+    )
+    owners = np.repeat(np.arange(len(rows)), np.diff(attributes.offsets.to_numpy()))
+    streamed[owners[says]] = True
+    return streamed
 
 
 def _dangling_models(context: Context, calls: Mask) -> Iterator[Finding]:
@@ -102,29 +104,33 @@ def _dangling_models(context: Context, calls: Mask) -> Iterator[Finding]:
             yield Finding(row, 0.45, "The answer stops in mid-sentence", {"text": text[-200:]}, severity=Severity.INFO)
 
 
-def _usually_given(context: Context, suspects: Rows) -> tuple[Mask, Mask]:
-    """Rows of instrumentations that give the reason or the tokens of other answers, and of those that give them of
-    answers that they streamed: where none ever does, that they are not there says little."""
-    batch = context.batch
-    scopes = batch.column("scope_name")
-    asked = pc.is_in(scopes, value_set=scopes.take(pa.array(suspects)).unique()).to_numpy(zero_copy_only=False)
+def _ends_given(batch: TraceBatch, suspects: Rows) -> tuple[Mask, Mask]:
+    """By model call: does its instrumentation record how answers end, and how streamed ones do? It is known to, or does
+    so elsewhere in the same trace. Other traces are not asked: which are judged together is chance."""
+    known = stream_ends.recorded(batch, suspects)
+    if not len(suspects):
+        return known, known
+    number, scopes = batch.encoded("scope_name")
+    of = batch.trace * np.int64(len(scopes)) + number
     complete = batch.present("finish_reason") | batch.present("output_tokens")
-    rows = np.flatnonzero(batch.kind("llm") & complete & asked)[:_LOOKED_AT]
-    streamed = rows[batch.present("time_to_first_token_ns")[rows] | _streaming(context, rows)]
-    ever, of_streams = (
-        pc.is_in(scopes, value_set=scopes.take(pa.array(giving)).unique()).to_numpy(zero_copy_only=False)
-        for giving in (rows, streamed)
-    )
-    return ever, of_streams
+    ends = np.flatnonzero(batch.kind("llm") & complete & np.isin(of, of[suspects]))
+    streams = ends[_streamed(batch, ends)]
+    return known | np.isin(of[suspects], of[ends]), known | np.isin(of[suspects], of[streams])
 
 
 def _without_end(row: int, text: str, streamed: bool, usual: bool) -> Finding:
+    if streamed and usual:
+        confidence, severity = 0.75, None
+    elif streamed and re.search(_CUT, text):
+        confidence, severity = 0.7, None
+    else:
+        confidence, severity = 0.55 if usual else 0.4, Severity.INFO
     return Finding(
         row,
-        0.75 if streamed and usual else 0.55 if usual else 0.4,
+        confidence,
         "The answer has neither a finish reason nor a token count: its stream ended before the last chunk",
         {"text": text[-200:], "streamed": streamed},
-        severity=None if streamed and usual else Severity.INFO,
+        severity=severity,
     )
 
 

@@ -39,9 +39,9 @@ def _span(
 
 
 class OpenLlmetry(Convention):
-    """As `opentelemetry-instrumentation-openai-agents` and its siblings 0.62 write it."""
+    """As `opentelemetry-instrumentation-openai` 0.62, whose model calls these are, and its siblings write it."""
 
-    scope = ("opentelemetry.instrumentation.openai_agents", "0.62.4")
+    scope = ("opentelemetry.instrumentation.openai.v1", "0.62.4")
 
     def emit(self, run: Run) -> Iterator[Emitted]:
         # The agent span is the run's; the workflow above it takes its id from it.
