@@ -125,6 +125,13 @@ class Consumer(Protocol):
         """The records of lag() alone, which take no reading. On Kafka, the marks of transactions count as records."""
         ...
 
+    def ends(self) -> Offsets:
+        """The offset after the newest record, on all partitions of its topics. Joins no group.
+
+        It is not what was read first plus lag(): Kafka counts what compaction has removed, too.
+        """
+        ...
+
     def close(self) -> None:
         """Leave the group. What was polled and not committed is read again by the next member.
 

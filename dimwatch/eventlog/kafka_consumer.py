@@ -229,12 +229,18 @@ class KafkaMember:
         """The records of lag(), from offsets alone."""
         return {part: max(0, end - start) for part, (start, end) in self._unread().items()}
 
+    def ends(self) -> Offsets:
+        """The offset after the newest record, by partition."""
+        with explained("asking for the ends of topics"):
+            self._topics.ensure({partition.topic for partition in self._partitions})
+            return self._topics.ends(self._partitions)
+
     def _unread(self) -> dict[TopicPartition, tuple[int, int]]:
         """The offsets that the group has not committed: the first, and the one after the last."""
         committed = self.committed()
         with explained("asking for the ends of topics"):
-            self._topics.ensure({partition.topic for partition in self._partitions})
-            oldest, ends = self._topics.oldest(self._partitions), self._topics.ends(self._partitions)
+            ends = self.ends()
+            oldest = self._topics.oldest(self._partitions)
         return {part: (max(oldest[part], committed.get(part, 0)), ends[part]) for part in self._partitions}
 
     def _lag(self, partition: TopicPartition, start: int, end: int) -> Lag:

@@ -282,6 +282,13 @@ class MemoryConsumer:
         """The records of lag()."""
         return {partition: lag.records for partition, lag in self.lag().items()}
 
+    def ends(self) -> Offsets:
+        """The offset after the newest record, by partition."""
+        with self._state.changed:
+            self._check_open()
+            found = self._state.partitions
+            return {part: found[part].next_offset if part in found else 0 for part in self._partitions}
+
     def _lag(self, partition: TopicPartition, committed: int) -> Lag:
         found = self._state.partitions.get(partition)
         if found is None or not found.records:

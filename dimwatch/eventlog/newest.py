@@ -16,9 +16,7 @@ def newest(log: EventLog, topic: str, count: int, *, max_bytes: int, partition: 
         oldest = reader.poll(max_records=1, max_bytes=max_bytes, timeout_s=0.0)
         if not oldest:
             return []
-        # A reader commits nothing, so its lag counts from the oldest record.
-        first = oldest[0].offset
-        end = first + reader.lag()[part].records
+        first, end = oldest[0].offset, reader.ends()[part]
         back = count
         while True:
             start = max(end - back, first)

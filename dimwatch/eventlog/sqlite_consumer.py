@@ -139,6 +139,17 @@ class SqliteConsumer:
         """The records of lag()."""
         return {partition: lag.records for partition, lag in self.lag().items()}
 
+    def ends(self) -> Offsets:
+        """The offset after the newest record, by topic."""
+        with self._lock:
+            connection = self._open()
+            try:
+                with _snapshot(connection):
+                    found = {name: tables.find_topic(connection, name) for name in self._topics}
+            except sqlite3.Error as error:
+                raise explain(error) from error
+        return {TopicPartition(name): 0 if topic is None else topic.next_offset for name, topic in found.items()}
+
     def _lag(self, connection: sqlite3.Connection, name: str) -> Lag:
         topic = tables.find_topic(connection, name)
         first = tables.oldest(connection, topic.id) if topic else None

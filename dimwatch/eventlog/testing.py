@@ -265,6 +265,13 @@ class EventLogContract:
         assert values(found) == [b"7", b"8", b"9"]
         assert len(newest(eventlog, "t", 100, max_bytes=1, partition=part)) == 10
 
+    def test_the_end_is_after_the_newest_record_whatever_is_gone_before_it(self, eventlog: EventLog) -> None:
+        reader = eventlog.reader([TopicPartition("t")])
+        assert reader.ends() == {TopicPartition("t"): 0}
+        eventlog.append({"t": [NewRecord(b"%d" % n, n, partition=0) for n in range(10)]})
+        eventlog.trim("t", keep_ns=0, keep_bytes=0, now_ns=SECOND)
+        assert reader.ends() == eventlog.consumer("g", ["t"]).ends() == {TopicPartition("t"): 10}
+
     def test_a_topic_may_come_into_being_later(self, eventlog: EventLog) -> None:
         consumer = eventlog.consumer("g", ["later"])
         assert consumer.poll(max_records=1, max_bytes=1, timeout_s=0.01) == []

@@ -15,8 +15,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from kafka import KafkaAdminClient
+from kafka import KafkaAdminClient, KafkaProducer
 from kafka import TopicPartition as KafkaPartition
+from structlog.testing import capture_logs
 
 from dimwatch import telemetry
 from dimwatch.errors import BackpressureError, InvalidError, PermanentError, RetryableError
@@ -118,6 +119,26 @@ def test_the_newest_records_are_found_behind_marks_of_transactions(make: Make) -
     reader = log.consumer("h", ["out"])
     reader.commit(after(read(reader, 6)))
     assert reader.lag()[TopicPartition("out")].records == 0
+
+
+def test_the_newest_records_are_found_where_the_oldest_offsets_have_none(kafka_broker: Broker, make: Make) -> None:
+    log = make()
+    log._topics.ensure(["t"])
+    # A transaction that came to nothing leaves offsets without records, as compaction does.
+    producer = KafkaProducer(bootstrap_servers=[kafka_broker.address], transactional_id=log._topics.name("gone"))
+    try:
+        producer.init_transactions()
+        producer.begin_transaction()
+        for n in range(50):
+            producer.send(log._topics.name("t"), b"%d" % n)
+        producer.flush()
+        producer.abort_transaction()
+    finally:
+        producer.close()
+    log.append({"t": [new(b"%d" % n) for n in range(10)]})
+    with capture_logs() as logged:
+        assert values(newest(log, "t", 3, max_bytes=1 << 20)) == [b"7", b"8", b"9"]
+    assert logged == [], "nothing was removed unread"
 
 
 def test_records_that_retention_removed_unread_are_counted(kafka_broker: Broker, make: Make) -> None:
