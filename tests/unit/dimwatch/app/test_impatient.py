@@ -7,6 +7,7 @@ import contextlib
 import http.client
 import socket
 import threading
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -118,6 +119,18 @@ def test_an_answer_that_is_read_slowly_comes_whole(site: Site) -> None:
             held.enter_context(socket.create_connection(("127.0.0.1", site.port), timeout=20))
         assert status(site) == 200
         assert len(answer.read()) == LARGE
+
+
+def test_answers_are_not_held_back_until_the_client_confirms_their_headers(site: Site) -> None:
+    connection = http.client.HTTPConnection("127.0.0.1", site.port, timeout=20)
+    took_s = []
+    with contextlib.closing(connection):
+        for _ in range(20):
+            began_s = time.perf_counter()
+            connection.request("GET", "/")
+            connection.getresponse().read()
+            took_s.append(time.perf_counter() - began_s)
+    assert min(took_s[10:]) < 0.03, "each takes 40 ms where they are held back"
 
 
 def test_who_never_reads_an_answer_loses_the_place() -> None:
