@@ -101,7 +101,7 @@ def _fill(client: StoreClient, spans: int, now: datetime, days: float) -> None:
         client.rows(_sql("windows"), {**values, "width_s": width_s})
     print(f"made {spans:,} spans over {days:g} days in {time.monotonic() - began:.0f} s", flush=True)
     began = time.monotonic()
-    sums = RollUp(client.command, {})
+    sums = RollUp(client)
     for _ in range(math.ceil(days * 24 / HOURS) + 1):
         sums.run()
     print(f"summed up in {time.monotonic() - began:.1f} s", flush=True)

@@ -96,6 +96,12 @@ CIRCUIT_OPEN: Final = Gauge(
 )
 SINK_ROWS: Final = Counter("dimwatch_sink_rows_total", "Rows inserted into ClickHouse.", ["table"])
 SINK_ERRORS: Final = Counter("dimwatch_sink_errors_total", "Inserts that failed, by kind.", ["table", "kind"])
+HOURS_TO_SUM: Final = Gauge(
+    "dimwatch_hours_to_sum",
+    "Hours whose sums by model and agent are due, of one run at most; 0 when all were made.",
+    multiprocess_mode="livemax",
+)
+SUM_ERRORS: Final = Counter("dimwatch_sum_errors_total", "Runs that could not make all sums of hours that were due.")
 LAG_RECORDS: Final = Gauge(
     "dimwatch_lag_records",
     "Records not yet processed; on Kafka with the marks of transactions, of which a few always stay.",

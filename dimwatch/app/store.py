@@ -124,7 +124,7 @@ def _sink_and_trim(engine: Engine, settings: Settings, clock: Clock, stop: Stop,
     eventlog = open_eventlog(settings)
     target = EngineTarget(engine, settings.store.database)
     sinking = Sinking(eventlog, target, clock, sink_limits(settings, parallel=1))
-    summing = Summing(target.command, settings.store, stop)
+    summing = Summing(target, stop)
     sinking.start()
     summing.start()
     try:

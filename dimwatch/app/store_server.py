@@ -47,7 +47,7 @@ def run(settings: Settings, health: Health, stop: Stop) -> None:
     client = StoreClient(settings, writer=True)
     sinking = Sinking(eventlog, client, SystemClock(), sink_limits(settings, parallel=PARALLEL))
     sums = StoreClient(settings, writer=True, timeout_s=2 * LONGEST_S)
-    summing = Summing(sums.command, store, stop, sums.close)
+    summing = Summing(sums, stop, sums.close)
     sinking.start()
     summing.start()
 

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
 from typing import Final
 
 import structlog
 
+from dimwatch import telemetry
 from dimwatch.app.stopping import Stop
 from dimwatch.errors import DimwatchError
-from dimwatch.settings import Store
-from dimwatch.store.client import insert_settings
-from dimwatch.store.migrate import Execute
-from dimwatch.store.rollup import RollUp
+from dimwatch.store.rollup import RollUp, Tables
 
 _EVERY_S: Final = 60.0
+_REST: Final = 9.0
+"""Times as long as the sums took: where calls come late all the time, large hours are summed again and again."""
 _SELDOM_S: Final = 1800.0
 """After errors, later each time: what takes too long would else keep a core busy."""
 
@@ -23,18 +24,13 @@ _log = structlog.get_logger()
 
 
 class Summing:
-    """Sums every minute until `stop`."""
+    """Sums every minute until `stop`, or less often where that takes long."""
 
     def __init__(
-        self,
-        execute: Execute,
-        store: Store,
-        stop: Stop,
-        close: Callable[[], None] = lambda: None,
-        every_s: float = _EVERY_S,
+        self, tables: Tables, stop: Stop, close: Callable[[], None] = lambda: None, every_s: float = _EVERY_S
     ) -> None:
         """`close`: what the thread does at its end, to give its connection back."""
-        self._roll_up = RollUp(execute, insert_settings(store))
+        self._roll_up = RollUp(tables)
         self._every_s = every_s
         self._stop, self._close = stop, close
         self._thread = threading.Thread(target=self._run, name="sums")
@@ -50,10 +46,12 @@ class Summing:
     def _run(self) -> None:
         wait_s = self._every_s
         while not self._stop.sleep(wait_s):
+            began = time.monotonic()
             try:
                 self._roll_up.run(lambda: self._stop.requested)
-                wait_s = self._every_s
+                wait_s = max(self._every_s, _REST * (time.monotonic() - began))
             except DimwatchError as error:
                 wait_s = min(2 * wait_s, _SELDOM_S)
+                telemetry.SUM_ERRORS.inc()
                 _log.warning("sums for the dashboard could not be made now", error=str(error), again_in_s=wait_s)
         self._close()

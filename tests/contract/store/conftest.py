@@ -29,7 +29,6 @@ from dimwatch.store.client import StoreClient
 from dimwatch.store.engine import Engine
 from dimwatch.store.migrate import migrate
 from dimwatch.store.server import StoreServer
-from dimwatch.store.sink import Target
 from dimwatch.store.target import EngineTarget
 
 PASSWORD = "correct horse"
@@ -78,7 +77,7 @@ class RunningStore:
             session.use("dimwatch")
             return session.run(sql).data.decode()
 
-    def target(self) -> Target:
+    def target(self) -> EngineTarget:
         """Where the sink inserts."""
         return EngineTarget(self.engine, "dimwatch")
 
@@ -119,7 +118,7 @@ class ServerStore:
         finally:
             client.close()
 
-    def target(self) -> Target:
+    def target(self) -> StoreClient:
         """Where the sink inserts."""
         return StoreClient(self.settings, writer=True)
 

@@ -8,15 +8,16 @@ from __future__ import annotations
 
 import re
 import sys
+from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 
 import orjson
+import pyarrow as pa
 
 from dimwatch.settings import Store
-from dimwatch.store.client import insert_settings
 from dimwatch.store.engine import Session, quote_string
-from dimwatch.store.migrate import create_database, migrate
+from dimwatch.store.migrate import Execute, create_database, migrate
 from dimwatch.store.rollup import RollUp
 
 _CONFIG = """
@@ -31,6 +32,21 @@ SETTINGS distributed_foreground_insert = 1
 SELECT '', toString(number % 10), toString(number), '2026-05-04 03:02:01', {version}, 'v{version}', 'llm', true
 FROM numbers(100)
 """
+
+
+@dataclass
+class Tables:
+    """Those of the cluster, as the sums use them."""
+
+    session: Session
+    command: Execute
+
+    def insert(self, table: str, rows: pa.Table) -> None:
+        stream = pa.BufferOutputStream()
+        with pa.ipc.new_stream(stream, rows.schema) as writer:
+            writer.write_table(rows)
+        settings = "distributed_foreground_insert = 1"
+        self.session.insert(f"INSERT INTO {table} SETTINGS {settings}", "ArrowStream", [stream.getvalue().to_pybytes()])
 
 
 def main(folder: Path) -> None:
@@ -51,7 +67,7 @@ def main(folder: Path) -> None:
     first, again = migrate(execute, store), migrate(execute, store)
     for version in (1, 2):
         session.run(_SPANS.format(version=version))
-    RollUp(execute, insert_settings(store)).run()
+    RollUp(Tables(session, execute)).run()
 
     def rows(sql: str) -> list[list[str]]:
         return [line.split("\t") for line in session.run(sql).data.decode().splitlines()]

@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 
+import pyarrow as pa
 import pytest
+from prometheus_client import REGISTRY
 
 from dashboard import source
 from dimwatch import records
 from dimwatch.errors import RetryableError
-from dimwatch.settings import Store
-from dimwatch.store.client import StoreClient, insert_settings
+from dimwatch.store.client import StoreClient
+from dimwatch.store.codes import error_of
 from dimwatch.store.rollup import HOURS, LONGEST_S, RollUp
 from dimwatch.store.sink import TABLES
 from tests.contract.store.conftest import RunningStore
@@ -34,7 +36,7 @@ def now(store: RunningStore) -> Iterator[datetime]:
 
 def roll_up(store: RunningStore) -> None:
     """Sum up, as after a start."""
-    RollUp(store.run, insert_settings(store.settings.store)).run()
+    RollUp(store.target()).run()
 
 
 def call(
@@ -150,13 +152,13 @@ def test_an_hour_whose_only_call_stops_counting_costs_nothing(store: RunningStor
 
 
 def test_a_clock_that_was_ahead_does_not_freeze_sums(store: RunningStore, now: datetime) -> None:
-    sums = RollUp(store.run, {})
+    sums = RollUp(store.target())
     call(store, "early", now - timedelta(hours=2))
     sums.run()
     day = "version + 86400000000000 AS version, inserted_at + 86400 AS inserted_at"
     store.run(f"INSERT INTO model_hour_versions SELECT * REPLACE ({day}) FROM model_hour_versions")
     call(store, "late", now - timedelta(hours=2))
-    for again in (sums, RollUp(store.run, {})):
+    for again in (sums, RollUp(store.target())):
         again.run()
         assert spent(store, now - timedelta(hours=3), now)[0] == 2
     assert store.run("SELECT max(inserted_at) <= now('UTC') FROM model_hour_versions FINAL") == "1\n"
@@ -166,40 +168,73 @@ def test_many_hours_are_summed_a_part_at_a_time(store: RunningStore, now: dateti
     many = HOURS + 2
     for hours in range(2, many + 2):
         call(store, f"{hours} h", now - timedelta(hours=hours))
-    sums, counts = RollUp(store.run, {}), []
+    sums, counts = RollUp(store.target()), []
     for _ in range(2):
         sums.run()
         counts.append(int(store.run("SELECT uniqExact(hour) FROM model_hour_versions")))
     assert counts == [HOURS, many]
 
 
+class Tables:
+    """The store's, where statements about an hour may take too long; and what they were asked."""
+
+    def __init__(self, store: RunningStore, slow: datetime | None = None) -> None:
+        self.target = store.target()
+        self.slow = None if slow is None else int(slow.timestamp())
+        self.statements: list[str] = []
+
+    def command(self, sql: str) -> str:
+        self.statements.append(sql)
+        if "GROUPING SETS" in sql and self.slow is not None and f"toDateTime({self.slow}," in sql:
+            raise error_of(159, "TIMEOUT_EXCEEDED")
+        return self.target.command(sql)
+
+    def insert(self, table: str, rows: pa.Table) -> None:
+        self.target.insert(table, rows)
+
+    def slices(self) -> int:
+        """How many were read since the last time."""
+        count = sum("GROUPING SETS" in sql for sql in self.statements)
+        self.statements.clear()
+        return count
+
+
 def test_an_hour_that_takes_too_long_does_not_stand_in_the_way_of_others(store: RunningStore, now: datetime) -> None:
     for ago in (3, 2):
         call(store, f"{ago} h", now - timedelta(hours=ago))
-    slow = str(int((now - timedelta(hours=3)).timestamp()))
-
-    def execute(sql: str) -> str:
-        if sql.lstrip().startswith("INSERT") and slow in sql:
-            raise RetryableError("TIMEOUT_EXCEEDED")
-        return store.run(sql)
-
     with pytest.raises(RetryableError):
-        RollUp(execute, {}).run()
+        RollUp(Tables(store, slow=now - timedelta(hours=3))).run()
     hours = store.run("SELECT toUnixTimestamp(hour) FROM model_hours").split()
     assert hours == [str(int((now - timedelta(hours=2)).timestamp()))]
+    assert REGISTRY.get_sample_value("dimwatch_hours_to_sum") == 1
 
 
-def test_sums_are_on_as_many_replicas_as_rows_and_bounded_in_time(store: RunningStore, now: datetime) -> None:
+def test_an_hour_is_summed_in_slices_smaller_ones_after_one_failed(store: RunningStore, now: datetime) -> None:
+    since, at = now - timedelta(hours=4), now - timedelta(hours=2)
+    for number in range(6):
+        run(store, f"{number}", at, f"agent \\ '{number % 2}'")
+        call(store, f"{number}", at, cost_usd=None if number % 3 else 0.25)
+    call(store, "of no run", at)
+    before = [spent(store, since, now, agent) for agent in ("", "agent \\ '0'", "agent \\ '1'")]
+    assert [calls for calls, *_ in before] == [7, 3, 3]
+
+    tables = Tables(store, slow=at)
+    sums = RollUp(tables, slice_rows=64)
+    for _ in range(4):
+        with pytest.raises(RetryableError):
+            sums.run()
+        assert tables.slices() == 1
+    tables.slow = None
+    sums.run()
+    assert tables.slices() == 4, "of 4 rows, where there are 13"
+    store.run("TRUNCATE TABLE model_call_versions")
+    assert [spent(store, since, now, agent) for agent in ("", "agent \\ '0'", "agent \\ '1'")] == before
+
+
+def test_statements_are_bounded_in_time(store: RunningStore, now: datetime) -> None:
     call(store, "one", now - timedelta(hours=2))
-    statements: list[str] = []
-
-    def execute(sql: str) -> str:
-        statements.append(sql)
-        return store.run(sql)
-
-    RollUp(execute, insert_settings(Store(mode="server", cluster="many", insert_quorum=2))).run()
-    (insert,) = [sql for sql in statements if "INSERT" in sql]
-    assert "distributed_foreground_insert = '1'" in insert
-    assert "insert_quorum = '2'" in insert
-    assert f"max_execution_time = '{LONGEST_S}'" in insert
-    assert spent(store, now - timedelta(hours=3), now)[0] == 1
+    tables = Tables(store)
+    RollUp(tables).run()
+    heavy = [sql for sql in tables.statements if "call_versions" in sql or "model_calls" in sql]
+    assert len(heavy) == 3
+    assert all(f"max_execution_time = {LONGEST_S}" in sql for sql in heavy)
