@@ -50,6 +50,8 @@ DEAD_LETTERS: Final = "dead_letters"
 HEADER_TENANT: Final = "tenant"
 HEADER_ADMITTED: Final = "dimwatch-admitted"
 """On OTLP that our receiver has bounded and masked; `ingest.otlp.topic_door` does so with all other."""
+HEADER_SPOOLED: Final = "dimwatch-spooled"
+"""On what a collector had to keep on its disk while Kafka was away, and sends later: more may follow."""
 HEADER_REASON: Final = "reason"
 HEADER_STAGE: Final = "stage"
 HEADER_TOPIC: Final = "topic"
@@ -63,6 +65,8 @@ HEADER_SOURCE: Final = "source"
 up to which every trace that was over has been judged, and is in this record or an earlier one of the topic."""
 HEADER_SOURCES: Final = "sources"
 """On the same: how many sources there are. The fleet stage waits for as many."""
+HEADER_BEHIND: Final = "behind"
+"""On the same, where the watermark is far behind the worker's clock, because it still reads old records."""
 
 SCHEMA_VERSION: Final = 1
 

@@ -41,6 +41,8 @@ from dimwatch.settings import Detection
 
 MOST_EMPTY: Final = 24 * 60
 """Minutes without a point, after which they are not made any more."""
+_MOST_OPEN: Final = 300_000
+"""Points that are kept open for sources that are far behind: the state of the fleet stage is one record."""
 _PARTS: Final = 64
 """Tables that are kept before they are merged."""
 _EVER: Final = np.iinfo(np.int64).max
@@ -66,7 +68,8 @@ class Counts:
 
 
 class Windower:
-    """Not thread-safe. Bounded by `max_series` and by what is open: the lateness, and how far sources are apart."""
+    """Not thread-safe. Bounded by `max_series` and by what is open: the lateness, and how far sources are apart: ten
+    minutes, or more while those behind catch up and there is room in `_MOST_OPEN`."""
 
     def __init__(self, settings: Detection) -> None:
         self._lateness = int(settings.lateness_s * NS_PER_SECOND)
@@ -120,12 +123,14 @@ class Windower:
         if len(self._sightings) > _PARTS:
             self._sightings[:] = [merged_sightings(self._sightings)]
 
-    def tell(self, kind: str, source: str, watermark_ns: int, sources: int) -> None:
+    def tell(self, kind: str, source: str, watermark_ns: int, sources: int, *, behind: bool = False) -> None:
         """A source says how far it has judged what it says of `kind`, `points` or `sightings`; see `Marks.tell`."""
-        self._marks.tell(source, kind, watermark_ns, sources)
+        self._marks.tell(source, kind, watermark_ns, sources, behind=behind)
 
     def closed(self) -> Iterator[Minute]:
         """The minutes that are complete by now. Take them all before anything is added."""
+        if self._marks.waits and self._is_full():
+            self._marks.give_up()
         watermark = self.watermark_ns
         if watermark is not None:
             yield from self._close((watermark - self._lateness) // MINUTE_NS * MINUTE_NS, trailing=True)
@@ -151,6 +156,14 @@ class Windower:
         for parts, open_ in ((self._points, points), (self._sightings, sightings)):
             parts[:] = [part.filter(pa.array(_minutes(part) < closed_ns)) for part in parts]
             parts += [self._in_time(part) for part in open_]
+
+    def _is_full(self) -> bool:
+        def rows() -> int:
+            return sum(part.num_rows for part in self._points)
+
+        if rows() > _MOST_OPEN:
+            self._points[:] = [merged(self._points)]
+        return rows() > _MOST_OPEN
 
     def _in_time(self, rows: pa.Table) -> pa.Table:
         if self._next is None or self.went_back:

@@ -179,7 +179,8 @@ class FleetStage:
             source = record.headers.get(records.HEADER_SOURCE, "")
             sources = record.headers.get(records.HEADER_SOURCES, "")
             count = int(sources) if sources.isdecimal() else 0
-            self._fleet.windower.tell(record.topic, source, record.timestamp_ns, count)
+            behind = records.HEADER_BEHIND in record.headers
+            self._fleet.windower.tell(record.topic, source, record.timestamp_ns, count, behind=behind)
             parts.setdefault((record.topic, source), []).append(table)
         return parts
 

@@ -20,6 +20,7 @@ from detectors.windows.points import merged, merged_sightings, split
 from dimwatch import records, telemetry
 from dimwatch.app.pipeline import Output, Pipeline, Step, advance
 from dimwatch.app.record_time import Watermark
+from dimwatch.app.spooled import QUIET_NS, Spools
 from dimwatch.clock import NS_PER_SECOND
 from dimwatch.errors import InvalidError
 from dimwatch.eventlog.base import EventLog, NewRecord, Offsets, Record, TopicPartition
@@ -38,6 +39,8 @@ _PARK_NS: Final = 10 * NS_PER_SECOND
 
 _HEARTBEAT_NS: Final = 10 * NS_PER_SECOND
 """Record time after which the fleet stage is told how far the partition is judged, also when nothing happened."""
+_OLD_NS: Final = 300 * NS_PER_SECOND
+"""A watermark that is further behind the clock than that is of a backlog."""
 _POINTS_A_RECORD: Final = 20_000
 _PARTS: Final = 64
 """Tables of points that are kept before they are merged."""
@@ -98,6 +101,8 @@ class PartitionTask:
         """What was judged since the last checkpoint. It is written with the next one: after a crash it is judged again,
         and was not counted yet."""
         self._watermark = Watermark()
+        eventlog = shared.settings.eventlog
+        self._spools = Spools(QUIET_NS if eventlog.backend == "kafka" and eventlog.kafka.spool else 0)
         self._told_ns = 0
         """The watermark that was written last."""
         self._next = {partition: next_ for partition, next_ in committed.items() if partition.partition == number}
@@ -117,9 +122,13 @@ class PartitionTask:
         """Whether the process before this one had processed a record."""
         return record.offset < self._replay_until.get(record.topic, 0)
 
-    def reads(self, run: Sequence[Record], *, again: bool) -> Step:
+    def reads(self, run: Sequence[Record], clock_ns: int, *, again: bool) -> Step:
         """Take in the next records of the partition, all of them known (`again`) or none: what is to be done for it."""
         times = [record.timestamp_ns for record in run]
+        for record in run:
+            # What is older is late, whether others wait or not.
+            if records.HEADER_SPOOLED in record.headers and record.timestamp_ns > self._watermark.at_ns:
+                self._spools.sent(record.timestamp_ns, clock_ns)
         self._read.append(_Read(self._sequence, min(times), max(times), dict(self._next)))
         self._dirty = True
         requests: Mapping[str, list[Request]] = {topic: [] for topic in SOURCES}
@@ -141,7 +150,8 @@ class PartitionTask:
 
     def waits(self, clock_ns: int) -> Step:
         """Nothing is left to read: the clock moves record time on, a little behind, as a record may be on its way."""
-        return Step(self._pipeline, (), (), now_ns=clock_ns - _BEHIND_NS, record=self._sequence)
+        now_ns = self._spools.allow(clock_ns - _BEHIND_NS, self._watermark.at_ns, clock_ns)
+        return Step(self._pipeline, (), (), now_ns=now_ns, record=self._sequence)
 
     def took(self, step: Step, output: Output, clock_ns: int, outputs: Outputs) -> None:
         """What came of that."""
@@ -169,17 +179,18 @@ class PartitionTask:
         outputs.setdefault(records.CHECKPOINTS, []).append(NewRecord(value, now_ns, key=key, partition=self._number))
         if self._drops:
             outputs.setdefault(records.DROPS, []).append(self._record(self._drop_rows(now_ns), now_ns))
-        self.tell(outputs)
+        self.tell(now_ns, outputs)
         self._drops.clear()
         self._points.clear()
         self._sightings.clear()
         self._dirty = False
         return offsets, len(value)
 
-    def tell(self, outputs: Outputs) -> None:
+    def tell(self, clock_ns: int, outputs: Outputs) -> None:
         """Points and sightings since the last checkpoint. Only the last record of each tells the new watermark: what
         is before it is not all there yet."""
         at_ns = self._watermark.at_ns
+        headers = self._headers | ({records.HEADER_BEHIND: "1"} if clock_ns - at_ns > _OLD_NS else {})
         for topic, rows in (
             (records.POINTS, merged(self._points)),
             (records.SIGHTINGS, merged_sightings(self._sightings)),
@@ -187,8 +198,7 @@ class PartitionTask:
             parts = split(rows, _POINTS_A_RECORD)
             marks = [min(self._told_ns, at_ns)] * (len(parts) - 1) + [at_ns]
             outputs.setdefault(topic, []).extend(
-                NewRecord(records.encode(part), mark, headers=self._headers)
-                for part, mark in zip(parts, marks, strict=True)
+                NewRecord(records.encode(part), mark, headers=headers) for part, mark in zip(parts, marks, strict=True)
             )
         self._told_ns = at_ns
 
@@ -217,6 +227,7 @@ class PartitionTask:
 
     def _judged(self, judged_ns: int, clock_ns: int, *, read: bool) -> None:
         before_ns = self._watermark.at_ns
+        judged_ns = self._spools.allow(judged_ns, before_ns, clock_ns)
         if self._watermark.tell(judged_ns, clock_ns, read=read):
             telemetry.CLOCK_SET_BACK.inc()
             _log.warning(
@@ -281,8 +292,8 @@ def read_all(
     """Take in the next records of several partitions together, and let the clock move on those that wait."""
     known = {task: [record for record in run if task.known(record)] for task, run in runs.items()}
     new = {task: [record for record in run if not task.known(record)] for task, run in runs.items()}
-    _take([(task, task.reads(run, again=True)) for task, run in known.items() if run], clock_ns, outputs)
-    steps = [(task, task.reads(run, again=False)) for task, run in new.items() if run]
+    _take([(task, task.reads(run, clock_ns, again=True)) for task, run in known.items() if run], clock_ns, outputs)
+    steps = [(task, task.reads(run, clock_ns, again=False)) for task, run in new.items() if run]
     _take(steps + [(task, task.waits(clock_ns)) for task in waiting], clock_ns, outputs)
 
 

@@ -85,7 +85,7 @@ class Worker:
         else:
             for task in self._tasks.values():
                 if task.silent():
-                    task.tell(outputs)  # it has no points that wait
+                    task.tell(now_ns, outputs)  # it has no points that wait
             if outputs:
                 # Through the group, and not as any producer: a worker that was taken over can not write any more, and
                 # a full log can not keep the worker from the work that empties it.

@@ -10,11 +10,11 @@ from typing import Final
 import structlog
 
 from dimwatch import telemetry
-from dimwatch.clock import SystemClock
 from dimwatch.errors import BackpressureError, DimwatchError, InvalidError, PermanentError, RetryableError
 from dimwatch.eventlog.base import Batch, Consumer, NewRecord, Offsets, Record, TopicPartition
 from dimwatch.eventlog.kafka import KafkaEventLog
 from dimwatch.eventlog.sqlite import SqliteEventLog
+from dimwatch.records import HEADER_SPOOLED
 
 _TOPIC: Final = "spool"
 _GROUP: Final = "mover"
@@ -32,13 +32,12 @@ class SpooledEventLog:
     """An eventlog on Kafka whose appends go to a file while Kafka is away: an append returns when either has it.
 
     As long as something is in the file, everything goes through it, so that records keep their order. They are moved
-    at least once: after a crash, some may be on Kafka twice. Their record time is that of the move: by the time of the
-    append, the windows that they belong to would be closed, and what they tell be late.
+    at least once: after a crash, some may be on Kafka twice. They keep the record time of their append, so that they
+    count when they were received, and bear the header `dimwatch-spooled`, so that workers wait for the rest.
     """
 
     def __init__(self, log: KafkaEventLog, path: Path, *, max_bytes: int) -> None:
         self._log = log
-        self._clock = SystemClock()
         self._spool = SqliteEventLog(path, max_bytes=max_bytes)
         self._stop = threading.Event()
         self._behind = True  # until the mover has seen that nothing was left by the process before
@@ -100,9 +99,8 @@ class SpooledEventLog:
 
     def _deliver(self, records: Sequence[Record]) -> None:
         batch: dict[str, list[NewRecord]] = {}
-        now_ns = self._clock.now_ns()
         for record in records:
-            topic, unpacked = _unpacked(record, now_ns)
+            topic, unpacked = _unpacked(record)
             batch.setdefault(topic, []).append(unpacked)
         try:
             self._log.append(batch)
@@ -143,9 +141,9 @@ def _packed(topic: str, record: NewRecord) -> NewRecord:
     return NewRecord(record.value, record.timestamp_ns, record.key, headers)
 
 
-def _unpacked(record: Record, now_ns: int) -> tuple[str, NewRecord]:
-    headers = dict(record.headers)
+def _unpacked(record: Record) -> tuple[str, NewRecord]:
+    headers = {**record.headers, HEADER_SPOOLED: "1"}
     topic = headers.pop(_FOR_TOPIC)
     partition = headers.pop(_FOR_PARTITION, None)
     number = None if partition is None else int(partition)
-    return topic, NewRecord(record.value, max(record.timestamp_ns, now_ns), record.key, headers, number)
+    return topic, NewRecord(record.value, record.timestamp_ns, record.key, headers, number)

@@ -233,6 +233,7 @@ def test_a_broker_that_dies_and_comes_back_costs_no_record_and_doubles_none(
         for number in range(MANY):
             mine = list(dict.fromkeys(record.value for record in found if record.partition == number))
             assert mine == [b"%d" % n for n in range(number, 60, MANY)]  # all, in order
+        assert all(record.timestamp_ns == int(record.value) for record in found)  # as they were received
         bare.append({"t": [new(b"after")]})
         assert values(newest(bare, "t", 1, max_bytes=1 << 20)) == [b"after"]
     finally:

@@ -118,6 +118,7 @@ def worker(folder: Path, settings: Settings) -> Iterator[subprocess.Popen[bytes]
         "DIMWATCH_EVENTLOG__KAFKA__TOPIC_PREFIX": settings.eventlog.kafka.topic_prefix,
         "DIMWATCH_EVENTLOG__KAFKA__PARTITIONS": str(PARTITIONS),
         "DIMWATCH_EVENTLOG__KAFKA__SESSION_TIMEOUT_S": "3",
+        "DIMWATCH_EVENTLOG__KAFKA__SPOOL": "0",  # nothing of the past can come yet: nobody waits for it
     }
     command = [sys.executable, "-P", "-m", "dimwatch", "worker", "--health-port", str(port)]
     folder.mkdir(parents=True, exist_ok=True)

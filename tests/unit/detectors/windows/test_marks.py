@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import pytest
+
 from detectors.windows.marks import DOUBT_NS, PATIENCE_NS, Marks
 
 NOW = 1_800_000_000 * 10**9
 SECOND = 10**9
 
 
-def tell(marks: Marks, at_ns: int, *sources: str, of: int = 2) -> None:
+def tell(marks: Marks, at_ns: int, *sources: str, of: int = 2, behind: bool = False) -> None:
     for source in sources:
         for kind in ("points", "sightings"):
-            marks.tell(source, kind, at_ns, of)
+            marks.tell(source, kind, at_ns, of, behind=behind)
 
 
 def test_nothing_is_known_before_all_have_spoken() -> None:
@@ -38,6 +40,54 @@ def test_who_is_far_behind_is_not_waited_for_until_it_is_back() -> None:
     assert marks.watermark_ns == NOW + PATIENCE_NS
     tell(marks, NOW + PATIENCE_NS - SECOND, "worker-1")
     assert marks.watermark_ns == NOW + PATIENCE_NS - SECOND
+
+
+def backlog(marks: Marks, *, slow_s: int, until_s: int = 3 * 3600) -> None:
+    """All stop for hours; then worker-0 works off 300 s at a time, and worker-1 so much as worker-0 does that."""
+    tell(marks, NOW, "worker-0", "worker-1")
+    for step in range(1, until_s // 300 + 1):
+        tell(marks, NOW + step * 300 * SECOND, "worker-0", behind=True)
+        tell(marks, NOW + step * slow_s * SECOND, "worker-1", behind=True)
+
+
+def test_who_works_off_a_backlog_is_waited_for_however_far_others_are() -> None:
+    marks, slow, at = Marks(), NOW + 36 * 100 * SECOND, NOW + 3 * 3600 * SECOND
+    backlog(marks, slow_s=100)
+    assert marks.watermark_ns == slow
+    while slow < at:  # worker-0 is through, and tells the time
+        assert marks.watermark_ns == slow
+        at, slow = at + 10 * SECOND, slow + 30 * SECOND
+        tell(marks, at, "worker-0")
+        tell(marks, slow, "worker-1", behind=True)
+    tell(marks, at, "worker-1")
+    assert marks.watermark_ns == at
+
+
+@pytest.mark.parametrize("speed", [0, 1])
+def test_who_does_not_catch_up_is_given_up(speed: int) -> None:
+    marks, slow, at = Marks(), NOW + 36 * 100 * SECOND, NOW + 3 * 3600 * SECOND
+    backlog(marks, slow_s=100)
+    for second in range(10, 1201, 10):
+        tell(marks, at + second * SECOND, "worker-0")
+        if speed:
+            tell(marks, slow + second * SECOND, "worker-1", behind=True)
+        if second < 300:
+            assert marks.watermark_ns == slow + second * speed * SECOND
+    at += 1200 * SECOND
+    assert marks.watermark_ns == at
+    tell(marks, at - 900 * SECOND, "worker-1", behind=True)  # too late: minutes have been closed without it
+    assert marks.watermark_ns == at
+    tell(marks, at - 300 * SECOND, "worker-1")
+    assert marks.watermark_ns == at - 300 * SECOND
+
+
+def test_who_is_dead_is_given_up_also_while_all_others_are_behind() -> None:
+    marks = Marks()
+    backlog(marks, slow_s=0, until_s=3 * 3600)
+    assert marks.watermark_ns == NOW
+    for step in range(40):
+        tell(marks, NOW + 3 * 3600 * SECOND + step * 300 * SECOND, "worker-0", behind=True)
+    assert marks.watermark_ns == NOW + 3 * 3600 * SECOND + 39 * 300 * SECOND
 
 
 def test_a_restart_takes_nothing_back() -> None:

@@ -81,6 +81,31 @@ def test_the_first_minute_is_not_closed_before_it_is_due() -> None:
     assert windower.counts.late == 0
 
 
+@pytest.mark.parametrize("room", [True, False])
+def test_points_of_who_catches_up_are_in_time_while_there_is_room(room: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    if not room:
+        monkeypatch.setattr("detectors.windows.windower._MOST_OPEN", 10)
+    windower = Windower(DETECTION)
+    closed: list[Minute] = []
+
+    def judged(minute: int, source: str) -> None:
+        windower.tell("points", source, START + (minute + 1) * MINUTE_NS + LATENESS, 2, behind=True)
+        windower.add(points(point(minute * 60, agent=source)), None, source)
+        closed.extend(windower.closed())
+
+    judged(0, "worker-0")
+    judged(0, "worker-1")
+    for minute in range(1, 60):  # a backlog of an hour, on two workers of which one is slower
+        judged(minute, "worker-0")
+        if minute % 3 == 0:
+            judged(minute // 3, "worker-1")
+    for minute in range(20, 60):
+        judged(minute, "worker-1")
+    assert starts(closed) == list(range(60))
+    assert total([*closed, *windower.rest()]) == 120
+    assert (windower.counts.late == 0) == room
+
+
 def test_empty_minutes_are_closed_too() -> None:
     windower = Windower(DETECTION)
     windower.add(points(point(0)), NO_SIGHTINGS, "w", START + 5 * MINUTE_NS + LATENESS)

@@ -7,9 +7,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 from dimwatch.errors import DimwatchError, PermanentError, RetryableError
-from dimwatch.eventlog.base import Batch, NewRecord, TopicPartition
+from dimwatch.eventlog.base import Batch, NewRecord, Record, TopicPartition
 from dimwatch.eventlog.memory import MemoryEventLog
 from dimwatch.eventlog.spool import SpooledEventLog
+from dimwatch.records import HEADER_SPOOLED
 
 TOPIC = "otlp_metrics"
 
@@ -31,9 +32,12 @@ class Brokers(MemoryEventLog):
             raise self.trouble
 
 
+def records(brokers: MemoryEventLog) -> list[Record]:
+    return brokers.reader([TopicPartition(TOPIC)]).poll(max_records=1_000, max_bytes=1 << 30, timeout_s=0.0)
+
+
 def read(brokers: MemoryEventLog) -> list[bytes]:
-    reader = brokers.reader([TopicPartition(TOPIC)])
-    return [record.value for record in reader.poll(max_records=1_000, max_bytes=1 << 30, timeout_s=0.0)]
+    return [record.value for record in records(brokers)]
 
 
 def until(there: Callable[[], bool]) -> None:
@@ -47,7 +51,7 @@ def test_what_was_accepted_arrives_in_order_whatever_the_trouble_was(tmp_path: P
     brokers = Brokers()
     spooled = SpooledEventLog(brokers, tmp_path / "spool.sqlite", max_bytes=64 << 20)  # type: ignore[arg-type]
     until(lambda: not spooled._behind)
-    wanted = []
+    wanted: list[bytes] = []
     troubles: tuple[DimwatchError | Exception, ...] = (
         RetryableError("away"),
         PermanentError("another password"),
@@ -60,9 +64,13 @@ def test_what_was_accepted_arrives_in_order_whatever_the_trouble_was(tmp_path: P
                 brokers.trouble = trouble
                 if not isinstance(trouble, DimwatchError):
                     spooled._behind = True  # something waits already, when the mover meets it
-            spooled.append({TOPIC: [NewRecord(value, 1)]})
+            spooled.append({TOPIC: [NewRecord(value, len(wanted))]})
             wanted.append(value)
         brokers.trouble = None
         until(lambda: len(read(brokers)) == len(wanted) and not spooled._behind)
     assert read(brokers) == wanted
+    found = records(brokers)
+    assert [record.timestamp_ns for record in found] == list(range(15)), "each of the time at which it was received"
+    assert {record.value[-1:] for record in found if HEADER_SPOOLED in record.headers} >= {b"1", b"2", b"3", b"4"}
+    assert not [record for record in found if record.headers.keys() - {HEADER_SPOOLED}]
     spooled.close()
