@@ -35,6 +35,7 @@ AGENTS: Final = 20_000
 """Of an hour with more pairs of an agent and a model there are no sums by agent: somebody makes up names."""
 _BACK_S: Final = 24 * 3600
 """Where nobody knows what the last run left undone, calls are looked at that came so long before the newest sum."""
+_FOREVER_S: Final = (1 << 32) - 1
 _KEYS: Final = 1 << 64
 
 _PRESENT: Final = """
@@ -50,11 +51,11 @@ FROM
     (
         SELECT tenant, toStartOfHour(start_time) AS hour, inserted_at
         FROM model_call_versions
-        WHERE inserted_at >= toDateTime({since_s}, 'UTC')
+        WHERE inserted_at >= toDateTime({since_s}, 'UTC') AND inserted_at < toDateTime({until_s}, 'UTC')
         UNION ALL
         SELECT tenant, arrayJoin([toStartOfHour(start_time), toStartOfHour(start_time) + 3600]) AS hour, inserted_at
         FROM run_versions
-        WHERE inserted_at >= toDateTime({since_s}, 'UTC')
+        WHERE inserted_at >= toDateTime({since_s}, 'UTC') AND inserted_at < toDateTime({until_s}, 'UTC')
     )
     WHERE hour < toStartOfHour(toDateTime({now_s} - {margin_s}, 'UTC'))
     GROUP BY tenant, hour
@@ -203,6 +204,8 @@ class RollUp:
     def __init__(self, tables: Tables, slice_rows: int = SLICE_ROWS) -> None:
         self._tables = tables
         self._slice_rows, self._least_rows = slice_rows, max(slice_rows // _FINEST, 1)
+        self._step_s = 2 * _BACK_S
+        """What came in so many seconds is looked for at a time: half as long after that took too long."""
         self._since_s: int | None = None
         """What came before it is in the sums; None: nobody knows."""
 
@@ -216,13 +219,11 @@ class RollUp:
         if self._since_s is None:
             self._since_s = (min(newest_s, now_s) or now_s) - _BACK_S
         self._since_s = min(self._since_s, now_s - MARGIN_S)  # a clock may be set back
-        hours = self._tables.command(
-            _DUE.format(now_s=now_s, since_s=self._since_s, margin_s=MARGIN_S, hours=HOURS, longest_s=LONGEST_S)
-        ).split()
+        hours, looked_until_s = self._due(self._since_s, now_s)
         due = len(hours)
         telemetry.HOURS_TO_SUM.set(due)
         failure: RetryableError | None = None
-        for hour_s in map(int, hours):
+        for hour_s in hours:
             try:
                 if not self._sum(hour_s, stopped):
                     return
@@ -236,8 +237,26 @@ class RollUp:
                 telemetry.HOURS_TO_SUM.set(due)
         if failure is not None:
             raise failure
-        if len(hours) < HOURS:
-            self._since_s = now_s - MARGIN_S
+        self._since_s = looked_until_s
+
+    def _due(self, since_s: int, now_s: int) -> tuple[list[int], int]:
+        """Hours that something came to since `since_s`, `HOURS` at most, and until when that was looked for."""
+        hours: list[int] = []
+        while since_s < now_s:
+            until_s = since_s + self._step_s if since_s + self._step_s < now_s else _FOREVER_S
+            values = {"since_s": since_s, "until_s": until_s, "now_s": now_s, "margin_s": MARGIN_S}
+            try:
+                found = self._tables.command(_DUE.format(**values, hours=HOURS, longest_s=LONGEST_S))
+            except RetryableError as error:
+                if code_of(error) not in _TOO_LARGE or self._step_s < MARGIN_S:
+                    raise
+                self._step_s = min(self._step_s, now_s - since_s) // 2
+                continue
+            hours = list(dict.fromkeys((*hours, *map(int, found.split()))))
+            if len(hours) >= HOURS:
+                return hours[:HOURS], since_s
+            since_s = until_s
+        return hours, now_s - MARGIN_S
 
     def _sum(self, hour_s: int, stopped: Callable[[], bool]) -> bool:
         """Sum an hour; False if it was `stopped` before its end."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 
@@ -21,6 +22,7 @@ from tests.contract.store.test_tables import sample
 
 SPANS = TABLES[records.SPANS]
 TRACES = TABLES[records.TRACES]
+NOW = "SELECT toUnixTimestamp(now('UTC'))"
 FILLED = ("span_versions", "model_call_versions", "model_hour_versions", "trace_versions", "run_versions")
 
 
@@ -175,11 +177,17 @@ def test_many_hours_are_summed_a_part_at_a_time(store: RunningStore, now: dateti
     assert counts == [HOURS, many]
 
 
+def step_of(sql: str) -> tuple[int, int] | None:
+    """Since when and until when a statement looks for what came; None if it does something else."""
+    bounds = re.findall(r"inserted_at \S+ toDateTime\((\d+)", sql)
+    return (int(bounds[0]), int(bounds[1])) if len(bounds) == 4 else None
+
+
 class Tables:
     """The store's, where statements about an hour may take too long; and what they were asked."""
 
-    def __init__(self, store: RunningStore, slow: datetime | None = None) -> None:
-        self.target = store.target()
+    def __init__(self, store: RunningStore, slow: datetime | None = None, most_s: int = 1 << 32) -> None:
+        self.target, self.most_s = store.target(), most_s
         self.slow = None if slow is None else int(slow.timestamp())
         self.statements: list[str] = []
 
@@ -187,14 +195,17 @@ class Tables:
         self.statements.append(sql)
         if "GROUPING SETS" in sql and self.slow is not None and f"toDateTime({self.slow}," in sql:
             raise error_of(159, "TIMEOUT_EXCEEDED")
+        if (step := step_of(sql)) and min(step[1], int(self.target.command(NOW))) - step[0] > self.most_s:
+            raise error_of(159, "TIMEOUT_EXCEEDED")
         return self.target.command(sql)
 
     def insert(self, table: str, rows: pa.Table) -> None:
         self.target.insert(table, rows)
 
-    def slices(self) -> int:
-        """How many were read since the last time."""
-        count = sum("GROUPING SETS" in sql for sql in self.statements)
+    def slices(self, hour: datetime) -> int:
+        """How many of it were read since the last time."""
+        of_hour = f"toDateTime({int(hour.timestamp())},"
+        count = sum("GROUPING SETS" in sql and of_hour in sql for sql in self.statements)
         self.statements.clear()
         return count
 
@@ -223,10 +234,10 @@ def test_an_hour_is_summed_in_slices_smaller_ones_after_one_failed(store: Runnin
     for _ in range(4):
         with pytest.raises(RetryableError):
             sums.run()
-        assert tables.slices() == 1
+        assert tables.slices(at) == 1
     tables.slow = None
     sums.run()
-    assert tables.slices() == 4, "of 4 rows, where there are 13"
+    assert tables.slices(at) == 4, "of 4 rows, where there are 13"
     store.run("TRUNCATE TABLE model_call_versions")
     assert [spent(store, since, now, agent) for agent in ("", "agent \\ '0'", "agent \\ '1'")] == before
 
@@ -238,3 +249,20 @@ def test_statements_are_bounded_in_time(store: RunningStore, now: datetime) -> N
     heavy = [sql for sql in tables.statements if "call_versions" in sql or "model_calls" in sql]
     assert len(heavy) == 3
     assert all(f"max_execution_time = {LONGEST_S}" in sql for sql in heavy)
+
+
+def test_what_came_in_a_day_is_looked_for_in_steps_where_that_takes_long(store: RunningStore, now: datetime) -> None:
+    for hours in (20, 12, 3):
+        call(store, f"{hours} h", now - timedelta(hours=hours))
+    as_they_came = "SELECT * REPLACE (toDateTime(start_time, 'UTC') + 600 AS inserted_at) FROM model_call_versions"
+    store.run(f"INSERT INTO model_call_versions {as_they_came}")
+    store.run(
+        "ALTER TABLE model_call_versions DELETE WHERE inserted_at >= now('UTC') - 600 SETTINGS mutations_sync = 1"
+    )
+    tables = Tables(store, most_s=8 * 3600)
+    RollUp(tables).run()
+    assert spent(store, now - timedelta(hours=24), now)[0] == 3
+    assert store.run("SELECT count() FROM model_hours") == "3\n"
+    steps = [step for sql in tables.statements if (step := step_of(sql)) and step[1] - step[0] <= 8 * 3600]
+    assert len(steps) == 3
+    assert [since for since, _ in steps[1:]] == [until for _, until in steps[:-1]], "nothing between is left out"
