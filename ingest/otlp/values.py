@@ -122,15 +122,19 @@ def _outline(data: Bytes, start: Bounds) -> tuple[Kinds, Bounds, Mask]:
     """By value: its kind, the bytes before its content, and whether it must be written anew to be read."""
     size = np.diff(start)
     # Eight bytes from each beginning, as one number; the last ones from where eight are left.
-    at = np.minimum(start[:-1], len(data) - 8)
-    words = np.ndarray(len(data) - 7, "<u8", data, strides=(1,))[at]
-    words >>= (8 * np.minimum(start[:-1] - at, 7)).astype(np.uint64)
+    last = len(data) - 8
+    words = np.ndarray(len(data) - 7, "<u8", data, strides=(1,))[np.minimum(start[:-1], last)]
+    tail = int(np.searchsorted(start[:-1], last))
+    words[tail:] >>= (8 * np.minimum(start[tail:-1] - last, 7)).astype(np.uint64)
     kind = _KIND_OF_TAG[words.astype(np.uint8)]
     kind[size == 0] = 0
 
     has_length = _HAS_LENGTH[kind]
     length_bytes = np.ones(len(size), dtype=np.int32)
+    largest = int(size.max(initial=0))
     for more in range(1, _LENGTH_BYTES + 1):
+        if largest <= more + (1 << 7 * more):
+            break
         length_bytes += size > more + (1 << 7 * more)
     length = (size - 1 - length_bytes).astype(np.uint32)
     bits = length & np.uint32(0x7F)

@@ -87,6 +87,6 @@ class WireDecoder:
     def fields(self, messages: Sequence[bytes]) -> pa.RecordBatch:
         """One row for each message, a column a field. Raises InvalidError if any message is malformed."""
         try:
-            return self._handler.list_to_record_batch(list(messages))
+            return self._handler.array_to_record_batch(pa.array(messages, pa.binary()))
         except ValueError as error:
             raise InvalidError(f"malformed OTLP request: {error}") from error

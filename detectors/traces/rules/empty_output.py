@@ -63,8 +63,7 @@ def _followed_by_a_tool(context: Context) -> Mask:
     """Model calls after which a tool ran, in the same trace and before the next model call: the answer asked for it,
     whatever was captured of the answer."""
     batch = context.batch
-    steps = np.flatnonzero(batch.model_calls | batch.kind("tool"))
-    rows = steps[np.lexsort((batch.start[steps], batch.trace[steps]))]
+    rows = np.flatnonzero(batch.model_calls | batch.kind("tool"))
     followed = np.zeros(len(batch), dtype=np.bool_)
     if len(rows) > 1:
         tool = batch.kind("tool")[rows]
