@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -100,3 +101,11 @@ def test_what_the_engine_says_of_bad_rows_and_of_bad_statements(store: RunningSt
     text = rows.set_column(rows.schema.get_field_index("count"), "count", pa.array(["many"]))
     with pytest.raises(codes.PoisonError):
         target.insert(TABLES["drops"], text)
+
+
+def test_a_week_of_spans_is_few_parts_that_are_done(store: RunningStore) -> None:
+    definition = store.run("SHOW CREATE TABLE span_versions")
+    largest = re.search(r"max_bytes_to_merge_at_max_space_in_pool = (\d+)", definition)
+    assert largest is not None
+    a_week = 25_000 * 7 * 24 * 3600 * 91  # docs/capacity.md has the bytes of a span on disk
+    assert a_week / int(largest[1]) < 10, "from ten parts of a partition on merges take fewer at a time"
