@@ -34,13 +34,18 @@ from benchmarks.running import until
 _PAGES: Final = ("", "incident", "trace", "tools", "models", "agents", "cost", "scope", "coverage", "replay")
 _LOOKS: Final = (("light", 1500), ("dark", 1500), ("light", 900), ("dark", 900))
 _CONTENT: Final = "[data-testid=stMainBlockContainer] :is(h4, [data-testid=stMetric], [data-testid=stCaptionContainer])"
-_STILL: Final = "() => !document.querySelector('[data-testid=stStatusWidget], [data-testid=stSkeleton]')"
+_TOLD: Final = "[data-testid=stMainBlockContainer] [data-testid=stCaptionContainer]"
+"""The first of them says from when to when."""
+_STILL: Final = """() => document.querySelector('[data-testid=stApp]').dataset.testScriptState === 'notRunning'
+    && !document.querySelector('[data-testid=stStatusWidget], [data-testid=stSkeleton]')"""
+_OTHER: Final = f"was => document.querySelector('{_TOLD}')?.innerText !== was"
 _PROBES: Final = ("/_stcore/health", "/_stcore/host-config")
 """Streamlit looks for itself below a page's own address first, and is told 404 there."""
 _PATIENCE_MS: Final = 60_000
 _EMPTY: Final = """import streamlit as st
 st.set_page_config(layout="wide")
-st.segmented_control("Time range", ["1h", "6h"], default="1h", key="range", bind="query-params")
+chosen = st.segmented_control("Time range", ["1h", "6h"], default="1h", key="range", bind="query-params")
+st.caption(chosen)
 st.markdown("#### Empty")
 """
 
@@ -162,9 +167,11 @@ def _visit(profile: BrowserContext, address: str, problems: list[str]) -> tuple[
     changed = float("nan")
     other = page.get_by_text("6h", exact=True)
     if other.count():
+        was = page.locator(_TOLD).first.inner_text()
         clicked = time.perf_counter()
         other.click()
         page.wait_for_url("**range=6h**")
+        page.wait_for_function(_OTHER, arg=was)
         page.wait_for_function(_STILL)
         changed = time.perf_counter() - clicked
     page.close()

@@ -10,10 +10,8 @@ from typing import Final
 import altair as alt
 import pandas as pd
 
-from dashboard.health import Course
 from dashboard.incidents import Timeline
 from dashboard.queries import CLASSES
-from dashboard.signals import Shown
 from dashboard.spending import OTHERS
 
 COLOURS: Final = {
@@ -31,13 +29,12 @@ KIND_COLOURS: Final = {
     "workflow": "#a9b4c0",
     "chain": "#a9b4c0",
 }
-_MARKS: Final = {"began": "#cf4f5f", "opened": "#b0566e", "resolved": "#5f9e7f", "change": "#6c8fd6"}
+MARKS: Final = {"began": "#cf4f5f", "opened": "#b0566e", "resolved": "#5f9e7f", "change": "#6c8fd6"}
 _AGENTS: Final = ("#6c8fd6", "#5fa8a0", "#c7a14a", "#a884c4", "#7d93a8", "#b98a6b", "#98a2ad")
 """Neither of these says good or bad."""
 _OTHER_KIND: Final = "#c3b6d6"
 _TALL: Final = 190
 _LINE_TALL: Final = 280
-_SMALL: Final = 150
 _HEADROOM: Final = 1.12
 """Room for the names of marks above a line."""
 _ROW: Final = 24
@@ -136,7 +133,7 @@ def waterfall(spans: pd.DataFrame) -> alt.HConcatChart:
             text="name:N",
             color=alt.value("#8b95a1"),
         )
-        .properties(width=_NAMES, height=height, title=_title("Span"))
+        .properties(width=_NAMES, height=height, title=heading("Span"))
     )
     faulty = names.encode(color=alt.value(STATUS_COLOURS["error"])).transform_filter("datum.effective === 'error'")
     bars = base.mark_bar(cornerRadius=2, height=_ROW * 0.5).encode(
@@ -166,17 +163,18 @@ def _dots(base: alt.Chart, column: str, title: str, height: int) -> alt.LayerCha
     )
     dot = base.mark_point(filled=True, size=70, opacity=1).encode(x=alt.value(8), color=colour)
     text = base.mark_text(align="left").encode(x=alt.value(18), text=f"{column}:N", color=colour)
-    chart: alt.LayerChart = (dot + text).properties(width=70, height=height, title=_title(title))
+    chart: alt.LayerChart = (dot + text).properties(width=70, height=height, title=heading(title))
     return chart
 
 
 def _words(base: alt.Chart, column: str, title: str, width: int, height: int) -> alt.Chart:
     text = base.mark_text(align="left", color="#8b95a1").encode(x=alt.value(0), text=f"{column}:N")
-    chart: alt.Chart = text.properties(width=width, height=height, title=_title(title))
+    chart: alt.Chart = text.properties(width=width, height=height, title=heading(title))
     return chart
 
 
-def _title(text: str) -> alt.TitleParams:
+def heading(text: str) -> alt.TitleParams:
+    """A title at the left, no louder than the text around."""
     return alt.TitleParams(text, anchor="start", fontSize=12, fontWeight="normal", color="#8b95a1")
 
 
@@ -188,7 +186,7 @@ def _class_colour(classes: list[str]) -> alt.Color:
 def timeline(told: Timeline, marks: pd.DataFrame) -> alt.LayerChart:
     """A signal over time with what was usual before, and marks on the same axis.
 
-    `marks` has time, kind (a key of `_MARKS`), label and detail.
+    `marks` has time, kind (a key of `MARKS`), label and detail.
     """
     x = _over(told.since, told.until)
     form = ".0%" if told.shown.form == "hits" else "~s"
@@ -209,7 +207,7 @@ def timeline(told: Timeline, marks: pd.DataFrame) -> alt.LayerChart:
         usual = pd.DataFrame([{"value": told.usual}])
         layers.append(alt.Chart(usual).mark_rule(color=COLOURS["fine"], strokeDash=[6, 4], size=1.5).encode(y=y))
     layers.append(
-        alt.Chart(_with_gaps(told.data)).mark_line(color=COLOURS["green but failed"], strokeWidth=2).encode(x=x, y=y)
+        alt.Chart(with_gaps(told.data)).mark_line(color=COLOURS["green but failed"], strokeWidth=2).encode(x=x, y=y)
     )
     layers.append(
         alt.Chart(told.data)
@@ -225,47 +223,6 @@ def timeline(told: Timeline, marks: pd.DataFrame) -> alt.LayerChart:
         )
     )
     return alt.LayerChart(layer=[*layers, *_marks(marks, x)]).properties(height=_LINE_TALL)
-
-
-def course(told: Course, marks: pd.DataFrame, since: datetime, until: datetime) -> alt.LayerChart:
-    """A signal over time, small, with what was usual before, and changes. `marks` has time and label."""
-    x = _over(since, until, 4)
-    ratio = told.shown.form == "hits"
-    highest = max(told.data["value"].max(), told.high if math.isfinite(told.high) else 0.0)
-    y = alt.Y(
-        "value:Q",
-        title=None,
-        axis=alt.Axis(format=_percent(highest) if ratio else "~s" if highest >= 1 else "~g", tickCount=3),
-        scale=alt.Scale(domain=[0.0, _HEADROOM * max(highest, 0.01 if ratio else 1e-9)]),
-    )
-    layers: list[alt.Chart] = []
-    if math.isfinite(told.low) and math.isfinite(told.high):
-        band = pd.DataFrame(
-            [{"time": pd.Timestamp(since), "end": pd.Timestamp(until), "value": told.low, "high": told.high}]
-        )
-        layers.append(
-            alt.Chart(band).mark_rect(color=COLOURS["fine"], opacity=0.25).encode(x=x, x2="end:T", y=y, y2="high:Q")
-        )
-    if math.isfinite(told.usual):
-        usual = pd.DataFrame([{"value": told.usual}])
-        layers.append(alt.Chart(usual).mark_rule(color=COLOURS["fine"], strokeDash=[6, 4], size=1.5).encode(y=y))
-    tooltip = [
-        alt.Tooltip("time:T", format="%d %b %H:%M"),
-        alt.Tooltip("value:Q", title=told.shown.label, format=".1%" if ratio else ",.4~g"),
-        alt.Tooltip("trials:Q", title="of", format=",.0f"),
-    ]
-    line = alt.Chart(_with_gaps(told.data)).mark_line(color=COLOURS["green but failed"], strokeWidth=1.5)
-    dots = alt.Chart(told.data).mark_point(color=COLOURS["green but failed"], filled=True, size=12, opacity=1)
-    layers += [line.encode(x=x, y=y), dots.encode(x=x, y=y, tooltip=tooltip)]
-    if not marks.empty:
-        changed = alt.Chart(marks).encode(x=x, tooltip=[alt.Tooltip("time:T", format="%d %b %H:%M"), "label:N"])
-        layers += [
-            changed.mark_rule(size=1, strokeDash=[3, 2], color=_MARKS["change"]),
-            changed.mark_point(
-                shape="triangle-up", filled=True, size=70, opacity=1, color=_MARKS["change"], y=alt.expr("height - 5")
-            ),
-        ]
-    return alt.LayerChart(layer=layers).properties(height=_SMALL, title=_title(told.shown.titled))
 
 
 def spend(found: pd.DataFrame, since: datetime, until: datetime) -> alt.Chart:
@@ -322,52 +279,33 @@ def incident_bars(found: pd.DataFrame, colours: Mapping[str, str], since: dateti
     return chart
 
 
-def _over(since: datetime, until: datetime, ticks: int = 8) -> alt.X:
+def _over(since: datetime, until: datetime) -> alt.X:
     # As an expression Vega takes it in every layer alike: a list of times it reads differently where there is an `x2`.
     domain = alt.ExprRef(f"[{_ms(since)}, {_ms(until)}]")
-    return alt.X("time:T", title=None, scale=alt.Scale(domain=domain), axis=_clock(since, until, ticks))
+    return alt.X("time:T", title=None, scale=alt.Scale(domain=domain), axis=_clock(since, until))
 
 
 def _ms(time: datetime) -> int:
     return int(time.timestamp() * 1000)
 
 
-def _clock(since: datetime, until: datetime, ticks: int = 8) -> alt.Axis:
-    """A time axis of 24 hours a day; with the day where it is not clear."""
-    return alt.Axis(format="%H:%M" if until - since <= timedelta(hours=24) else "%d %b %H:%M", tickCount=ticks)
+def _clock(since: datetime, until: datetime) -> alt.Axis:
+    return alt.Axis(format=clock(since, until), tickCount=8)
 
 
-def _percent(highest: float) -> str:
+def clock(since: datetime, until: datetime) -> str:
+    """How to write times: 24 hours a day; with the day where it is not clear."""
+    return "%H:%M" if until - since <= timedelta(hours=24) else "%d %b %H:%M"
+
+
+def percent(highest: float) -> str:
+    """How to write ratios up to this one."""
     return ".1%" if highest < 0.03 else ".0%"
-
-
-def spread(found: pd.DataFrame, shown: Shown) -> alt.LayerChart:
-    """Shares of measurements by their size: now as an area, before as a line. `found` has value, now, before."""
-    data = found[["value", "now", "before"]].sort_values("value")
-    for name in ("now", "before"):
-        data[name] = data[name].rolling(3, min_periods=1, center=True).mean() / max(data[name].sum(), 1.0)
-    x = alt.X("value:Q", title=None, scale=alt.Scale(type="log"), axis=alt.Axis(format="~s", tickCount=6))
-    scale = alt.Scale(domain=["now", "before"], range=[COLOURS["green but failed"], COLOURS["fine"]])
-    data = data.melt("value", var_name="when", value_name="share")
-    base = alt.Chart(data).encode(
-        x=x,
-        y=alt.Y("share:Q", title=None, axis=None),
-        color=alt.Color("when:N", scale=scale, legend=alt.Legend(title=None, orient="top")),
-        tooltip=[
-            alt.Tooltip("value:Q", title=shown.unit, format=",.3~g"),
-            "when:N",
-            alt.Tooltip("share:Q", format=".1%"),
-        ],
-    )
-    area = base.mark_area(opacity=0.3).transform_filter("datum.when === 'now'")
-    return alt.LayerChart(layer=[area, base.mark_line(strokeWidth=1.5)]).properties(
-        height=_SMALL, title=_title(shown.titled)
-    )
 
 
 def _marks(marks: pd.DataFrame, x: alt.X) -> list[alt.Chart]:
     """Vertical lines, named at the top; changes have a triangle at the bottom and tell in a tooltip."""
-    colour = alt.Color("kind:N", scale=alt.Scale(domain=list(_MARKS), range=list(_MARKS.values())), legend=None)
+    colour = alt.Color("kind:N", scale=alt.Scale(domain=list(MARKS), range=list(MARKS.values())), legend=None)
     tooltip = [
         alt.Tooltip("time:T", format="%d %b %H:%M"),
         alt.Tooltip("label:N", title="what"),
@@ -390,8 +328,8 @@ def _marks(marks: pd.DataFrame, x: alt.X) -> list[alt.Chart]:
     ]
 
 
-def _with_gaps(data: pd.DataFrame) -> pd.DataFrame:
+def with_gaps(data: pd.DataFrame) -> pd.DataFrame:
     """The same with an empty row after each step that no other follows: a line breaks there."""
     last = data["end"] != data["begin"].shift(-1)
     gaps = pd.DataFrame({"time": data.loc[last, "end"], "value": math.nan})
-    return pd.concat([data[["time", "value"]], gaps.iloc[:-1]], ignore_index=True).sort_values("time")
+    return pd.concat([data[["time", "value", "trials"]], gaps.iloc[:-1]], ignore_index=True).sort_values("time")

@@ -8,7 +8,7 @@ from typing import Final
 import pandas as pd
 import streamlit as st
 
-from dashboard import charts, health, parts
+from dashboard import health, multiples, parts
 from dashboard.health import Course, Place
 from dashboard.queries import View
 from dashboard.signals import SIGNALS
@@ -86,12 +86,8 @@ def _course(view: View, course: Course, changed: pd.DataFrame) -> None:
         told = [sentence(*(str(value) for value in row)) for row in changed[columns].itertuples(index=False)]
         marks = pd.DataFrame({"time": pd.to_datetime(changed["time"], utc=True), "label": told})
         marks = marks[marks["time"] >= pd.Timestamp(view.since)].drop_duplicates()
-    last = course.data["value"].iloc[-1]
-    st.altair_chart(
-        charts.course(course, marks, view.since, view.until),
-        width="stretch",
-        alt=f"{label} over time: now {course.shown.text(last)}, usually {course.shown.text(course.usual)}",
-    )
+    drawn = multiples.course(course, marks, view.since, view.until)
+    st.vega_lite_chart(drawn, width="stretch", alt=f"{label} over time")
 
 
 def _spread(view: View, place: Place, signals: Sequence[str]) -> None:
@@ -106,9 +102,5 @@ def _spread(view: View, place: Place, signals: Sequence[str]) -> None:
             continue
         shown = SIGNALS[signal]
         low, high = (health.quantiles(one, (), (0.5, 0.95))[(signal,)][place] for place in (0, 1))
-        st.altair_chart(
-            charts.spread(one, shown),
-            width="stretch",
-            alt=f"{shown.label}: half below {shown.text(low)}, 95 of 100 below {shown.text(high)}",
-        )
+        st.vega_lite_chart(multiples.spread(one, shown), width="stretch", alt=f"How the {shown.label} is spread")
         st.caption(f"Half are below {shown.text(low)}, 95 of 100 below {shown.text(high)}.")

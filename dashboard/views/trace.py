@@ -275,15 +275,19 @@ _FOUND: Final = {
 def _page() -> None:
     asked = st.query_params.get("trace_id", "").strip().lower()
     if asked:
+        known = _TRACE_ID.fullmatch(asked)
         left, middle, right = st.columns([3, 7, 2], vertical_alignment="center")
+        with middle:  # first of all: whoever follows a link sees at once where it leads
+            if known:
+                st.markdown(f"#### Trace {asked}")  # the box to copy from, for which 1.5 MB are loaded, is in "Share"
+            else:
+                st.text(asked[:_LONGEST])
         with left:
             st.button("All traces", icon=":material/arrow_back:", on_click=st.query_params.clear)
-        with middle:
-            st.text(asked[:_LONGEST])  # the box to copy from, for which 1.5 MB are loaded, is in "Share"
         with right, st.popover("Share", icon=":material/link:", width="stretch"):
             st.caption("This address shows the same trace and span to everybody who may see the dashboard.")
             st.code(str(st.context.url or "").split("?")[0] + "?" + parts.query({"trace_id": asked[:_LONGEST]}))
-        if _TRACE_ID.fullmatch(asked):
+        if known:
             parts.guarded(lambda: _trace(asked))
         else:
             st.caption("A trace id has 32 hexadecimal digits.")
