@@ -290,7 +290,7 @@ class RollUp:
                 hour_s=hour_s, first=first, last=end - 1, answers=_ANSWERS, rows=_MOST_ROWS, longest_s=LONGEST_S
             )
         )
-        return [orjson.loads(_ESCAPED.sub(r"\1", line)) for line in text.splitlines()]
+        return [orjson.loads(_ESCAPED.sub(r"\1", line)) for line in text.split("\n") if line]
 
 
 def _rows(tenants: dict[str, _Sums], hour_s: int, version: int, now_s: int, *, by_agent: bool) -> pa.Table:

@@ -223,10 +223,10 @@ def test_an_hour_that_takes_too_long_does_not_stand_in_the_way_of_others(store: 
 def test_an_hour_is_summed_in_slices_smaller_ones_after_one_failed(store: RunningStore, now: datetime) -> None:
     since, at = now - timedelta(hours=4), now - timedelta(hours=2)
     for number in range(6):
-        run(store, f"{number}", at, f"agent \\ '{number % 2}'")
+        run(store, f"{number}", at, f"agent \\\u2028'{number % 2}'")
         call(store, f"{number}", at, cost_usd=None if number % 3 else 0.25)
     call(store, "of no run", at)
-    before = [spent(store, since, now, agent) for agent in ("", "agent \\ '0'", "agent \\ '1'")]
+    before = [spent(store, since, now, agent) for agent in ("", "agent \\\u2028'0'", "agent \\\u2028'1'")]
     assert [calls for calls, *_ in before] == [7, 3, 3]
 
     tables = Tables(store, slow=at)
@@ -239,7 +239,7 @@ def test_an_hour_is_summed_in_slices_smaller_ones_after_one_failed(store: Runnin
     sums.run()
     assert tables.slices(at) == 4, "of 4 rows, where there are 13"
     store.run("TRUNCATE TABLE model_call_versions")
-    assert [spent(store, since, now, agent) for agent in ("", "agent \\ '0'", "agent \\ '1'")] == before
+    assert [spent(store, since, now, agent) for agent in ("", "agent \\\u2028'0'", "agent \\\u2028'1'")] == before
 
 
 def test_statements_are_bounded_in_time(store: RunningStore, now: datetime) -> None:
