@@ -18,18 +18,18 @@ _ANY: Final[tuple[int, ...]] = ()
 SINCE: Final[Mapping[str, tuple[int, ...]]] = {
     "ai": _ANY,
     "com.anthropic.sdk.python": _ANY,
-    "gcp.vertex.agent": _ANY,
+    "gcp.vertex.agent": (2,),
     "opentelemetry.instrumentation.genai.anthropic": _ANY,
     "opentelemetry.instrumentation.genai.langchain": _ANY,
     "opentelemetry.instrumentation.genai.openai": _ANY,
-    # `llm.finish_reason` is of 2026: Arize-ai/openinference 3056, 3002; as captured.
+    # `llm.finish_reason` is of 2026: pull requests 3056 and 3002 of Arize-ai/openinference.
     "openinference.instrumentation.openai": (0, 1, 46),
     "@arizeai/openinference-instrumentation-openai": (4, 1),
     "openinference.instrumentation.langchain": (0, 1, 80),
     "opentelemetry.instrumentation.openai.v1": (0, 40),
     "opentelemetry.instrumentation.anthropic": (0, 62),
 }
-"""Scope name to the first version known to do so, as numbers; read off recorded telemetry if nothing else is said."""
+"""Scope name to the first version that is known to: read off recorded telemetry, where nothing else is said."""
 LANGFUSE: Final = ("langfuse-sdk", "OpenAI-generation", (5,))
 """One scope for all that Langfuse traces; the spans of this name are those of its wrapper around OpenAI's client."""
 _NUMBERS: Final = 3
