@@ -14,7 +14,7 @@ from dimwatch.clock import NS_PER_SECOND
 QUIET_NS: Final = 10 * NS_PER_SECOND
 """For so long nothing more of that kind must have come. A collector begins within half of it."""
 LEAP_NS: Final = 10 * NS_PER_SECOND
-"""Record time that is missing: a shorter outage is within the time that windows wait for runs that end late."""
+"""Record time that is missing: after a shorter outage nobody waits, windows wait for runs that end late anyway."""
 _NEVER: Final = 1 << 62
 
 
@@ -31,8 +31,9 @@ class Spools:
 
     def sent(self, time_ns: int, clock_ns: int) -> None:
         """A record of this time has come from a spool."""
-        self._turn(clock_ns)
-        self._oldest = min(self._oldest, time_ns)
+        if clock_ns - time_ns > LEAP_NS:
+            self._turn(clock_ns)
+            self._oldest = min(self._oldest, time_ns)
 
     def allow(self, judged_ns: int, at_ns: int, clock_ns: int) -> int:
         """How far a watermark that is at `at_ns` may go towards `judged_ns`: not over a gap, nor over spooled records,

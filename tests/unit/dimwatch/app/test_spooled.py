@@ -94,3 +94,12 @@ def test_it_waits_for_ten_minutes_of_record_time_and_not_more() -> None:
     assert spools.allow(NOW + hour, NOW, clock_ns) == NOW + hour - 600 * SECOND
     assert spools.allow(NOW + 500 * SECOND, NOW, clock_ns) == NOW + SECOND
     assert spools.allow(NOW + hour, NOW, clock_ns + 2 * QUIET_NS) == NOW + hour
+
+
+def test_a_spool_of_a_moment_holds_up_nobody() -> None:
+    site = Site()
+    site.live(30)
+    for _ in range(30):  # collectors that start send everything through it at first
+        site.move(site.clock.now_ns())
+        site.live(1)
+    assert site.clock.now_ns() - site.told_ns <= 12 * SECOND
