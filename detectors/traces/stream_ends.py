@@ -32,6 +32,7 @@ SINCE: Final[Mapping[str, tuple[int, ...]]] = {
 """Scope name to the first version that is known to: read off recorded telemetry, where nothing else is said."""
 LANGFUSE: Final = ("langfuse-sdk", "OpenAI-generation", (5,))
 """One scope for all that Langfuse traces; the spans of this name are those of its wrapper around OpenAI's client."""
+_NUMBER: Final = re.compile(r"\d{1,9}")  # a version may be anything, of any length
 _NUMBERS: Final = 3
 
 
@@ -46,4 +47,4 @@ def recorded(batch: TraceBatch, rows: Rows) -> Mask:
 def _is_known(scope: str, version: str, name: str) -> bool:
     wrapper, wraps, since = LANGFUSE
     first = since if (scope, name) == (wrapper, wraps) else SINCE.get(scope)
-    return first is not None and tuple(map(int, re.findall(r"\d+", version)[:_NUMBERS])) >= first
+    return first is not None and tuple(map(int, _NUMBER.findall(version)[:_NUMBERS])) >= first

@@ -27,6 +27,7 @@ def severity(scope: tuple[str, str], text: str, name: str = "chat", *, streamed:
         ("opentelemetry.instrumentation.openai.v1", "0.62.4"),
         ("opentelemetry.instrumentation.genai.openai", "1.3b0"),
         ("ai", ""),
+        (OPENINFERENCE, "9" * 5000),
     ],
 )
 def test_of_one_that_records_ends_it_broke_off(scope: tuple[str, str]) -> None:
