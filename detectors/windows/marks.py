@@ -13,8 +13,8 @@ ahead by more is in doubt."""
 _CATCHES_UP: Final = 2
 """So many times as fast as time passes a source must judge what it is behind with, to be waited for."""
 _OF_A_BACKLOG: Final = 20
-"""What the foremost judges of a backlog counts as so many times less time, so that one that reads it ten times slower is
-still waited for."""
+"""What the foremost judges of a backlog counts as so many times less time: one that reads it ten times slower is still
+waited for."""
 DOUBT_NS: Final = 60 * NS_PER_SECOND
 """A worker that has leapt ahead must go on for so long before it is believed: its clock may be set back at once."""
 
