@@ -50,8 +50,9 @@ class Summing:
             try:
                 self._roll_up.run(lambda: self._stop.requested)
                 wait_s = max(self._every_s, _REST * (time.monotonic() - began))
-            except DimwatchError as error:
+            except Exception as error:  # whatever it is: without this thread nobody would sum any more
                 wait_s = min(2 * wait_s, _SELDOM_S)
                 telemetry.SUM_ERRORS.inc()
-                _log.warning("sums for the dashboard could not be made now", error=str(error), again_in_s=wait_s)
+                said = str(error) if isinstance(error, DimwatchError) else repr(error)
+                _log.warning("sums for the dashboard could not be made now", error=said, again_in_s=wait_s)
         self._close()

@@ -37,6 +37,7 @@ _BACK_S: Final = 24 * 3600
 """Where nobody knows what the last run left undone, calls are looked at that came so long before the newest sum."""
 _FOREVER_S: Final = (1 << 32) - 1
 _KEYS: Final = 1 << 64
+_MOST: Final = (1 << 63) - 1
 
 _PRESENT: Final = """
 SELECT toUnixTimestamp(now('UTC')), toUnixTimestamp(max(inserted_at)) FROM model_hour_versions
@@ -132,7 +133,7 @@ _TOO_LARGE: Final = {159, 160, 241}
 """Codes of ClickHouse: TIMEOUT_EXCEEDED, TOO_SLOW, MEMORY_LIMIT_EXCEEDED."""
 _ANSWERS: Final = 5
 _MOST_ROWS: Final = 2 * AGENTS
-"""Of a slice; there are no sums by agent of an hour where one has more."""
+"""Of a slice; there are no sums by agent of an hour where one has more. And of an hour, of models alone."""
 _ESCAPED: Final = re.compile(r"\\(.)")
 _OF_ALL: Final = 2
 """Where a row of a slice says that it is of all agents; such rows come first."""
@@ -191,11 +192,22 @@ class _Sums:
 
 
 def _tuples(table: dict[tuple[str, ...], list[Any]], fields: pa.StructType) -> list[dict[str, Any]]:
-    names = [field.name for field in fields]
     return [
-        dict(zip(names, (*key, sorted(set(answered))[:_ANSWERS], *numbers), strict=True))
+        {
+            field.name: _fitting(value, field.type)
+            for field, value in zip(fields, (*key, sorted(set(answered))[:_ANSWERS], *numbers), strict=True)
+        }
         for key, (answered, *numbers) in table.items()
     ]
+
+
+def _fitting(value: Any, of: pa.DataType) -> Any:
+    """As its column can hold it. Senders may claim any number, and JSON has large costs without a point."""
+    if value is None:
+        return None
+    if pa.types.is_floating(of):
+        return float(value)
+    return max(-_MOST, min(value, _MOST)) if pa.types.is_integer(of) else value
 
 
 class RollUp:
@@ -248,9 +260,10 @@ class RollUp:
             try:
                 found = self._tables.command(_DUE.format(**values, hours=HOURS, longest_s=LONGEST_S))
             except RetryableError as error:
-                if code_of(error) not in _TOO_LARGE or self._step_s < MARGIN_S:
+                step_s = min(self._step_s, now_s - since_s)
+                if code_of(error) not in _TOO_LARGE or step_s < MARGIN_S:
                     raise
-                self._step_s = min(self._step_s, now_s - since_s) // 2
+                self._step_s = step_s // 2
                 continue
             hours = list(dict.fromkeys((*hours, *map(int, found.split()))))
             if len(hours) >= HOURS:
@@ -274,11 +287,11 @@ class RollUp:
                 sums = tenants.setdefault(tenant, _Sums())
                 if counted:
                     sums.add(tuple(names[1:] if of_all else names), [answered, *numbers])
-            if len(found) == _MOST_ROWS:
-                by_agent = False
-                if found[-1][_OF_ALL]:
-                    _log.warning("an hour with so many names of models is not summed", hour=hour_s)
-                    return True
+            cut = len(found) == _MOST_ROWS
+            by_agent = by_agent and not cut
+            if (cut and found[-1][_OF_ALL]) or sum(len(sums.models) for sums in tenants.values()) > _MOST_ROWS:
+                _log.warning("an hour with so many names of models is not summed", hour=hour_s)
+                return True
         if tenants:
             self._tables.insert("model_hour_versions", _rows(tenants, hour_s, version, now_s, by_agent=by_agent))
         return True

@@ -49,12 +49,14 @@ def call(
     version: int = 1,
     *,
     counted: bool = True,
+    tokens: int = 10,
+    model: str = "m",
 ) -> None:
     """A model call arrives."""
     store.target().insert(
         SPANS,
         sample(records.SPANS, trace_id=name, span_id=name, start_time=at, kind="llm", counted=counted,
-               provider="openai", request_model="m", response_model="m-1", output_tokens=10, cost_usd=cost_usd,
+               provider="openai", request_model=model, response_model="m-1", output_tokens=tokens, cost_usd=cost_usd,
                version=version),
     )  # fmt: skip
 
@@ -242,6 +244,25 @@ def test_an_hour_is_summed_in_slices_smaller_ones_after_one_failed(store: Runnin
     assert [spent(store, since, now, agent) for agent in ("", "agent \\\u2028'0'", "agent \\\u2028'1'")] == before
 
 
+def test_numbers_that_nobody_believes_do_not_end_the_sums(store: RunningStore, now: datetime) -> None:
+    for name in ("one", "two"):  # which are in different slices
+        call(store, name, now - timedelta(hours=2), cost_usd=1e16, tokens=(1 << 63) - 1)
+    RollUp(store.target(), slice_rows=1).run()
+    store.run("TRUNCATE TABLE model_call_versions")
+    assert spent(store, now - timedelta(hours=3), now)[:2] == (2, 2e16)
+
+
+def test_an_hour_with_too_many_names_of_models_is_not_summed(
+    store: RunningStore, now: datetime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("dimwatch.store.rollup._MOST_ROWS", 3)
+    for hours, models in ((2, 12), (3, 3)):
+        for number in range(models):
+            call(store, f"{number}", now - timedelta(hours=hours), model=f"m{number}")
+    RollUp(store.target(), slice_rows=1).run()
+    assert store.run("SELECT toUnixTimestamp(hour) FROM model_hours") == f"{int(now.timestamp()) - 3 * 3600}\n"
+
+
 def test_statements_are_bounded_in_time(store: RunningStore, now: datetime) -> None:
     call(store, "one", now - timedelta(hours=2))
     tables = Tables(store)
@@ -266,3 +287,22 @@ def test_what_came_in_a_day_is_looked_for_in_steps_where_that_takes_long(store: 
     steps = [step for sql in tables.statements if (step := step_of(sql)) and step[1] - step[0] <= 8 * 3600]
     assert len(steps) == 3
     assert [since for since, _ in steps[1:]] == [until for _, until in steps[:-1]], "nothing between is left out"
+
+
+def test_looking_for_what_came_ends_also_where_the_last_step_always_takes_too_long(
+    store: RunningStore, now: datetime
+) -> None:
+    now_s = int(now.timestamp())
+
+    class Busy(Tables):
+        def command(self, sql: str) -> str:
+            if "max(inserted_at))" in sql:
+                return f"{now_s}\t{now_s - 1}"
+            found = super().command(sql)
+            assert len(self.statements) < 50
+            if (step := step_of(sql)) and step[1] > now_s:
+                raise error_of(159, "TIMEOUT_EXCEEDED")
+            return found
+
+    with pytest.raises(RetryableError):
+        RollUp(Busy(store)).run()

@@ -68,3 +68,20 @@ def test_a_signal_ends_the_wait_for_the_next_minute() -> None:
     assert stop.sleep(30)
     sums.join()
     assert (slow.finished, slow.closed_after) == (0, 0)
+
+
+def test_what_nobody_foresaw_does_not_end_the_sums() -> None:
+    class Odd(Slow):
+        def command(self, sql: str) -> str:
+            if not self.go_on.is_set():
+                self.go_on.set()
+                raise ValueError("not a number")
+            return super().command(sql)
+
+    stop, odd = Stop.by_signals(), Odd()
+    sums = Summing(odd, stop, odd.close, every_s=0.01)
+    sums.start()
+    assert odd.summing.wait(30)
+    os.kill(os.getpid(), signal.SIGTERM)
+    sums.join()
+    assert odd.closed_after > 0
