@@ -189,9 +189,14 @@ def link(label: str) -> object:
 
 def clock(time: pd.Timestamp, near: pd.Timestamp | None = None) -> str:
     """A time in the time zone of the person's browser, in words; without the day if that is the one of `near`."""
-    shown, other = local(pd.Series([time, near or time]))
+    shown, other = (_local(one) for one in (time, near or time))
     same = near is not None and shown.date() == other.date()
     return f"{shown:%H:%M}" if same else f"{shown:%-d %b %H:%M}"
+
+
+def _local(time: pd.Timestamp) -> pd.Timestamp:
+    aware = time if time.tzinfo else time.tz_localize("UTC")
+    return aware.tz_convert(zone())
 
 
 def lasting(length: pd.Timedelta) -> str:

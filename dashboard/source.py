@@ -4,17 +4,23 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from functools import cache
 from importlib import resources
 from threading import Lock
+from typing import Final, ParamSpec, TypeVar
 
 import pandas as pd
 
 from dimwatch.settings import Settings
 from dimwatch.store.client import StoreClient
 
+P = ParamSpec("P")
+T = TypeVar("T")
 _PATIENCE_S = 20.0
 """A page that is not there after so long is better told to be late."""
+_ASKING: Final = ThreadPoolExecutor(4, thread_name_prefix="query")
+"""For all sessions of this process: more would only wait for each other in a store of two cores."""
 
 Sight = Callable[[Sequence[object]], tuple[Sequence[str], Sequence[str]]]
 """From the counts of `coverage.sql` of one agent: the rules that are blind to it, and those that see it in part."""
@@ -36,6 +42,11 @@ class Source:
     def frame(self, query: str, values: Mapping[str, object]) -> pd.DataFrame:
         """Run the query of that name. Raises RetryableError or PermanentError."""
         return self._client.frame(sql(query), values)
+
+
+def soon(ask: Callable[P, T], *args: P.args, **more: P.kwargs) -> Future[T]:
+    """Ask while the page goes on to draw what it knows already. `ask` must not draw."""
+    return _ASKING.submit(ask, *args, **more)
 
 
 @cache

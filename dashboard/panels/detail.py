@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass
 from typing import Final
 
 import pandas as pd
@@ -12,6 +14,7 @@ from dashboard import health, multiples, parts
 from dashboard.health import Course, Place
 from dashboard.queries import View
 from dashboard.signals import SIGNALS
+from dashboard.source import soon
 
 _ACROSS: Final = 3
 _NAMES: Final = {
@@ -24,9 +27,28 @@ _NAMES: Final = {
 _LONGEST: Final = 24
 
 
-def draw(view: View, place: Place, signals: Sequence[str], spread: Sequence[str], changed: pd.DataFrame) -> None:
-    """Signals of the place, how the measurements `spread` are spread, and the changes."""
-    drawn = health.courses(view, place, signals)
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What is to be told of a place, on its way."""
+
+    courses: Future[list[Course]]
+    spread: Future[pd.DataFrame]
+    changed: Future[pd.DataFrame]
+
+    @classmethod
+    def of(cls, view: View, place: Place, signals: Sequence[str], spread: Sequence[str]) -> Asked:
+        """Signals of the place, how the measurements `spread` are spread, and the changes."""
+        about = "" if place.agent else place.model or place.tool
+        return cls(
+            soon(health.courses, view, place, signals),
+            soon(health.histogram, view, (), spread, place),
+            soon(health.changes, view, agent=place.agent, about=about),
+        )
+
+
+def draw(view: View, asked: Asked, spread: Sequence[str]) -> None:
+    """What was asked for; `spread` in that order."""
+    drawn, changed = asked.courses.result(), asked.changed.result()
     if not drawn:
         st.caption("No window with anything of it in this time range.")
     for begin in range(0, len(drawn), _ACROSS):
@@ -37,7 +59,7 @@ def draw(view: View, place: Place, signals: Sequence[str], spread: Sequence[str]
         st.caption("Band: nine of ten points before this time range; dashed: that time together; triangles: changes.")
     left, right = st.columns(2)
     with left:
-        _spread(view, place, spread)
+        _spread(asked.spread.result(), spread)
     with right:
         changes(changed)
 
@@ -90,9 +112,8 @@ def _course(view: View, course: Course, changed: pd.DataFrame) -> None:
     st.vega_lite_chart(drawn, width="stretch", alt=f"{label} over time")
 
 
-def _spread(view: View, place: Place, signals: Sequence[str]) -> None:
+def _spread(found: pd.DataFrame, signals: Sequence[str]) -> None:
     st.markdown("#### How it is spread, now and before")
-    found = health.histogram(view, (), signals, place)
     if found.empty:
         st.caption("Nothing was measured in this time range.")
         return

@@ -13,9 +13,14 @@ from dashboard.health import Health, Place
 from dashboard.panels import detail
 from dashboard.panels import health as table
 from dashboard.queries import View
+from dashboard.source import soon
 
 
-def _nothing(_view: View, _found: Sequence[Health]) -> pd.DataFrame | None:
+def _nothing(_view: View) -> pd.DataFrame | None:
+    return None
+
+
+def _no_more(_asked: pd.DataFrame | None, _found: Sequence[Health]) -> pd.DataFrame | None:
     return None
 
 
@@ -36,8 +41,10 @@ class Subject:
     spread: Sequence[str]
     """Signals whose measurements are shown as they are spread."""
     empty: str
-    more: Callable[[View, Sequence[Health]], pd.DataFrame | None] = _nothing
-    """Further columns of the table, by row."""
+    asked: Callable[[View], pd.DataFrame | None] = _nothing
+    """What further columns of the table are made of."""
+    more: Callable[[pd.DataFrame | None, Sequence[Health]], pd.DataFrame | None] = _no_more
+    """Those columns, by row."""
     more_columns: Mapping[str, object] = field(default_factory=dict)
 
 
@@ -48,35 +55,35 @@ def live(subject: Subject, first: View, place: Place) -> None:
 
 
 def _draw(subject: Subject, view: View, place: Place) -> None:
+    wanted = list(dict.fromkeys((subject.volume[0], *subject.columns)))
+    healths, asked = soon(health.health, view, subject.by, wanted), soon(subject.asked, view)
     if not queries.any_telemetry():
         parts.no_telemetry()
         return
     st.markdown(f"#### {subject.title}")
-    wanted = dict.fromkeys((subject.volume[0], *subject.columns))
-    found = health.health(view, subject.by, list(wanted))
+    found = healths.result()
+    shown = _chosen(found, place)
+    about = detail.Asked.of(view, shown, subject.drawn, subject.spread) if found else None
     table.draw(
         found,
         subject.by,
         subject.volume,
         subject.columns,
         empty=subject.empty,
-        more=subject.more(view, found),
+        more=subject.more(asked.result(), found),
         columns=subject.more_columns,
         link=subject.page,
     )
-    if not found:
+    if about is None:
         return
     st.caption(table.compared(view))
-    shown = _chosen(found, place)
     st.markdown("#### In detail")
     st.text(shown.words)
-    about = shown.model or shown.tool
-    changed = health.changes(view, agent=shown.agent, about="" if shown.agent else about)
-    detail.draw(view, shown, subject.drawn, subject.spread, changed)
+    detail.draw(view, about, subject.spread)
 
 
 def _chosen(found: Sequence[Health], place: Place) -> Place:
     """The place that was chosen, or else the worst."""
     asked = {name: value for name, value in place.values().items() if value}
     fits = [one.place for one in found if all(getattr(one.place, name) == value for name, value in asked.items())]
-    return fits[0] if fits else place if asked else found[0].place
+    return fits[0] if fits else place if asked or not found else found[0].place

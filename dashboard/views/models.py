@@ -12,7 +12,6 @@ from dashboard import chosen, health, parts, spending
 from dashboard.chosen import Filter
 from dashboard.health import Health, Place
 from dashboard.panels.subject import Subject, live
-from dashboard.queries import View
 
 _COLUMNS: Final = {
     "model_error": "failed",
@@ -30,10 +29,13 @@ _DRAWN: Final = (
 )
 
 
-def _money(view: View, found: Sequence[Health]) -> pd.DataFrame | None:
+def _money(spent: pd.DataFrame | None, found: Sequence[Health]) -> pd.DataFrame:
     """What each model cost, and who answered for it."""
-    spent = spending.models(view)
-    by_name = {} if spent.empty else {(row["provider"], row["model"]): row for row in spent.to_dict("records")}
+    by_name = (
+        {}
+        if spent is None or spent.empty
+        else {(row["provider"], row["model"]): row for row in spent.to_dict("records")}
+    )
     rows = [by_name.get((one.place.provider, one.place.model), {}) for one in found]
     answered = [list(row.get("answered", ())) for row in rows]
     return pd.DataFrame({"cost_usd": [row.get("cost_usd") for row in rows], "answered": answered})
@@ -48,6 +50,7 @@ _MODELS: Final = Subject(
     drawn=_DRAWN,
     spread=("model_latency", "model_output_tokens"),
     empty="No model was called in this time range.",
+    asked=spending.models,
     more=_money,
     more_columns={
         "cost_usd": parts.money("cost"),

@@ -9,7 +9,7 @@ from streamlit.delta_generator import DeltaGenerator
 from dashboard import charts, chosen, parts, queries
 from dashboard.panels import incidents, weather
 from dashboard.queries import View
-from dashboard.source import source
+from dashboard.source import soon, source
 
 
 def _change(now: float, before: float, traces_before: float) -> str | None:
@@ -21,8 +21,7 @@ def _ratio(part: float, whole: float) -> float:
     return part / whole if whole else 0.0
 
 
-def _figures(view: View, counts: pd.DataFrame) -> None:
-    now = queries.totals(view)
+def _figures(view: View, counts: pd.DataFrame, now: pd.Series, paged: pd.Series) -> None:
     traces, before = now["traces"], now["traces_before"]
     # The last bucket has only begun.
     by_class = counts.pivot_table(index="time", columns="class", values="traces", aggfunc="sum").iloc[:-1]
@@ -72,12 +71,11 @@ def _figures(view: View, counts: pd.DataFrame) -> None:
         height="stretch",
         help=f"By the price table, for {now['tokens'] / 1e6:,.2f} M tokens.{unpriced}",
     )
-    _pages(cards[5], view)
+    _pages(cards[5], paged)
 
 
-def _pages(card: DeltaGenerator, view: View) -> None:
+def _pages(card: DeltaGenerator, told: pd.Series) -> None:
     """Pages of the week against what false ones may be."""
-    told = queries.pages(view)
     budget = source().settings.detection.false_pages_per_week
     over = told["false_pages"] > budget
     lost = f" {told['given_up']:,} messages could not be delivered." if told["given_up"] else ""
@@ -112,8 +110,7 @@ def _trends(view: View, counts: pd.DataFrame) -> None:
         )
 
 
-def _findings(view: View) -> None:
-    by_rule = queries.rules(view)
+def _findings(by_rule: pd.DataFrame, latest: pd.DataFrame) -> None:
     left, right = st.columns([4, 10])
     with left:
         st.markdown("#### Findings by rule, last 15 minutes")
@@ -131,7 +128,6 @@ def _findings(view: View) -> None:
         )
     with right:
         st.markdown("#### Latest findings")
-        latest = queries.findings(view)
         if not latest.empty:
             latest["severity"] = latest["severity"].map(parts.SEVERITIES)
             latest["trace"] = latest["trace_id"].map(parts.trace_url)
@@ -152,9 +148,8 @@ def _findings(view: View) -> None:
         )
 
 
-def _agents_table(view: View) -> None:
+def _agents_table(found: pd.DataFrame) -> None:
     st.markdown("#### Agents")
-    found = queries.agents(view)
     if not found.empty:
         found["agent"] = found["agent"].replace("", "(not named)")
         found["last_seen"] = parts.local(found["last_seen"])
@@ -194,13 +189,15 @@ def _draw() -> None:
         parts.no_telemetry()
         return
     view = chosen.again(_chosen)
+    over_time, totals, pages = soon(queries.over_time, view), soon(queries.totals, view), soon(queries.pages, view)
+    agents, rules, latest = soon(queries.agents, view), soon(queries.rules, view), soon(queries.findings, view)
     incidents.draw(view)
-    counts = queries.over_time(view)
-    _figures(view, counts)
+    counts = over_time.result()
+    _figures(view, counts, totals.result(), pages.result())
     _trends(view, counts)
     weather.draw(view)
-    _agents_table(view)
-    _findings(view)
+    _agents_table(agents.result())
+    _findings(rules.result(), latest.result())
 
 
 _live()
