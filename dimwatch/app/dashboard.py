@@ -30,9 +30,14 @@ _OPTIONS: Final[dict[str, object]] = {
     "logger.level": "warning",
     "runner.magicEnabled": False,
     "server.fileWatcherType": "none",
+    "server.enableAgentApi": False,
     "server.headless": True,
+    "server.maxMessageSize": 64,  # MB, of a table or a payload
+    "server.maxUploadSize": 1,  # no page takes a file
+    "server.maxWidgetStateSize": 1,  # nor more than some hundred letters
     "server.runOnSave": False,
     "server.showEmailPrompt": False,
+    "server.websocketPingInterval": 30,  # seconds; who has not answered after as long again is given up
     "theme.baseFontSize": 13,
     "theme.baseRadius": "6px",
     "theme.metricValueFontSize": "1.7rem",
@@ -57,10 +62,11 @@ def run(settings: Settings, health: Health) -> None:  # its port says how it is
     _require_free(place.host, place.port)
     configure(settings, _sight, as_environment(settings, os.environ))
     address = {"server.address": place.host, "server.port": place.port}
-    bootstrap.load_config_options({**_OPTIONS, **address, **_secrets(settings)})
+    options = {**_OPTIONS, **address, **_secrets(settings)}
+    bootstrap.load_config_options(options)
     warm.up()
     script = resources.files("dashboard").joinpath("app.py")
-    bootstrap.run(str(script), False, [], {})
+    bootstrap.run(str(script), False, [], options)  # once more: it reads all anew when a config.toml changes
 
 
 def _secrets(settings: Settings) -> dict[str, object]:
