@@ -42,7 +42,7 @@ from dimwatch.settings import Detection
 MOST_EMPTY: Final = 24 * 60
 """Minutes without a point, after which they are not made any more."""
 _MOST_OPEN: Final = 300_000
-"""Points that are kept open for sources that are far behind: the state of the fleet stage is one record, and these are
+"""Points and sightings that are kept open for sources that are far behind: the state of the fleet stage is one record, and these are
 28 MB of it."""
 _PARTS: Final = 64
 """Tables that are kept before they are merged."""
@@ -160,10 +160,11 @@ class Windower:
 
     def _is_full(self) -> bool:
         def rows() -> int:
-            return sum(part.num_rows for part in self._points)
+            return sum(part.num_rows for part in (*self._points, *self._sightings))
 
         if rows() > _MOST_OPEN:
             self._points[:] = [merged(self._points)]
+            self._sightings[:] = [merged_sightings(self._sightings)]
         return rows() > _MOST_OPEN
 
     def _in_time(self, rows: pa.Table) -> pa.Table:

@@ -106,6 +106,17 @@ def test_points_of_who_catches_up_are_in_time_while_there_is_room(room: bool, mo
     assert (windower.counts.late == 0) == room
 
 
+def test_sightings_of_who_catches_up_take_room_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("detectors.windows.windower._MOST_OPEN", 10)
+    windower = Windower(DETECTION)
+    for minute in range(20):
+        for source in ("worker-0", "worker-1")[: 1 if minute else 2]:
+            windower.tell("sightings", source, START + (minute + 1) * MINUTE_NS + LATENESS, 2, behind=True)
+            windower.add(None, sightings(sighting(minute * 60, "x", agent=source)), source)
+        list(windower.closed())
+    assert windower.next_ns == START + 20 * MINUTE_NS
+
+
 def test_empty_minutes_are_closed_too() -> None:
     windower = Windower(DETECTION)
     windower.add(points(point(0)), NO_SIGHTINGS, "w", START + 5 * MINUTE_NS + LATENESS)
