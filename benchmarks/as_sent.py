@@ -46,7 +46,7 @@ def as_sent(settings: Settings, requests: Path) -> tuple[set[Finding], set[Page]
     for number, paths in enumerate(_batches(sorted(requests.glob("*.pb")))):
         arrived = [_record(path, number) for path in paths]
         traces, logs = (
-            [request for record in arrived if record.topic == topic for request in door.requests(record)]
+            list(door.requests(record for record in arrived if record.topic == topic))
             for topic in (records.OTLP_SPANS, records.OTLP_LOGS)
         )
         now_ns = arrived[-1].timestamp_ns

@@ -9,7 +9,7 @@ from __future__ import annotations
 import gc
 import resource
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Final
 
 import numpy as np
@@ -38,6 +38,8 @@ _OURS: Final = {records.HEADER_ADMITTED: "1"}
 """Of our own receiver: what others put into the topic is admitted and masked by the worker."""
 _SPANS_A_REQUEST: Final = 512
 _REQUESTS_A_SECOND: Final = 96
+_SPANS_A_TRACE: Final = 8
+_TRACES_A_SECOND: Final = 2_000
 _SECONDS: Final = 8
 _WARM_S: Final = 4
 _SERIES: Final = 10_000
@@ -58,6 +60,8 @@ def run() -> Iterator[Figure]:
             yield Figure(f"worker_{partitions}_partitions_{topic}_bytes_per_span", size, "B")
     seconds_a_span = 1 / _worker(_PARTITIONS, 1)[0]
     yield Figure("worker_small_batch_of_a_partition", 1e3 * seconds_a_span * _SPANS_A_REQUEST / _PARTITIONS, "ms")
+    spans_per_s, _ = _worker(1, _TRACES_A_SECOND, _SPANS_A_TRACE, ours=False)
+    yield Figure("worker_message_a_trace_of_a_collector_us_a_span", 1e6 / spans_per_s, "us")
     yield from _fleet()
 
 
@@ -65,17 +69,19 @@ def _resident() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
-def _worker(partitions: int, requests: int) -> tuple[float, dict[str, float]]:
+def _worker(
+    partitions: int, requests: int, spans_a_request: int = _SPANS_A_REQUEST, *, ours: bool = True
+) -> tuple[float, dict[str, float]]:
     """Spans a second of processor time, and the bytes a span that it writes to each topic.
 
-    So many requests a second come as one batch for each partition.
+    So many requests a second come as one batch for each partition, from our receiver or from somebody else.
     """
-    log, clock, load = MemoryEventLog(partitions=partitions), ManualClock(_START_NS), LoadPool(_SPANS_A_REQUEST)
+    log, clock, load = MemoryEventLog(partitions=partitions), ManualClock(_START_NS), LoadPool(spans_a_request)
     worker = Worker(Settings(), log, clock)
     took, spans = 0.0, 0
     for second in range(_SECONDS):
         now_ns = _START_NS + second * NS_PER_SECOND
-        sent = append(log, load, requests, now_ns, partitions)
+        sent = append(log, load, requests, now_ns, partitions, _OURS if ours else {})
         spans += sent if second >= _WARM_S else 0
         clock.advance_to(now_ns)
         gc.collect()
@@ -89,13 +95,15 @@ def _worker(partitions: int, requests: int) -> tuple[float, dict[str, float]]:
     return spans / took, sizes
 
 
-def append(log: MemoryEventLog, load: LoadPool, requests: int, now_ns: int, partitions: int) -> int:
+def append(
+    log: MemoryEventLog, load: LoadPool, requests: int, now_ns: int, partitions: int, headers: Mapping[str, str] = _OURS
+) -> int:
     """Requests as the receiver appends them; return how many spans they hold."""
     spans = 0
     for _ in range(requests):
         body, count = load.request(now_ns)
         pieces = spread([Piece(body, b"")], TRACES, partitions)
-        log.append({records.OTLP_SPANS: [NewRecord(of.body, now_ns, of.key, headers=_OURS) for of in pieces]})
+        log.append({records.OTLP_SPANS: [NewRecord(of.body, now_ns, of.key, headers=headers) for of in pieces]})
         spans += count
     return spans
 

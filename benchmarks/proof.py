@@ -326,9 +326,7 @@ def _batches(items: Sequence[Item]) -> Iterator[Sequence[Item]]:
 
 
 def _requests(batch: Sequence[Record], door: TopicDoor) -> list[list[Request]]:
-    return [
-        [request for record in batch if record.topic == topic for request in door.requests(record)] for topic in SOURCES
-    ]
+    return [list(door.requests(record for record in batch if record.topic == topic)) for topic in SOURCES]
 
 
 def _told_of(topic: str, body: bytes) -> set[tuple[str, bool]]:

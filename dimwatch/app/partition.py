@@ -131,10 +131,12 @@ class PartitionTask:
                 self._spools.sent(record.timestamp_ns, clock_ns)
         self._read.append(_Read(self._sequence, min(times), max(times), dict(self._next)))
         self._dirty = True
-        requests: Mapping[str, list[Request]] = {topic: [] for topic in SOURCES}
-        for record in run:
-            requests[record.topic].extend(self._door.requests(record))
-            self._next[TopicPartition(record.topic, record.partition)] = record.offset + 1
+        requests: dict[str, list[Request]] = {}
+        for topic in SOURCES:
+            of_topic = [record for record in run if record.topic == topic]
+            requests[topic] = list(self._door.requests(of_topic))
+            if of_topic:
+                self._next[TopicPartition(topic, self._number)] = of_topic[-1].offset + 1
         if not again:
             self._drops.update(self._door.dropped)
         self._door.dropped.clear()

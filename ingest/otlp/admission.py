@@ -115,6 +115,16 @@ def admit(body: bytes, signal: Signal, limits: Limits, redactor: Redactor | None
     return admitted
 
 
+def outline_if_sound(body: bytes, signal: Signal, limits: Limits) -> Outline | None:
+    """The outline of a request of spans or log records that would be let in as it is; None for any other."""
+    try:
+        sketch = outline(body, limits.max_items, signal.item)
+        request = signal.parse(body)
+    except (InvalidError, DecodeError):
+        return None
+    return sketch if _is_sound(request, sketch, signal, limits, sketch.largest, Admitted()) else None
+
+
 def _attribute_cut(signal: Signal, limits: Limits, admitted: Admitted) -> AttributeCut | None:
     fields = {TRACES: (9, 10), LOGS: (6, 7)}.get(signal)
     if fields is None:
@@ -139,18 +149,24 @@ def _admit_piece(
             admitted.items += points
             admitted.pieces.append(Piece(body, b""))
         return
-    check = _check_spans if signal is TRACES else _check_logs
     before = admitted.items
-    # An item that is smaller than the longest value holds none that is longer. Events and links are worth a look
-    # only in large items: where there is room for so many attributes of ordinary size.
-    events_too = largest > 16 * limits.max_attributes
-    sound = largest <= limits.max_value and check(request, limits, sketch, events_too, admitted)
-    if not sound:
+    if not _is_sound(request, sketch, signal, limits, largest, admitted):
         admitted.items = before
         if _repair(request, signal, limits, admitted):
             body, sketch = request.SerializeToString(), None
     if admitted.items > before:
         admitted.pieces.append(Piece(body, _first_trace_id(request, signal), outline=sketch))
+
+
+def _is_sound(
+    request: Any, sketch: Outline | None, signal: Signal, limits: Limits, largest: int, admitted: Admitted
+) -> bool:
+    """Whether nothing has to be left out, cut or repaired."""
+    check = _check_spans if signal is TRACES else _check_logs
+    # An item that is smaller than the longest value holds none that is longer. Events and links are worth a look
+    # only in large items: where there is room for so many attributes of ordinary size.
+    events_too = largest > 16 * limits.max_attributes
+    return largest <= limits.max_value and check(request, limits, sketch, events_too, admitted)
 
 
 def _check_spans(request: Any, limits: Limits, sketch: Outline | None, events_too: bool, admitted: Admitted) -> bool:

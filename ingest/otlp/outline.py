@@ -80,7 +80,7 @@ def _find_items(body: bytes, at: int, end: int, most: int, found: Items) -> int:
     """Add the items of one scope; return the fields seen. The one loop over all spans: written out for speed."""
     starts, payloads, ends = found.starts, found.payloads, found.ends
     before, others = len(ends), 0
-    stop_after = (most - before) * _FIELDS_PER_ITEM + 1024
+    stop_after = most * _FIELDS_PER_ITEM + 1024  # all that a request may have: where it stops, that is refused
     while at < end and len(ends) <= most:
         if body[at] != _CHILD:
             others += 1

@@ -15,7 +15,7 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Span
 from dimwatch.errors import InvalidError
 from ingest.otlp.admission import FUTURE_NS, Admitted, Limits, admit
 from ingest.otlp.framing import encode_varint
-from ingest.otlp.outline import PIECE_BYTES
+from ingest.otlp.outline import PIECE_BYTES, outline
 from ingest.otlp.refusals import TooLargeError
 from ingest.otlp.signals import LOGS, METRICS, TRACES
 
@@ -280,3 +280,12 @@ def test_metrics_count_data_points_and_are_bounded_by_them() -> None:
     metric.sum.data_points.add(time_unix_nano=NOW)
     with pytest.raises(TooLargeError, match="data points"):
         admit(request.SerializeToString(), METRICS, LIMITS)
+
+
+def test_an_item_behind_many_other_fields_is_found_whatever_came_before() -> None:
+    scope = ExportTraceServiceRequest()
+    scope.resource_spans.add().scope_spans.add().spans.extend([Span(), Span()])
+    others = b"\x0a\x00" * 1_040 + b"\x12\x00"
+    resource = b"\x12" + encode_varint(len(others)) + others
+    body = scope.SerializeToString() + b"\x0a" + encode_varint(len(resource)) + resource
+    assert len(outline(body, 3, "span").items) == 3
