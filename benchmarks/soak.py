@@ -35,6 +35,9 @@ from tests.kafka_broker import Broker, running
 _EVERY_S: Final = 10.0
 _WARM: Final = 1 / 3
 """Of the time: until then everything is loaded and caches fill."""
+_JUDGED: Final = {"assembly__max_judged_traces": "100000"}
+"""So much is remembered of judged traces before that, too. What the settings allow by default takes longer to fill, with
+a kilobyte each."""
 _FLAT: Final = 0.05
 """Growth over the rest of the time that is none, as a share of the mean."""
 _PARTS: Final = 8
@@ -121,7 +124,7 @@ def run(folder: Path, *, minutes: float, rate: float, traces_per_s: float) -> Re
     """Send for so long, drain, and count."""
     seconds = 60.0 * minutes
     broker = Broker(folder / "kafka", jvm=("-XX:+UseSerialGC",))
-    with running(broker), Roles(folder, broker, workers=1) as roles:
+    with running(broker), Roles(folder, broker, workers=1, settings=_JUDGED) as roles:
         watch = _Watch(roles, broker)
         fleet = _Simulation(roles.http, seconds, traces_per_s)
         watch.start()
