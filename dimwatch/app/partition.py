@@ -1,7 +1,7 @@
 """What a worker does for one partition: its traces, its points, and its checkpoint. It knows of no other partition.
 
-Everything depends on the records of the partition alone, so that it makes no difference which worker has it, beside
-which others, and how often it moves.
+Everything depends on the records of the partition alone, and on the clock where none are left to read or spools are
+waited for, so that it makes no difference which worker has it, beside which others, and how often it moves.
 """
 
 from __future__ import annotations

@@ -25,6 +25,8 @@ class Spools:
         self._quiet_ns = quiet_ns
         self._leapt_ns: int | None = None
         """When record time was first about to leap, by this machine's clock."""
+        self._held_ns: int | None = None
+        """Since when it waits for spooled records, by the same."""
         self._began_ns = 0
         self._oldest = self._oldest_before = _NEVER
         """Of spooled records: since `_began_ns`, and in the `_quiet_ns` before."""
@@ -37,7 +39,8 @@ class Spools:
 
     def allow(self, judged_ns: int, at_ns: int, clock_ns: int) -> int:
         """How far a watermark that is at `at_ns` may go towards `judged_ns`: not over a gap, nor over spooled records,
-        before it has been quiet. The latter only for ten minutes of record time, which bounds what stays open by it."""
+        before it has been quiet. After ten minutes of that it is no more than ten minutes of record time that it waits
+        for, which bounds what stays open by it."""
         if not at_ns or judged_ns <= at_ns:
             return judged_ns
         if judged_ns <= at_ns + LEAP_NS:
@@ -49,7 +52,14 @@ class Spools:
                 return at_ns
         self._turn(clock_ns)
         oldest = min(self._oldest, self._oldest_before)
-        return max(at_ns, min(judged_ns, max(oldest, judged_ns - PATIENCE_NS)))
+        if oldest >= judged_ns:
+            self._held_ns = None
+            return judged_ns
+        if self._held_ns is None or clock_ns < self._held_ns:
+            self._held_ns = clock_ns
+        if clock_ns - self._held_ns >= PATIENCE_NS:
+            oldest = max(oldest, judged_ns - PATIENCE_NS)
+        return max(at_ns, oldest)
 
     def _turn(self, clock_ns: int) -> None:
         """Forget what is no longer news."""

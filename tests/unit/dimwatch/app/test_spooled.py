@@ -86,14 +86,19 @@ def test_a_collector_that_was_cut_off_alone_holds_up_nobody() -> None:
     assert site.clock.now_ns() - site.told_ns <= 12 * SECOND
 
 
-def test_it_waits_for_ten_minutes_of_record_time_and_not_more() -> None:
+def test_what_was_kept_for_hours_is_waited_for_ten_minutes_and_then_ten_minutes_of_it() -> None:
     spools, hour = Spools(QUIET_NS), 3600 * SECOND
     assert spools.allow(NOW + hour, NOW, NOW + hour) == NOW
-    spools.sent(NOW + SECOND, NOW + hour)
-    clock_ns = NOW + hour + QUIET_NS
-    assert spools.allow(NOW + hour, NOW, clock_ns) == NOW + hour - 600 * SECOND
-    assert spools.allow(NOW + 500 * SECOND, NOW, clock_ns) == NOW + SECOND
-    assert spools.allow(NOW + hour, NOW, clock_ns + 2 * QUIET_NS) == NOW + hour
+    for waited in range(10, 600, 10):
+        spools.sent(NOW + SECOND, NOW + hour + waited * SECOND)
+        now_ns = NOW + hour + waited * SECOND
+        assert spools.allow(now_ns, NOW, now_ns) == NOW + SECOND
+    now_ns = NOW + hour + 610 * SECOND
+    spools.sent(NOW + SECOND, now_ns)
+    assert spools.allow(now_ns, NOW, now_ns) == now_ns - 600 * SECOND
+    assert spools.allow(NOW + 500 * SECOND, NOW, now_ns) == NOW + SECOND
+    later_ns = now_ns + 2 * QUIET_NS
+    assert spools.allow(later_ns, NOW, later_ns) == later_ns
 
 
 def test_a_spool_of_a_moment_holds_up_nobody() -> None:
