@@ -231,7 +231,7 @@ class RollUp:
         if self._since_s is None:
             self._since_s = (min(newest_s, now_s) or now_s) - _BACK_S
         self._since_s = min(self._since_s, now_s - MARGIN_S)  # a clock may be set back
-        hours, looked_until_s = self._due(self._since_s, now_s)
+        hours, looked_until_s = self._due(self._since_s, now_s, stopped)
         due = len(hours)
         telemetry.HOURS_TO_SUM.set(due)
         failure: RetryableError | None = None
@@ -251,10 +251,12 @@ class RollUp:
             raise failure
         self._since_s = looked_until_s
 
-    def _due(self, since_s: int, now_s: int) -> tuple[list[int], int]:
+    def _due(self, since_s: int, now_s: int, stopped: Callable[[], bool]) -> tuple[list[int], int]:
         """Hours that something came to since `since_s`, `HOURS` at most, and until when that was looked for."""
         hours: list[int] = []
         while since_s < now_s:
+            if stopped():
+                return hours, since_s
             until_s = since_s + self._step_s if since_s + self._step_s < now_s else _FOREVER_S
             values = {"since_s": since_s, "until_s": until_s, "now_s": now_s, "margin_s": MARGIN_S}
             try:
