@@ -11,8 +11,6 @@ import altair as alt
 import pandas as pd
 
 from dashboard.incidents import Timeline
-from dashboard.queries import CLASSES
-from dashboard.spending import OTHERS
 
 COLOURS: Final = {
     "fine": "#7fa8a3",
@@ -30,76 +28,13 @@ KIND_COLOURS: Final = {
     "chain": "#a9b4c0",
 }
 MARKS: Final = {"began": "#cf4f5f", "opened": "#b0566e", "resolved": "#5f9e7f", "change": "#6c8fd6"}
-_AGENTS: Final = ("#6c8fd6", "#5fa8a0", "#c7a14a", "#a884c4", "#7d93a8", "#b98a6b", "#98a2ad")
-"""Neither of these says good or bad."""
 _OTHER_KIND: Final = "#c3b6d6"
-_TALL: Final = 190
 _LINE_TALL: Final = 280
 _HEADROOM: Final = 1.12
 """Room for the names of marks above a line."""
 _ROW: Final = 24
 _NAMES: Final = 260
 _INDENT: Final = 14
-
-
-def shares(counts: pd.DataFrame, since: datetime, until: datetime) -> alt.LayerChart:
-    """Share of traces that failed: those that look green, and those that say so."""
-    wide = counts.pivot_table(index="time", columns="class", values="traces", aggfunc="sum")
-    failed = wide[["green but failed", "reported error"]]
-    total = wide.sum(axis=1)
-    # Few traces make a jagged line, so each point is the share over five buckets. A bucket without a trace has no
-    # share: the line breaks there instead of touching zero.
-    near = total.rolling(5, min_periods=1).sum()
-    shares_near = failed.rolling(5, min_periods=1).sum().div(near.where(near > 0), axis=0).where(total > 0, axis=0)
-    data = shares_near.assign(traces=total).reset_index()
-    data = data.melt(["time", "traces"], var_name="class", value_name="share").dropna()
-    base = alt.Chart(data).encode(
-        x=alt.X("time:T", title=None, axis=_clock(since, until)),
-        y=alt.Y("share:Q", title=None, axis=alt.Axis(format=".0%", tickCount=4), scale=alt.Scale(domainMin=0)),
-        tooltip=[
-            alt.Tooltip("time:T", format="%d %b %H:%M"),
-            alt.Tooltip("class:N"),
-            alt.Tooltip("share:Q", format=".1%"),
-            alt.Tooltip("traces:Q", title="traces in bucket"),
-        ],
-    )
-    area = base.mark_area(opacity=0.16, interpolate="monotone", color=COLOURS["green but failed"])
-    line = base.mark_line(strokeWidth=2, interpolate="monotone").encode(
-        color=_class_colour(["green but failed", "reported error"])
-    )
-    chart: alt.LayerChart = (area.transform_filter("datum.class === 'green but failed'") + line).properties(
-        height=_TALL
-    )
-    return chart
-
-
-def volume(counts: pd.DataFrame, step: timedelta, since: datetime, until: datetime) -> alt.Chart:
-    """Traces a minute by what became of them, what failed at the bottom where it can be compared."""
-    minutes = step / timedelta(minutes=1)
-    data = counts.assign(rate=counts["traces"] / minutes, end=counts["time"] + step)
-    data["order"] = -data["class"].map({name: place for place, name in enumerate(CLASSES)})
-    data = data.sort_values(["time", "order"])
-    data["top"] = data.groupby("time")["rate"].cumsum()
-    data["bottom"] = data["top"] - data["rate"]
-    chart: alt.Chart = (
-        alt.Chart(data[data["traces"] > 0])
-        .mark_rect(opacity=0.9)
-        .encode(
-            x=_over(since, until),
-            x2="end:T",
-            y=alt.Y("bottom:Q", title=None, axis=alt.Axis(tickCount=4)),
-            y2="top:Q",
-            color=_class_colour(list(reversed(CLASSES))),
-            tooltip=[
-                alt.Tooltip("time:T", format="%d %b %H:%M"),
-                alt.Tooltip("class:N"),
-                alt.Tooltip("traces:Q"),
-                alt.Tooltip("rate:Q", format=".1f", title="a minute"),
-            ],
-        )
-        .properties(height=_TALL)
-    )
-    return chart
 
 
 def waterfall(spans: pd.DataFrame) -> alt.HConcatChart:
@@ -178,11 +113,6 @@ def heading(text: str) -> alt.TitleParams:
     return alt.TitleParams(text, anchor="start", fontSize=12, fontWeight="normal", color="#8b95a1")
 
 
-def _class_colour(classes: list[str]) -> alt.Color:
-    scale = alt.Scale(domain=classes, range=[COLOURS[name] for name in classes])
-    return alt.Color("class:N", scale=scale, legend=alt.Legend(title=None, orient="top", direction="horizontal"))
-
-
 def timeline(told: Timeline, marks: pd.DataFrame) -> alt.LayerChart:
     """A signal over time with what was usual before, and marks on the same axis.
 
@@ -223,38 +153,6 @@ def timeline(told: Timeline, marks: pd.DataFrame) -> alt.LayerChart:
         )
     )
     return alt.LayerChart(layer=[*layers, *_marks(marks, x)]).properties(height=_LINE_TALL)
-
-
-def spend(found: pd.DataFrame, since: datetime, until: datetime) -> alt.Chart:
-    """US dollars an hour over time, stacked by agent. `found` has time, end, agent, rate."""
-    names = list(found.groupby("agent")["rate"].sum().sort_values(ascending=False).index)
-    names = [name for name in names if name != OTHERS] + [name for name in names if name == OTHERS]
-    data = found.assign(order=found["agent"].map({name: place for place, name in enumerate(names)}))
-    data = data.sort_values(["time", "order"])
-    data["top"] = data.groupby("time")["rate"].cumsum()
-    data["bottom"] = data["top"] - data["rate"]
-    scale = alt.Scale(domain=names, range=[*_AGENTS[: len(names)]])
-    chart: alt.Chart = (
-        alt.Chart(data)
-        .mark_rect(opacity=0.9)
-        .encode(
-            x=_over(since, until),
-            x2="end:T",
-            y=alt.Y("bottom:Q", title=None, axis=alt.Axis(tickCount=4, format="$~s")),
-            y2="top:Q",
-            color=alt.Color(
-                "agent:N", scale=scale, legend=alt.Legend(title=None, orient="top", direction="horizontal")
-            ),
-            tooltip=[
-                alt.Tooltip("time:T", format="%d %b %H:%M"),
-                alt.Tooltip("agent:N"),
-                alt.Tooltip("rate:Q", format="$.2f", title="an hour"),
-                alt.Tooltip("spent_usd:Q", format="$.4f", title="in this step"),
-            ],
-        )
-        .properties(height=_TALL)
-    )
-    return chart
 
 
 def incident_bars(found: pd.DataFrame, colours: Mapping[str, str], since: datetime, until: datetime) -> alt.Chart:

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -14,6 +15,7 @@ import streamlit as st
 
 from dashboard import parts, queries
 from dashboard.queries import RANGES, View
+from dashboard.source import soon
 from dimwatch.clock import SystemClock
 
 _CLOCK: Final = SystemClock()
@@ -67,12 +69,13 @@ def view(*filters: Filter, live_s: int | None = parts.REFRESH_S, default: str = 
         )
     now_ns = _CLOCK.now_ns()
     looked = View.of(chosen, now_ns, until=ends)
-    with columns[-1]:  # before the filters, whose names are asked for
+    names = [soon(one.names, looked) for one in filters]
+    with columns[-1]:  # before the filters, whose names are waited for
         st.caption(_told(looked, live_s), text_alignment="right")
     picked: dict[str, str] = {}
-    for column, one in zip(columns[2:], filters, strict=False):
+    for column, one, found in zip(columns[2:], filters, names, strict=False):
         with column:
-            picked[one.key] = _option(one, looked)
+            picked[one.key] = _option(one, found)
     told = {"range": "" if chosen == default else chosen, "until": _held("until"), "agent": picked.get("agent", "")}
     st.session_state[_KEPT] = {**st.session_state.get(_KEPT, {}), **told}
     return replace(looked, agent=picked.pop("agent", ""), picked=picked)
@@ -92,10 +95,9 @@ def again(chosen: View) -> View:
     return chosen if chosen.fixed else chosen.moved_to(_CLOCK.now_ns())
 
 
-def _option(one: Filter, looked: View) -> str:
-    found: list[str] = []
-    parts.guarded(lambda: found.extend(one.names(looked)))
-    options = ["", *found]
+def _option(one: Filter, names: Future[Sequence[str]]) -> str:
+    options = [""]
+    parts.guarded(lambda: options.extend(names.result()))
     if (current := _held(one.key)) not in options:
         options.append(current)
     picked = st.selectbox(

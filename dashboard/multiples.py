@@ -1,14 +1,8 @@
-"""Small multiples: a small chart for each signal, many beside each other, drawn anew every few seconds.
-
-Two drawings of a signal differ in their data only. So what a chart is made of is computed once, which takes longer than
-all queries of a page, and a browser that shows it already exchanges the data and keeps the chart.
-"""
+"""Small multiples: a small chart for each signal, many beside each other, drawn anew every few seconds."""
 
 from __future__ import annotations
 
-import json
 import math
-from collections.abc import Mapping
 from datetime import datetime
 from functools import cache
 from typing import Any, Final
@@ -16,6 +10,7 @@ from typing import Any, Final
 import altair as alt
 import pandas as pd
 
+from dashboard import forms
 from dashboard.charts import COLOURS, MARKS, clock, heading, percent, with_gaps
 from dashboard.health import Course
 from dashboard.signals import Shown
@@ -47,7 +42,7 @@ def course(told: Course, changed: pd.DataFrame, since: datetime, until: datetime
         "numbers": percent(highest) if ratio else "~s" if highest >= 1 else "~g",
         "precise": ".1%" if ratio else ",.4~g",
     }
-    return _drawn(_course(), words, data)
+    return forms.drawn(_course(), words, data)
 
 
 def spread(found: pd.DataFrame, shown: Shown) -> dict[str, Any]:
@@ -56,7 +51,7 @@ def spread(found: pd.DataFrame, shown: Shown) -> dict[str, Any]:
     data = found[["value", "now", "before"]].sort_values("value")
     for name in ("now", "before"):
         data[name] = data[name].rolling(3, min_periods=1, center=True).mean() / max(data[name].sum(), 1.0)
-    return _drawn(
+    return forms.drawn(
         _spread(), {"title": shown.titled}, {"shares": data.melt("value", var_name="when", value_name="share")}
     )
 
@@ -80,8 +75,8 @@ def _course() -> str:
     when = alt.Tooltip("time:T", format="%d %b %H:%M")
     tooltip = [when, alt.Tooltip("value:Q", format="<precise>"), alt.Tooltip("trials:Q", title="of", format=",.0f")]
     orange, calm, blue = COLOURS["green but failed"], COLOURS["fine"], MARKS["change"]
-    about, points = _of("about"), _of("points").encode(x=x, y=y)
-    changes = _of("changes").encode(x=x, tooltip=[when, "label:N"])
+    about, points = forms.of("about"), forms.of("points").encode(x=x, y=y)
+    changes = forms.of("changes").encode(x=x, tooltip=[when, "label:N"])
     layers = [
         # The first is never seen: axes reach as far as it does.
         about.mark_rect(opacity=0, aria=False, tooltip=None).encode(**ends, x2="until:T"),
@@ -99,7 +94,7 @@ def _course() -> str:
 @cache
 def _spread() -> str:
     scale = alt.Scale(domain=["now", "before"], range=[COLOURS["green but failed"], COLOURS["fine"]])
-    base = _of("shares").encode(
+    base = forms.of("shares").encode(
         x=alt.X("value:Q", title=None, scale=alt.Scale(type="log"), axis=alt.Axis(format="~s", tickCount=6)),
         y=alt.Y("share:Q", title=None, axis=None),
         color=alt.Color("when:N", scale=scale, legend=alt.Legend(title=None, orient="top")),
@@ -109,15 +104,5 @@ def _spread() -> str:
     return _form(alt.LayerChart(layer=[area, base.mark_line(strokeWidth=1.5)]))
 
 
-def _of(name: str) -> alt.Chart:
-    return alt.Chart(alt.NamedData(name))
-
-
 def _form(chart: alt.LayerChart) -> str:
-    return json.dumps(chart.properties(height=_TALL, title=heading("<title>")).to_dict())
-
-
-def _drawn(form: str, words: Mapping[str, str], data: Mapping[str, pd.DataFrame]) -> dict[str, Any]:
-    for name, word in words.items():
-        form = form.replace(f'"<{name}>"', json.dumps(word))
-    return {**json.loads(form), "datasets": data}
+    return forms.text(chart.properties(height=_TALL, title=heading("<title>")))

@@ -141,8 +141,10 @@ def agent_names(view: View) -> list[str]:
 
 
 def any_telemetry() -> bool:
-    """Whether the store holds any span at all."""
-    return bool(source().frame("freshness", {})["spans"].iloc[0])
+    """Whether the store has held any span at all: not asked again once it has."""
+    shown = source()
+    shown.filled = shown.filled or bool(shown.frame("freshness", {})["spans"].iloc[0])
+    return shown.filled
 
 
 def trace(trace_id: str) -> pd.Series | None:

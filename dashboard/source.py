@@ -37,6 +37,8 @@ class Source:
         """What a child process is given, so that it has the same settings."""
         self.sight = sight
         """Which rules can not see an agent; None where nobody said how to tell."""
+        self.filled = False
+        """Known to have held telemetry."""
         self._client = StoreClient(settings, timeout_s=_PATIENCE_S)
 
     def frame(self, query: str, values: Mapping[str, object]) -> pd.DataFrame:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final
 
 import streamlit as st
 
 from dashboard import health
+from dashboard.health import Health
 from dashboard.panels import health as table
 from dashboard.queries import View
 
@@ -19,10 +21,14 @@ _SIGNALS: Final = {
 }
 
 
-def draw(view: View) -> None:
+def asked(view: View) -> list[Health]:
+    """Models with what is told of them."""
+    return health.health(view, ("provider", "model"), ("model_error", *_SIGNALS))
+
+
+def draw(view: View, found: Sequence[Health]) -> None:
     """The table; what is clearly worse than before is marked, and says so in words."""
     st.markdown("#### Provider weather")
-    found = health.health(view, ("provider", "model"), ("model_error", *_SIGNALS))
     table.draw(
         found,
         ("provider", "model"),

@@ -5,10 +5,13 @@ from __future__ import annotations
 import math
 from typing import Final
 
+import pandas as pd
 import streamlit as st
 
-from dashboard import charts, chosen, parts, queries, spending
+from dashboard import chosen, parts, queries, spending, trends
 from dashboard.queries import View
+from dashboard.source import soon
+from dashboard.spending import Spending
 
 _SLOW: Final = 30
 
@@ -22,31 +25,33 @@ def _draw(view: View) -> None:
     if not queries.any_telemetry():
         parts.no_telemetry()
         return
-    _figures(view)
+    told, over_time = soon(spending.spending, view), soon(spending.over_time, view)
+    agents, models = soon(spending.by, view, "agent"), soon(spending.models, view)
+    users, faults = soon(spending.by, view, "user"), soon(spending.faults, view)
+    _figures(told.result())
     st.markdown("#### Spend speed, US dollars an hour")
-    drawn = spending.over_time(view)
+    drawn = over_time.result()
     if drawn.empty:
         st.caption("Nothing with a known price was spent in this time range.")
     else:
-        st.altair_chart(
-            charts.spend(drawn, view.since, view.until),
+        st.vega_lite_chart(
+            trends.spend(drawn, view.since, view.until),
             width="stretch",
             alt="US dollars an hour over time, stacked by agent; the table by agent has the sums",
         )
     left, right = st.columns(2)
     with left:
-        _by(view, "agent", "By agent")
+        _by(agents.result(), "agent", "By agent")
     with right:
-        _models(view)
+        _models(models.result())
     left, right = st.columns(2)
     with left:
-        _by(view, "user", "By user")
+        _by(users.result(), "user", "By user")
     with right:
-        _faults(view)
+        _faults(faults.result())
 
 
-def _figures(view: View) -> None:
-    told = spending.spending(view)
+def _figures(told: Spending) -> None:
     cards = st.columns(5)
     cards[0].metric(
         "Spend speed",
@@ -87,9 +92,8 @@ def _figures(view: View) -> None:
     )
 
 
-def _by(view: View, dimension: str, title: str) -> None:
+def _by(found: pd.DataFrame, dimension: str, title: str) -> None:
     st.markdown(f"#### {title}")
-    found = spending.by(view, dimension)
     if not found.empty:
         found["name"] = found["name"].replace("", "(not said)")
         found["per_success"] = ["" if math.isnan(usd) else _usd(usd) for usd in found["per_success"]]
@@ -107,9 +111,8 @@ def _by(view: View, dimension: str, title: str) -> None:
     )
 
 
-def _models(view: View) -> None:
+def _models(found: pd.DataFrame) -> None:
     st.markdown("#### By model")
-    found = spending.models(view)
     if not found.empty:
         output = found["output"].where(found["output"] > 0)
         found = found.assign(
@@ -133,10 +136,10 @@ def _models(view: View) -> None:
     )
 
 
-def _faults(view: View) -> None:
+def _faults(found: pd.DataFrame) -> None:
     st.markdown("#### What faults cost")
     parts.table(
-        spending.faults(view),
+        found,
         {
             "rule": parts.text("fault", 150),
             "hit": parts.number("runs"),

@@ -6,7 +6,7 @@ import pandas as pd
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
-from dashboard import charts, chosen, parts, queries
+from dashboard import chosen, parts, queries, trends
 from dashboard.panels import incidents, weather
 from dashboard.queries import View
 from dashboard.source import soon, source
@@ -96,15 +96,15 @@ def _trends(view: View, counts: pd.DataFrame) -> None:
     left, right = st.columns(2)
     with left:
         st.markdown("#### Share of traces that failed")
-        st.altair_chart(
-            charts.shares(counts, view.since, view.until),
+        st.vega_lite_chart(
+            trends.shares(counts, view.since, view.until),
             width="stretch",
             alt="Share of runs over time that failed: those that look green, and those that say so",
         )
     with right:
         st.markdown("#### Traces a minute")
-        st.altair_chart(
-            charts.volume(counts, view.step, view.since, view.until),
+        st.vega_lite_chart(
+            trends.volume(counts, view.step, view.since, view.until),
             width="stretch",
             alt="Runs a minute over time by what became of them",
         )
@@ -191,11 +191,12 @@ def _draw() -> None:
     view = chosen.again(_chosen)
     over_time, totals, pages = soon(queries.over_time, view), soon(queries.totals, view), soon(queries.pages, view)
     agents, rules, latest = soon(queries.agents, view), soon(queries.rules, view), soon(queries.findings, view)
+    models = soon(weather.asked, view)
     incidents.draw(view)
     counts = over_time.result()
     _figures(view, counts, totals.result(), pages.result())
     _trends(view, counts)
-    weather.draw(view)
+    weather.draw(view, models.result())
     _agents_table(agents.result())
     _findings(rules.result(), latest.result())
 

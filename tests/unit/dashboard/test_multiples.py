@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import json
 import math
 import re
 from datetime import UTC, datetime, timedelta
-from typing import Any
 
 import pandas as pd
 import pytest
-import vl_convert
 
 from dashboard import multiples
 from dashboard.health import Course
 from dashboard.signals import SIGNALS
+from tests.unit.dashboard.drawing import svg
 
 UNTIL = datetime(2026, 5, 4, 12, tzinfo=UTC)
 NOTHING = pd.DataFrame(columns=["time", "label"])
@@ -25,13 +23,6 @@ def told(since: datetime, band: float = math.nan, value: float = 0.2) -> Course:
     begin = pd.date_range(since, UNTIL, freq=step, inclusive="left")
     data = pd.DataFrame({"begin": begin, "time": begin + step / 2, "end": begin + step, "value": value, "trials": 5.0})
     return Course(SIGNALS["tool_error"], data.drop(index=[7, 8]), band, band, band)
-
-
-def svg(spec: dict[str, Any]) -> str:
-    data = {
-        name: json.loads(frame.to_json(orient="records", date_format="iso")) for name, frame in spec["datasets"].items()
-    }
-    return str(vl_convert.vegalite_to_svg({**spec, "datasets": data}))
 
 
 @pytest.mark.parametrize("band", [math.nan, 0.1], ids=["nothing known of before", "with a band"])
