@@ -300,17 +300,17 @@ def skewed_collector(stage: Stage) -> None:
 
 
 SCENARIOS: Final[dict[str, Scenario]] = {
-    "calm": Scenario(60.0, roles=ROLES),
+    "calm": Scenario(180.0, roles=ROLES),
     "kills": Scenario(900.0, kills, roles=ROLES),
     "kill_each": Scenario(20.0, kill_each, roles=ROLES),
-    "broker_restart": Scenario(60.0, broker_restart),
+    "broker_restart": Scenario(180.0, broker_restart),
     "broker_gone": Scenario(180.0, broker_gone),
     "rebalance": Scenario(180.0, rebalance),
     "store_gone": Scenario(360.0, store_gone),
     "store_slow": Scenario(660.0, store_slow),
     "disk_full": Scenario(120.0, disk_full, wrap=small_disk),
-    "duplicates": Scenario(60.0, change=twice_and_shuffled),
-    "poison": Scenario(60.0, poison, check=poison_is_told),
-    "clock_skew": Scenario(60.0, skewed_collector, change=skewed),
+    "duplicates": Scenario(180.0, change=twice_and_shuffled),
+    "poison": Scenario(180.0, poison, check=poison_is_told),
+    "clock_skew": Scenario(180.0, skewed_collector, change=skewed),
 }
 """`calm` does nothing: what the others are compared with."""
