@@ -21,21 +21,14 @@ def _ratio(part: float, whole: float) -> float:
     return part / whole if whole else 0.0
 
 
-def _figures(view: View, counts: pd.DataFrame, now: pd.Series, paged: pd.Series) -> None:
+def _figures(view: View, now: pd.Series, paged: pd.Series) -> None:
     traces, before = now["traces"], now["traces_before"]
-    # The last bucket has only begun.
-    by_class = counts.pivot_table(index="time", columns="class", values="traces", aggfunc="sum").iloc[:-1]
     cards = st.columns(6)
     ratios = [
         ("Green but failed", "green", "Traces that reported no error and yet failed, or finished on bad ground."),
         ("Failed in truth", "failed", "Traces that failed or finished on bad ground, whatever they reported."),
         ("Reported errors", "reported_errors", "Traces that reported an error themselves: what other monitors see."),
     ]
-    sparks = {
-        "green": by_class["green but failed"],
-        "failed": by_class["green but failed"] + by_class["reported error"],
-        "reported_errors": by_class["reported error"],
-    }
     for card, (label, column, explained) in zip(cards[:3], ratios, strict=True):
         share, share_before = _ratio(now[column], traces), _ratio(now[f"{column}_before"], before)
         card.metric(
@@ -46,8 +39,6 @@ def _figures(view: View, counts: pd.DataFrame, now: pd.Series, paged: pd.Series)
             border=True,
             height="stretch",
             help=explained + " Compared with the range just before.",
-            chart_data=list(sparks[column]),
-            chart_type="area",
         )
     per_minute = traces / view.minutes
     cards[3].metric(
@@ -57,8 +48,6 @@ def _figures(view: View, counts: pd.DataFrame, now: pd.Series, paged: pd.Series)
         delta_color="off",
         border=True,
         height="stretch",
-        chart_data=list(by_class.sum(axis=1)),
-        chart_type="area",
         help="Finished traces.",
     )
     unpriced = f" {now['unpriced']:,} traces used a model without a known price." if now["unpriced"] else ""
@@ -193,9 +182,8 @@ def _draw() -> None:
     agents, rules, latest = soon(queries.agents, view), soon(queries.rules, view), soon(queries.findings, view)
     models = soon(weather.asked, view)
     incidents.draw(view)
-    counts = over_time.result()
-    _figures(view, counts, totals.result(), pages.result())
-    _trends(view, counts)
+    _figures(view, totals.result(), pages.result())
+    _trends(view, over_time.result())
     weather.draw(view, models.result())
     _agents_table(agents.result())
     _findings(rules.result(), latest.result())
