@@ -36,8 +36,8 @@ _EVERY_S: Final = 10.0
 _WARM: Final = 1 / 3
 """Of the time: until then everything is loaded and caches fill."""
 _JUDGED: Final = {"assembly__max_judged_traces": "100000"}
-"""So much is remembered of judged traces before that, too; what the settings allow by default, a kilobyte each, takes
-longer to fill."""
+"""So much is remembered of judged traces before that, too; what the settings allow by default takes longer to fill,
+and up to a gigabyte."""
 _FLAT: Final = 0.05
 """Growth over the rest of the time that is none, as a share of the mean."""
 _PARTS: Final = 8

@@ -205,7 +205,7 @@ class Assembly(BaseModel):
     max_judged_traces: int = Field(
         400_000,
         ge=1,
-        description="Judged traces that are remembered, for spans that come late; 1 kB each, the oldest go first.",
+        description="Judged traces that are remembered, for spans that come late; 2 to 3 kB each, the oldest go first.",
     )
     max_trace_spans: int = Field(20_000, description="Most spans of one trace; the rest is dropped and counted.")
 
