@@ -42,8 +42,8 @@ from dimwatch.settings import Detection
 MOST_EMPTY: Final = 24 * 60
 """Minutes without a point, after which they are not made any more."""
 _MOST_OPEN: Final = 300_000
-"""Points and sightings that are kept open for sources that are far behind: the state of the fleet stage is one record,
-and these are 28 MB of it."""
+"""Points and sightings that are kept open for sources that are far behind: the state of the fleet stage is one
+record."""
 _PARTS: Final = 64
 """Tables that are kept before they are merged."""
 _EVER: Final = np.iinfo(np.int64).max
