@@ -23,6 +23,7 @@ from dimwatch.settings import Kafka
 _UNKNOWN_S: Final = 600.0
 """How long a commit whose outcome is unknown waits for the brokers; then only a restart can tell."""
 _SPARE_S: Final = 5.0
+_FENCED: Final = (errors.InvalidProducerEpochError, errors.ProducerFencedError)
 
 Noted = Callable[[TopicPartition], tuple[int, str] | None]
 """The group's committed offset on a partition, and what was noted beside it."""
@@ -45,21 +46,27 @@ class Transactions:
         self._id = f"{topics.name(group)}-{settings.instance_id or uuid.uuid4().hex}"
         self._timeout_s = settings.delivery_timeout_s + _SPARE_S
         self._producer: KafkaProducer | None = None
+        self._opening = threading.Lock()  # two producers of one transactional id would fence each other
+        self._closed = False
         self._keyless = 0
 
     def commit(self, offsets: Offsets, outputs: Batch, membership: Any) -> None:
         """Commit `offsets` as the member that `membership` tells, and append `outputs`.
 
-        Raises RetryableError when nothing was committed and it may be tried again, PermanentError when another member
+        Raises RetryableError when nothing was committed and it may be tried again, TakenOverError when another member
         has taken over or the outcome can not be told.
         """
         name = uuid.uuid4().hex
         gate = threading.Lock()
-        committing = abandoned = False
+        committing = False
+        abandoned = threading.Event()
 
         def transaction() -> None:
             nonlocal committing
             producer = self._open()
+            with gate:
+                if abandoned.is_set():  # the producer is the next attempt's now
+                    return
             producer.begin_transaction()
             sent = [
                 future
@@ -73,7 +80,7 @@ class Transactions:
             for future in sent:
                 future.get(timeout=self._timeout_s)
             with gate:
-                if abandoned:  # whoever waited for this has gone on
+                if abandoned.is_set():  # whoever waited for this has gone on
                     return
                 committing = True
             producer.commit_transaction()
@@ -83,7 +90,7 @@ class Transactions:
             bounded(transaction, self._timeout_s)
         except (errors.KafkaError, OSError, TimeoutError) as error:
             with gate:
-                abandoned = True
+                abandoned.set()
             if not committing:
                 self._discard(abort=not isinstance(error, TimeoutError))
                 raise _explained(error) from error
@@ -107,16 +114,19 @@ class Transactions:
                 return found is not None and found[1] == name
 
     def _open(self) -> KafkaProducer:
-        if self._producer is None:
-            own = {"transactional_id": self._id, "transaction_timeout_ms": int(self._timeout_s * 1000)}
-            producer = opened(KafkaProducer, producing(self._settings, "transactions") | own)
-            try:
-                producer.init_transactions()
-            except BaseException:
-                producer.close(timeout=0)
-                raise
-            self._producer = producer
-        return self._producer
+        with self._opening:
+            if self._producer is None:
+                own = {"transactional_id": self._id, "transaction_timeout_ms": int(self._timeout_s * 1000)}
+                producer = opened(KafkaProducer, producing(self._settings, "transactions") | own)
+                try:
+                    producer.init_transactions()
+                    if self._closed:
+                        raise errors.KafkaError("closed while connecting")
+                except BaseException:
+                    producer.close(timeout=0)
+                    raise
+                self._producer = producer
+            return self._producer
 
     def _discard(self, *, abort: bool) -> None:
         """Give up the producer, after an error: the next one has a new epoch, which ends what this one left."""
@@ -131,6 +141,7 @@ class Transactions:
 
     def close(self) -> None:
         """Close the connections."""
+        self._closed = True
         producer, self._producer = self._producer, None
         if producer is not None:
             producer.close(timeout=self._timeout_s)
@@ -139,4 +150,8 @@ class Transactions:
 def _explained(error: Exception) -> DimwatchError:
     if isinstance(error, TimeoutError):
         return RetryableError(f"Kafka, committing: {error}")
+    if isinstance(error, _FENCED):
+        # Only this consumer has the transactional id: after an outage, brokers may find a request that it gave up. If
+        # there is another member, the group refuses the offsets.
+        return RetryableError(f"Kafka, committing: {error}; the producer is opened anew")
     return explain(error, "committing")

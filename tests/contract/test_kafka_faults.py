@@ -173,6 +173,26 @@ def test_a_record_of_megabytes_passes_and_one_over_the_limit_is_refused(make: Ma
         log.append({"t": [new(large + b"1")]})
 
 
+def test_a_commit_is_tried_again_after_a_late_request_of_its_own_has_fenced_it(
+    kafka_broker: Broker, make: Make
+) -> None:
+    log = make()
+    log.append({"in": [new(b"1"), new(b"2")]})
+    consumer = log.consumer("g", ["in"])
+    first, second = read(consumer, 2)
+    consumer.commit(after([first]), {"out": [new(first.value)]})
+    assert consumer._transactions is not None
+    late = KafkaProducer(bootstrap_servers=[kafka_broker.address], transactional_id=consumer._transactions._id)
+    try:
+        late.init_transactions()
+    finally:
+        late.close()
+    with pytest.raises(RetryableError, match="opened anew"):
+        consumer.commit(after([second]), {"out": [new(second.value)]})
+    consumer.commit(after([second]), {"out": [new(second.value)]})
+    assert values(read_rest(log.consumer("h", ["out"]))) == [b"1", b"2"]
+
+
 class Copier(threading.Thread):
     """Reads `in` and writes each record to `out` by the commit that says it is done."""
 
