@@ -85,7 +85,7 @@ async def get(
         return None
     finally:
         if writer is not None:
-            writer.close()
+            writer.transport.abort()  # closing would wait for the other side where there is TLS
 
 
 def require_store(settings: Settings) -> None:
