@@ -137,7 +137,7 @@ class Heart:
             # The monotonic clock is one for all processes of a machine, and nobody can set it.
             descriptor = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
             try:
-                os.pwrite(descriptor, f"{now:020.3f}".encode(), 0)  # as long as before: never seen half-written
+                os.pwrite(descriptor, f"{now:020.6f}".encode(), 0)  # as long as before: never seen half-written
             finally:
                 os.close(descriptor)
         except OSError:

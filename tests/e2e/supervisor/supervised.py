@@ -1,4 +1,5 @@
-"""A supervisor of stand-ins: `supervised.py FOLDER NAME[:MODE[:GRACE]] ...`, each started after the one before."""
+"""A supervisor of stand-ins: `supervised.py FOLDER FIRST_DELAY NAME[:MODE[:GRACE]] ...`, each started after the one
+before. They have ten minutes to drain, unless they say otherwise."""
 
 from __future__ import annotations
 
@@ -18,14 +19,21 @@ standin = str(Path(__file__).with_name("standin.py"))
 def role(word: str, after: str | None) -> Role:
     name, mode, grace = (*word.split(":"), "", "")[:3]
     command = (sys.executable, standin, name, str(folder), mode)
-    return Role(name, command, heartbeat(folder, name), after=after, grace_s=float(grace or 1.0))
+    return Role(name, command, heartbeat(folder, name), after=after, grace_s=float(grace or 600.0))
 
 
-words = sys.argv[2:]
+first_delay_s, words = float(sys.argv[2]), sys.argv[3:]
 names = [None, *(word.partition(":")[0] for word in words)]
 roles = [role(word, after) for word, after in zip(words, names, strict=False)]
 configure_logging("info", "json", "supervisor")
-policy = Policy(first_delay_s=0.05, longest_delay_s=0.4, proven_s=0.3, check_s=0.1, doubt_s=0.2, stuck_s=1.0)
+policy = Policy(
+    first_delay_s=first_delay_s,
+    longest_delay_s=max(first_delay_s, 0.4),
+    proven_s=0.3,
+    check_s=0.1,
+    doubt_s=0.2,
+    stuck_s=1.0,
+)
 supervisor = Supervisor(
     roles,
     os.environ,

@@ -15,6 +15,8 @@ import pytest
 
 pytestmark = pytest.mark.e2e
 HERE = Path(__file__).parent
+PATIENCE_S = 90.0
+"""For what starts or ends interpreters on a machine that is busy. Waits end when it has happened."""
 
 
 class Supervised:
@@ -25,35 +27,43 @@ class Supervised:
         self.log = folder / "log"
         self.process: subprocess.Popen[bytes] | None = None
 
-    def start(self, *words: str) -> None:
+    def start(self, *words: str, first_delay_s: float = 0.05) -> None:
         with self.log.open("wb") as log:
-            command = [sys.executable, str(HERE / "supervised.py"), str(self.folder), *words]
+            command = [sys.executable, str(HERE / "supervised.py"), str(self.folder), str(first_delay_s), *words]
             self.process = subprocess.Popen(command, stderr=log)
 
     def events(self) -> list[tuple[str, str, int]]:
         """(name, what happened, process id) in order."""
         path = self.folder / "events"
-        lines = path.read_text().splitlines() if path.exists() else []
-        fields = [line.split(" ") for line in lines]
+        lines = whole_lines(path.read_bytes()) if path.exists() else []
+        fields = [line.decode().split(" ") for line in lines]
         return [(words[0], " ".join(words[1:-1]), int(words[-1])) for words in fields]
 
     def pids(self, name: str) -> list[int]:
         return [pid for who, event, pid in self.events() if who == name and event == "started"]
 
-    def grandchildren(self) -> list[int]:
-        return [int(event.split()[1]) for _, event, _ in self.events() if event.startswith("child ")]
+    def grandchildren(self, *names: str) -> list[int]:
+        """Of these, or of all."""
+        told = [event.split() for who, event, _ in self.events() if who in names or not names]
+        return [int(words[1]) for words in told if words[0] == "child"]
 
     def logged(self, event: str) -> list[dict[str, object]]:
-        entries = [orjson.loads(line) for line in self.log.read_bytes().splitlines() if line.startswith(b"{")]
+        entries = [orjson.loads(line) for line in whole_lines(self.log.read_bytes()) if line.startswith(b"{")]
         return [entry for entry in entries if entry["event"] == event]
 
     def ready(self, name: str, times: int = 1) -> Callable[[], bool]:
-        return lambda: sum(entry["process"] == name for entry in self.logged("ready")) >= times
+        return self._told("ready", name, times)
+
+    def starting(self, name: str, times: int = 1) -> Callable[[], bool]:
+        return self._told("starting", name, times)
+
+    def _told(self, event: str, name: str, times: int) -> Callable[[], bool]:
+        return lambda: sum(entry["process"] == name for entry in self.logged(event)) >= times
 
     def end(self, number: signal.Signals = signal.SIGTERM) -> int:
         assert self.process is not None
         self.process.send_signal(number)
-        return self.process.wait(20)
+        return self.process.wait(PATIENCE_S)
 
 
 @pytest.fixture
@@ -67,7 +77,12 @@ def supervised(tmp_path: Path) -> Iterator[Supervised]:
     until(lambda: not any(map(alive, pids)))
 
 
-def until(condition: Callable[[], bool], timeout_s: float = 20.0) -> None:
+def whole_lines(told: bytes) -> list[bytes]:
+    """Without one that is just being written."""
+    return told[: told.rfind(b"\n") + 1].splitlines()
+
+
+def until(condition: Callable[[], bool], timeout_s: float = PATIENCE_S) -> None:
     deadline = time.monotonic() + timeout_s
     while not condition():
         assert time.monotonic() < deadline, "it did not happen in time"
@@ -85,16 +100,19 @@ def alive(pid: int) -> bool:
 def test_a_killed_process_runs_again_within_a_second_and_leaves_nothing_behind(supervised: Supervised) -> None:
     supervised.start("one", "two")
     until(supervised.ready("two"))
-    first, grandchild = supervised.pids("one")[0], supervised.grandchildren()[0]
-    started = time.monotonic()
-    os.kill(first, signal.SIGKILL)
-    until(supervised.ready("one", times=2))
-    assert time.monotonic() - started < 3.0
-    until(lambda: not alive(grandchild))
-    (restart,) = supervised.logged("restarting")
-    assert restart["process"] == "one"
-    assert restart["exit"] == "SIGKILL"
-    assert float(str(restart["delay_s"])) < 1.0
+    took = []
+    for times in range(1, 4):
+        first, grandchild = supervised.pids("one")[-1], supervised.grandchildren("one")[-1]
+        started = time.monotonic()
+        os.kill(first, signal.SIGKILL)
+        until(supervised.starting("one", times + 1))
+        took.append(time.monotonic() - started)
+        until(supervised.ready("one", times + 1))
+        until(lambda grandchild=grandchild: not alive(grandchild))  # type: ignore[misc]
+    assert min(took) < 1.0, took  # the machine may have been busy with others, but hardly each time
+    restarts = supervised.logged("restarting")
+    assert [(restart["process"], restart["exit"]) for restart in restarts] == [("one", "SIGKILL")] * 3
+    assert all(float(str(restart["delay_s"])) < 1.0 for restart in restarts)
     assert len(supervised.pids("two")) == 1, "the others are left alone"
 
 
@@ -149,39 +167,39 @@ def test_a_signal_that_comes_twice_at_once_still_drains(supervised: Supervised) 
     supervised.start("one", "two")
     until(supervised.ready("two"))
     assert supervised.process is not None
+    supervised.process.send_signal(signal.SIGSTOP)  # so that both are there at once
     supervised.process.send_signal(signal.SIGTERM)
-    assert supervised.end() == 0
+    supervised.process.send_signal(signal.SIGINT)
+    assert supervised.end(signal.SIGCONT) == 0
     assert [name for name, event, _ in supervised.events() if event == "drained"] == ["one", "two"]
     assert not supervised.logged("did not drain in time, killing it")
 
 
 def test_a_second_ctrl_c_waits_no_longer(supervised: Supervised) -> None:
-    supervised.start("one:stubborn:30")
+    supervised.start("one:stubborn:600")
     until(supervised.ready("one"))
     assert supervised.process is not None
     supervised.process.send_signal(signal.SIGINT)
+    until(lambda: bool(supervised.logged("draining")))
     time.sleep(1.2)  # what counts as impatience
-    started = time.monotonic()
-    assert supervised.end(signal.SIGINT) == 0
-    assert time.monotonic() - started < 5.0
+    assert supervised.end(signal.SIGINT) == 0, "long before its grace is over"
 
 
 def test_a_process_that_does_not_drain_is_killed_after_its_grace(supervised: Supervised) -> None:
-    supervised.start("one:stubborn", "two")
+    supervised.start("one:stubborn:1", "two")
     until(supervised.ready("two"))
     started = time.monotonic()
-    assert supervised.end() == 0
-    assert 1.0 <= time.monotonic() - started < 5.0
-    assert supervised.logged("did not drain in time, killing it")
+    assert supervised.end() == 0, "long before the grace of others is over"
+    assert time.monotonic() - started >= 1.0
+    (killed,) = supervised.logged("did not drain in time, killing it")
+    assert killed["process"] == "one"
     assert ("two", "drained") in [(name, event) for name, event, _ in supervised.events()]
 
 
 def test_a_stop_while_a_process_is_being_restarted_ends_at_once(supervised: Supervised) -> None:
-    supervised.start("one:dies")
-    until(lambda: len(supervised.logged("restarting")) >= 4)
-    started = time.monotonic()
-    assert supervised.end() == 0
-    assert time.monotonic() - started < 1.0
+    supervised.start("one:dies", first_delay_s=600.0)
+    until(lambda: bool(supervised.logged("restarting")))
+    assert supervised.end() == 0, "long before it would be started again"
 
 
 def test_nothing_survives_a_supervisor_that_is_killed(supervised: Supervised) -> None:
@@ -190,13 +208,13 @@ def test_nothing_survives_a_supervisor_that_is_killed(supervised: Supervised) ->
     pids = supervised.pids("one") + supervised.pids("two") + supervised.grandchildren()
     assert len(pids) == 4
     supervised.end(signal.SIGKILL)
-    until(lambda: not any(map(alive, pids)), timeout_s=3.0)
+    until(lambda: not any(map(alive, pids)))
 
 
 def test_a_process_that_can_never_run_ends_the_whole(supervised: Supervised) -> None:
     supervised.start("one", "two:can-not-run")
     assert supervised.process is not None
-    assert supervised.process.wait(20) == 1
+    assert supervised.process.wait(PATIENCE_S) == 1
     (failed,) = supervised.logged("failed")
     assert failed["process"] == "two"
     assert ("one", "drained") in [(name, event) for name, event, _ in supervised.events()]
