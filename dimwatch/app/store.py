@@ -7,7 +7,6 @@ import threading
 from typing import Final
 
 import structlog
-import uvicorn
 
 from dimwatch.app import impatient, store_server
 from dimwatch.app.memory import keep_freed
@@ -110,10 +109,10 @@ def _listen(settings: Settings) -> socket.socket:
     return listener
 
 
-def http_server(store: StoreServer, headers_s: float = HEADERS_S) -> uvicorn.Server:
+def http_server(store: StoreServer, headers_s: float = HEADERS_S) -> impatient.Server:
     """The HTTP server of a store, with its limits. `headers_s`: how long a request's headers may take."""
     config = impatient.config(store.app, headers_s=headers_s, max_headers=MIB, most_at_a_time=200, grace_s=DRAIN_S)
-    return uvicorn.Server(config)
+    return impatient.Server(config)
 
 
 def _sink_and_trim(engine: Engine, settings: Settings, clock: Clock, stop: Stop, serving: threading.Thread) -> None:

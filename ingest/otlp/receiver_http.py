@@ -39,7 +39,7 @@ _KEEP_ALIVE_S: Final = 65  # longer than exporters wait between batches
 _MAX_CONNECTIONS: Final = 1_024
 _MAX_HEADER_BYTES: Final = 64 * 1024
 _DISCARD_BYTES: Final = 64 * 1024 * 1024
-_DISCARD_S: Final = 5.0
+_DISCARD_S: Final = 15.0
 
 _log = structlog.get_logger()
 
@@ -198,6 +198,13 @@ class _Server(uvicorn.Server):
     def capture_signals(self) -> Iterator[None]:
         """Signals belong to the process that runs both doors."""
         yield
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Requests in flight have their time; then no connection is left open, also none that takes nothing more."""
+        await super().shutdown(sockets)
+        for connection in list(self.server_state.connections):
+            connection.transport.abort()
+        await asyncio.sleep(0)  # that is when they are closed
 
 
 def _guarded(timeout_s: float) -> type[HttpToolsProtocol]:

@@ -32,7 +32,7 @@ def run(settings: Settings, health: Health) -> None:
     canary = Canary(settings, eventlog, clock) if possible(settings) else None
     singing = threading.Thread(target=canary.run, args=[stop], name="canary") if canary else None
     try:
-        server = uvicorn.Server(config(application(settings, eventlog, clock, canary)))
+        server = impatient.Server(config(application(settings, eventlog, clock, canary)))
         listener = _listen(settings.api.host, settings.api.port)
         if singing:
             singing.start()

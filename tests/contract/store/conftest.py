@@ -10,6 +10,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from email.message import Message
 from pathlib import Path
@@ -97,7 +98,7 @@ class RunningStore:
             account = base64.b64encode(f"{INTERNAL_USER}:{self.token}".encode()).decode()
             request.add_header("Authorization", f"Basic {account}")
         try:
-            with urllib.request.urlopen(request, timeout=30) as response:
+            with urllib.request.urlopen(request, timeout=120) as response:
                 return Answer(response.status, response.headers, response.read())
         except urllib.error.HTTPError as error:
             with error:
@@ -144,6 +145,24 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerStore]:
     outside.close()
 
 
+@contextmanager
+def served(server: uvicorn.Server, listener: socket.socket) -> Iterator[None]:
+    """The server answers there while the block runs."""
+    thread = threading.Thread(target=server.run, args=([listener],))
+    thread.start()
+    try:
+        deadline = time.monotonic() + 60
+        while not server.started:
+            assert thread.is_alive()
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        yield
+    finally:
+        server.should_exit = True
+        thread.join(60)
+        listener.close()
+
+
 @pytest.fixture(scope="package")
 def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningStore]:
     data: Path = tmp_path_factory.mktemp("store")
@@ -155,14 +174,6 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningStore]:
         session.use("dimwatch")
         migrate(lambda sql: session.run(sql).data.decode(), settings.store)
     token = ensure_token(settings)
-    server: uvicorn.Server = http_server(StoreServer(settings, engine, token), headers_s=2.0)
-    thread = threading.Thread(target=server.run, args=([listener],))
-    thread.start()
-    deadline = time.monotonic() + 10
-    while not server.started and time.monotonic() < deadline:
-        time.sleep(0.01)
-    yield RunningStore(settings, token, engine)
-    server.should_exit = True
-    thread.join(10)
-    listener.close()
+    with served(http_server(StoreServer(settings, engine, token)), listener):
+        yield RunningStore(settings, token, engine)
     engine.close()

@@ -20,8 +20,10 @@ import pytest
 import zstandard
 from clickhouse_connect.driver.exceptions import DatabaseError
 
+from dimwatch.app.store import http_server
 from dimwatch.store.encoding import checksum, decompress
-from tests.contract.store.conftest import PASSWORD, RunningStore
+from dimwatch.store.server import StoreServer
+from tests.contract.store.conftest import PASSWORD, RunningStore, served
 from tests.needs import program
 
 COMPRESSION = [False, True, "lz4", "zstd", "gzip"]
@@ -216,7 +218,7 @@ def test_clickhouse_connect_raises_with_code_and_name(store: RunningStore) -> No
 @pytest.mark.parametrize("compress", ["", "enable_http_compression=1"])
 def test_an_error_in_mid_stream_is_never_a_short_result(store: RunningStore, compress: str) -> None:
     sql = b"SELECT number, throwIf(number = 900000) FROM numbers(1000000) FORMAT CSV"
-    with socket.create_connection(("127.0.0.1", store.port), timeout=20) as connection:
+    with socket.create_connection(("127.0.0.1", store.port), timeout=60) as connection:
         head = f"POST /?{compress} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(sql)}\r\n\r\n"
         connection.sendall(head.encode() + sql)
         received = b""
@@ -283,7 +285,7 @@ def test_a_long_query_is_ended(store: RunningStore) -> None:
 
 def test_clients_that_leave_give_their_place_back(store: RunningStore) -> None:
     for _ in range(30):
-        with socket.create_connection(("127.0.0.1", store.port), timeout=20) as connection:
+        with socket.create_connection(("127.0.0.1", store.port), timeout=60) as connection:
             sql = b"SELECT number, toString(number) FROM numbers(100000000)"
             connection.sendall(b"POST / HTTP/1.1\r\nHost: x.localhost\r\nContent-Length: %d\r\n\r\n" % len(sql) + sql)
             assert connection.recv(100).startswith(b"HTTP/1.1 ")
@@ -315,7 +317,7 @@ GARBAGE = [
 
 @pytest.mark.parametrize("garbage", GARBAGE, ids=range(len(GARBAGE)))
 def test_garbage_is_answered_or_cut_and_the_store_goes_on(store: RunningStore, garbage: bytes) -> None:
-    with socket.create_connection(("127.0.0.1", store.port), timeout=20) as connection:
+    with socket.create_connection(("127.0.0.1", store.port), timeout=60) as connection:
         try:
             connection.sendall(garbage)
             connection.shutdown(socket.SHUT_WR)
@@ -369,7 +371,10 @@ def test_garbage_in_an_insert_is_refused(store: RunningStore, table: str, name: 
 
 @pytest.mark.parametrize("before", [0, 1])
 def test_a_connection_whose_headers_do_not_come_is_closed(store: RunningStore, before: int) -> None:
-    with socket.create_connection(("127.0.0.1", store.port), timeout=20) as connection:
+    server = http_server(StoreServer(store.settings, store.engine, store.token), headers_s=0.5)
+    listener = socket.create_server(("127.0.0.1", 0))
+    address = listener.getsockname()
+    with served(server, listener), socket.create_connection(address, timeout=60) as connection:
         for _ in range(before):
             connection.sendall(b"GET /ping HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
             while b"Ok." not in connection.recv(1 << 16):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import subprocess
 import sys
@@ -11,7 +12,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
-import uvicorn
 from fastapi import FastAPI
 from pydantic import SecretStr
 
@@ -23,18 +23,20 @@ from detectors.incidents.case import Case
 from detectors.incidents.incident import Incident, Kind, Measure, Severity, Status
 from detectors.windows.hours import Hours
 from dimwatch import records
-from dimwatch.app import api
+from dimwatch.app import api, impatient
 from dimwatch.app.api.application import application
 from dimwatch.app.fleet import FleetStage, _encode
 from dimwatch.client import ApiClient
 from dimwatch.clock import NS_PER_SECOND, SystemClock
-from dimwatch.errors import DimwatchError
+from dimwatch.errors import DimwatchError, RetryableError
 from dimwatch.eventlog import open_eventlog
 from dimwatch.eventlog.base import EventLog, NewRecord
 from dimwatch.settings import Api, Canary, SelfTelemetry, Settings, Store
 
 NAMES = tuple(f"{number:016}" for number in range(1, 6))
 """Ids of the incidents that the fleet stage knows; all are open at first."""
+PATIENCE_S = 120.0
+"""For what a process, a page or the store has yet to do: longer than a page takes until it looks again by itself."""
 VIEWER, RESPONDER = "v" * 32, "r" * 32
 
 
@@ -114,10 +116,11 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
 
     def obey() -> None:
         while not stop.is_set():
-            stage.step(0.05)
+            with contextlib.suppress(RetryableError):
+                stage.step(0.05)
 
     app = application(settings, eventlog, clock)
-    server = uvicorn.Server(api.config(app))
+    server = impatient.Server(api.config(app))
     threads = [threading.Thread(target=obey), threading.Thread(target=server.run)]
     server.config.port = api_port
     for thread in threads:
@@ -132,7 +135,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
             return False
 
     try:
-        until(there, 60.0, "the incidents are not readable")
+        until(there, PATIENCE_S, "the incidents are not readable")
         yield site
     finally:
         for made in site.clients:
@@ -140,8 +143,8 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
         stop.set()
         server.should_exit = True
         for thread in threads:
-            thread.join(20)
+            thread.join(PATIENCE_S)
         stage.close()
         eventlog.close()
         store.terminate()
-        store.wait(30)
+        store.wait(PATIENCE_S)
