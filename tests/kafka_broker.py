@@ -31,7 +31,7 @@ from tests import needs
 
 _FOLDER: Final = Path(__file__).parents[1] / "deploy" / "kafka"
 _RESOLVE: Final = "org.apache.maven.plugins:maven-dependency-plugin:3.8.1:build-classpath"
-_START_S: Final = 60.0
+_START_S: Final = 120.0
 _STOP_S: Final = 30.0
 _JAVA: Final = ("-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Xshare:auto")
 

@@ -17,7 +17,7 @@ from dimwatch.errors import BackpressureError, DimwatchError, InvalidError, Perm
 from dimwatch.eventlog.base import Consumer, EventLog, NewRecord, Record, TopicPartition
 from dimwatch.eventlog.newest import newest
 
-DEADLINE_S: Final = 20.0
+DEADLINE_S: Final = 60.0
 KEY: Final = b"one key, so one partition"
 SECOND: Final = 1_000_000_000
 FOREVER: Final = 2**62

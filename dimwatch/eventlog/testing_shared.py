@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Final
 
 from dimwatch import records as records_
@@ -40,11 +40,9 @@ class Group:
         def poll(member: Consumer) -> None:
             self.read[member] += member.poll(max_records=1000, max_bytes=FOREVER, timeout_s=0.1)
 
-        threads = [threading.Thread(target=poll, args=[member]) for member in self.members]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
+        with ThreadPoolExecutor(len(self.members)) as threads:
+            for done in [threads.submit(poll, member) for member in self.members]:
+                done.result()
 
     def poll_until(self, happened: Callable[[], bool]) -> None:
         """Poll until it is true."""

@@ -95,4 +95,4 @@ def test_brokers_that_say_nothing_are_not_waited_for(tmp_path: Path) -> None:
         began = time.monotonic()
         with pytest.raises(RetryableError):
             kafka_inspect.lags(own.eventlog.kafka, {"store": [records.SPANS]}, timeout_s=2.0)
-        assert time.monotonic() - began < 10.0
+        assert time.monotonic() - began < own.eventlog.kafka.request_timeout_s

@@ -28,7 +28,7 @@ PATIENCE_S = 60.0
 
 def _answers(url: str) -> bool:
     try:
-        with urllib.request.urlopen(url, timeout=2) as response:
+        with urllib.request.urlopen(url, timeout=20) as response:
             return bool(response.status == 200)
     except OSError:
         return False
@@ -49,7 +49,7 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
         yield settings
     finally:
         process.terminate()
-        process.wait(30)
+        process.wait(60)
 
 
 def _clear(settings: Settings) -> None:

@@ -34,5 +34,5 @@ def test_a_process_outlives_the_reader_of_its_logs() -> None:
     process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=writing)
     os.close(writing)
     os.close(reading)
-    told, _ = process.communicate(timeout=30)
+    told, _ = process.communicate(timeout=120)
     assert told == b"went on\n"

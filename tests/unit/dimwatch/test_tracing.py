@@ -43,7 +43,7 @@ def test_spans_arrive_with_their_attributes_and_errors() -> None:
     try:
         endpoint = f"http://127.0.0.1:{server.server_address[1]}"
         environment = os.environ | {"DIMWATCH_TELEMETRY__OTLP_ENDPOINT": endpoint}
-        done = subprocess.run([sys.executable, "-c", _WORK], env=environment, capture_output=True, timeout=60)
+        done = subprocess.run([sys.executable, "-c", _WORK], env=environment, capture_output=True, timeout=120)
     finally:
         server.shutdown()
         thread.join()

@@ -25,12 +25,12 @@ from dimwatch.targets import Notify
 from tests.told_incidents import incident, record
 from tests.webhook_receiver import SECRET, Got, Receiver, reply
 
-PATIENCE_S = 20.0
+PATIENCE_S = 60.0
 
 
 def notify(receiver: Receiver, **more: Any) -> Notify:
     target = {"name": "hook", "type": "webhook", "url": f"{receiver.url}/hook", "secrets": SECRET}
-    given = {"targets": [target], "allow_private": ["127.0.0.1"], "wait_s": 0, "timeout_s": 2.0} | more
+    given = {"targets": [target], "allow_private": ["127.0.0.1"], "wait_s": 0, "timeout_s": 30.0} | more
     return Notify.model_validate(given)
 
 
@@ -154,7 +154,7 @@ def test_a_stalling_receiver_holds_up_nobody_else(site: Site) -> None:
     released = threading.Event()
 
     def stall(handler: BaseHTTPRequestHandler, got: Got, number: int) -> None:
-        released.wait(10.0)
+        released.wait(60.0)
 
     with Receiver(stall) as stalls, Receiver() as works:
         targets = [
@@ -163,7 +163,7 @@ def test_a_stalling_receiver_holds_up_nobody_else(site: Site) -> None:
         ]
         site.start(notify(works, targets=targets, timeout_s=0.5))
         site.tell(site.new("i1"), site.new("i2"))
-        site.work(lambda: len(works.requests) == 2, "the other one did not get it")
+        site.work(lambda: len({got.key for got in works.requests}) == 2, "the other one did not get it")
         site.work(lambda: any("within 0.5 s" in row["error"] for row in site.deliveries()), "no time-out")
         released.set()
 
@@ -222,7 +222,7 @@ def test_what_was_on_its_way_when_it_ended_goes_out_again_with_the_same_key(site
 
     def stall(handler: BaseHTTPRequestHandler, got: Got, number: int) -> None:
         reached.set()
-        release.wait(10.0)
+        release.wait(60.0)
 
     with Receiver(stall) as receiver:
         settings = notify(receiver, timeout_s=30.0)
@@ -269,7 +269,7 @@ def test_heartbeats_stop_when_a_stage_is_behind(site: Site) -> None:
         ]
         given = {"heartbeat_targets": ["alive"], "heartbeat_m": 0.01, "heartbeat_lag_m": 10}
         stage = site.start(notify(pages, targets=targets, **given))
-        site.work(lambda: len(beats.requests) == 2, "no heartbeats")
+        site.work(lambda: len(beats.requests) >= 2, "no heartbeats")
         assert beats.requests[0].json["type"] == "heartbeat"
         assert beats.requests[0].key != beats.requests[1].key
         now_ns = site.clock.now_ns()

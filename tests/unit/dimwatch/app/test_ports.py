@@ -5,14 +5,15 @@ from __future__ import annotations
 import os
 import socket
 
+from benchmarks.ports import free_ports
 from benchmarks.running import until
 from dimwatch.app.ports import Port, holder_pid, ports_of, problem
 from dimwatch.settings import Settings
 
 
 def test_a_taken_port_names_setting_flag_and_holder() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        number = server.getsockname()[1]
+    (number,) = free_ports(1)
+    with socket.create_server(("127.0.0.1", number)):
         port = Port("store.http_port", "127.0.0.1", number, "--store-port")
         told = problem(port)
         assert told is not None
@@ -20,8 +21,8 @@ def test_a_taken_port_names_setting_flag_and_holder() -> None:
             assert part in told
         assert holder_pid(number) == os.getpid()
     # The kernel may take a moment to let go of a listener.
-    until(lambda: problem(port) is None, 10.0, "the port is not free")
-    until(lambda: holder_pid(number) is None, 10.0, "the port has a holder")
+    until(lambda: problem(port) is None, 60.0, "the port is not free")
+    until(lambda: holder_pid(number) is None, 60.0, "the port has a holder")
 
 
 def test_an_address_that_is_not_ours_is_told() -> None:

@@ -20,6 +20,7 @@ from benchmarks.ports import free_ports
 from dimwatch import telemetry
 from dimwatch.app import standalone
 from dimwatch.app.standalone import Health, Need, keep_running, needs, serving
+from dimwatch.app.stopping import Stop
 from dimwatch.errors import PermanentError, RetryableError, TakenOverError
 from dimwatch.settings import Settings
 
@@ -42,7 +43,7 @@ def settings(folder: Path, port: int, **telemetry: object) -> Settings:
 
 def get(port: int, path: str, token: str = "") -> httpx.Response:
     headers = {"Authorization": f"Bearer {token}"} if token else {}
-    return httpx.get(f"http://127.0.0.1:{port}{path}", headers=headers)
+    return httpx.get(f"http://127.0.0.1:{port}{path}", headers=headers, timeout=30)
 
 
 def test_a_loop_is_ready_from_its_first_turn_until_it_drains(stack: ExitStack, tmp_path: Path, port: int) -> None:
@@ -69,10 +70,13 @@ def test_a_stuck_loop_is_told_first_and_then_to_be_restarted(monkeypatch: pytest
 
 
 def test_what_is_missing_is_named_with_its_place(stack: ExitStack, tmp_path: Path, port: int) -> None:
-    stack.enter_context(serving(settings(tmp_path, port), "dashboard"))
+    (nobody,) = free_ports(1)
+    own = settings(tmp_path, port)
+    own.store.http_port = nobody
+    stack.enter_context(serving(own, "dashboard"))
     answer = get(port, "/readyz")
     assert answer.status_code == 503
-    assert answer.json()["store"] == "unreachable: no ClickHouse interface answers at 127.0.0.1:8123"
+    assert answer.json()["store"] == f"unreachable: no ClickHouse interface answers at 127.0.0.1:{nobody}"
     assert answer.json()["work"] == "ready"
 
 
@@ -94,8 +98,9 @@ def test_however_many_ask_a_need_is_looked_at_once_a_second() -> None:
         return False
 
     health = Health("api", {"store": Need(look, "unreachable")})
+    began = time.monotonic()
     assert [health.states()["store"] for _ in range(50)] == ["unreachable"] * 50
-    assert len(looks) == 1
+    assert 1 <= len(looks) <= 1 + time.monotonic() - began
 
 
 def test_it_tells_its_own_metrics_and_status(stack: ExitStack, tmp_path: Path, port: int) -> None:
@@ -161,12 +166,15 @@ def test_what_no_time_can_mend_ends_it() -> None:
 
 def test_asked_to_stop_it_waits_no_longer() -> None:
     def work() -> None:
-        threading.Timer(0.2, os.kill, (os.getpid(), signal.SIGTERM)).start()
+        Stop.by_signals()  # as every role does first: a signal does not end this process
+        sender.start()
         raise RetryableError("no broker answers")
 
+    sender = threading.Timer(0.2, os.kill, (os.getpid(), signal.SIGTERM))
     before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
     try:
         keep_running(work, Health("worker"))
     finally:
+        sender.join()
         for number, handler in before.items():
             signal.signal(number, handler)

@@ -138,9 +138,9 @@ def test_stopping_ends_the_wait_without_losing_the_batch(log: EventLog) -> None:
 
     thread = threading.Thread(target=run)
     thread.start()
-    assert waiting.wait(5)
+    assert waiting.wait(60)
     sink.stop()
-    thread.join(5)
+    thread.join(60)
     assert not thread.is_alive()
     target = ListTarget()
     drain(log, target)
@@ -241,7 +241,7 @@ def test_what_is_no_records_fault_gives_up_none(log: EventLog) -> None:
 def test_inserts_into_several_tables_run_side_by_side_and_all_end_before_the_commit(log: EventLog) -> None:
     append(log, records.DROPS, records.encode(drops("a")))
     append(log, records.OBSERVATIONS, records.encode(observations("o")))
-    both = threading.Barrier(2, timeout=5)
+    both = threading.Barrier(2, timeout=60)
 
     def meet(_table: str, _rows: pa.Table) -> None:
         both.wait()
@@ -281,9 +281,9 @@ def test_a_backlog_of_small_records_is_not_waited_for(log: EventLog) -> None:
     sink = Sink(log, target, ManualClock(5), SinkLimits(batch_records=10, linger_s=3600.0))
     thread = threading.Thread(target=sink.run)
     thread.start()
-    thread.join(20)
+    thread.join(60)
     sink.stop()
-    thread.join(20)
+    thread.join(60)
     assert len(target.rows["drop_versions"]) == 20
 
 

@@ -88,12 +88,12 @@ def serve(tmp_path: Path) -> Serve:
         thread = threading.Thread(target=asyncio.run, args=(main(),))
         thread.start()
         try:
-            yield Collector(doors.result(timeout=20), log)
+            yield Collector(doors.result(timeout=60), log)
         finally:
-            loop, event = stop.result(timeout=20)
+            loop, event = stop.result(timeout=60)
             if thread.is_alive():
                 loop.call_soon_threadsafe(event.set)
-            thread.join(timeout=30)
+            thread.join(timeout=60)
             assert not thread.is_alive()
 
     return start

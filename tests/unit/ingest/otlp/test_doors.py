@@ -8,6 +8,7 @@ import json
 import os
 import socket
 import subprocess
+import threading
 import time
 import zlib
 from collections.abc import Callable
@@ -199,7 +200,7 @@ def test_bad_data_carries_the_details_of_the_specification(collector: Any) -> No
 
 def test_unknown_paths_and_methods(collector: Any) -> None:
     assert failure(post(collector, b"", path="/v1/trace")).message.startswith("Not Found")
-    response = httpx.get(f"{collector.url}/v1/traces")
+    response = httpx.get(f"{collector.url}/v1/traces", timeout=30)
     assert (response.status_code, response.headers["allow"]) == (405, "POST")
     assert "POST on /v1/traces" in failure(response).message
 
@@ -318,7 +319,7 @@ def test_metrics_that_nobody_reads_do_not_keep_spans_out(tmp_path: Path, make_re
 
 
 def connect(collector: Any) -> socket.socket:
-    return socket.create_connection(("127.0.0.1", collector.doors.http_port), timeout=10)
+    return socket.create_connection(("127.0.0.1", collector.doors.http_port), timeout=60)
 
 
 def read_until_closed(connection: socket.socket) -> bytes:
@@ -339,7 +340,7 @@ def test_slow_headers_are_cut_off(serve: Any, start: bytes) -> None:
         started = time.monotonic()
         with contextlib.suppress(ConnectionResetError):
             assert read_until_closed(connection) == b""
-        assert time.monotonic() - started < 5
+        assert time.monotonic() - started < 20
 
 
 def test_a_slow_body_is_answered_408_and_cut_off(serve: Any) -> None:
@@ -360,19 +361,22 @@ def test_endless_headers_are_cut_off(collector: Any) -> None:
 
 
 def test_a_slow_grpc_sender_is_cut_off(serve: Any) -> None:
+    over = threading.Event()
+
     def nothing() -> Any:
-        time.sleep(3)
+        over.wait(60)
         yield b""
 
-    with serve(request_timeout_s=0.5) as collector, grpc.insecure_channel(collector.grpc) as channel:
-        with pytest.raises(grpc.RpcError) as caught:
-            channel.stream_unary(EXPORT)(nothing(), timeout=20)
+    with serve(request_timeout_s=1.0) as collector, grpc.insecure_channel(collector.grpc) as channel:
+        with pytest.raises(grpc.RpcError, match=r"receiver\.request_timeout_s") as caught:
+            channel.stream_unary(EXPORT)(nothing(), timeout=30)
+        over.set()
         error: Any = caught.value
         assert error.code() is grpc.StatusCode.DEADLINE_EXCEEDED
 
 
 def test_connections_are_kept_alive(collector: Any, make_request: Any) -> None:
-    with httpx.Client(base_url=collector.url) as client:
+    with httpx.Client(base_url=collector.url, timeout=30) as client:
         for size in (1, 200, 1):
             response = client.post("/v1/traces", content=make_request(size).SerializeToString(), headers=PROTOBUF)
             assert response.status_code == 200

@@ -20,7 +20,7 @@ from tests.webhook_receiver import Receiver, reply
 CONTEXT = tls()
 
 
-def post(url: str, allow: tuple[str, ...] = (), timeout_s: float = 3.0) -> Result:
+def post(url: str, allow: tuple[str, ...] = (), timeout_s: float = 30.0) -> Result:
     return http.post(Request(url, b"{}", {}), policy_of(allow), CONTEXT, timeout_s, 0)
 
 
