@@ -35,6 +35,8 @@ class Result:
     proof: Proof
     recovery_s: dict[str, list[float]] = field(default_factory=dict)
     drain_s: float = 0.0
+    started_s: float = 0.0
+    """What the first start of everything took: the pace of the machine."""
 
     @property
     def slowest_s(self) -> float:
@@ -94,7 +96,7 @@ def run(
         drain_s = running.drain()
         wait_for_minutes(running, incident=past is not None)
         proof = prove(running, oracle)
-    return Result(sent, proof, dict(recovery), drain_s)
+    return Result(sent, proof, dict(recovery), drain_s, running.started_s)
 
 
 def _kill(running: Running, role: str) -> float:
@@ -102,7 +104,7 @@ def _kill(running: Running, role: str) -> float:
     old = running.pid(role)
     running.kill(role)
     return until(
-        lambda: running.pid(role) not in (old, None) and running.answers(role), 60.0, f"{role} did not come back"
+        lambda: running.pid(role) not in (old, None) and running.answers(role), 120.0, f"{role} did not come back"
     )
 
 

@@ -43,11 +43,17 @@ class Running:
         self._store = f"http://{_HOST}:{ports['store__http_port']}"
         self._dashboard = f"http://{_HOST}:{ports['dashboard__port']}"
         self._supervisor = f"http://{_HOST}:{ports['telemetry__metrics_port']}"
-        self._client = httpx.Client(timeout=10.0)
+        self._client = httpx.Client(timeout=30.0)
         self._process: subprocess.Popen[bytes] | None = None
+        self.started_s = 0.0
+        """What the first start of everything took: the pace of the machine."""
 
     def __enter__(self) -> Self:
-        self.start()
+        try:
+            self.started_s = self.start()
+        except BaseException:
+            self.__exit__(None, None, None)
+            raise
         return self
 
     def __exit__(
@@ -56,22 +62,22 @@ class Running:
         if self._process is not None and self._process.poll() is None:
             self._process.kill()
             self._process.wait()
-        until(lambda: not self._survivors(), 15.0, "processes survived their supervisor")
         self._client.close()
+        until(lambda: not self._survivors(), 60.0, "processes survived their supervisor")
 
-    def start(self) -> None:
-        """Start, and wait until every process answers."""
+    def start(self) -> float:
+        """Start, and wait until every process answers; return the seconds that it took."""
         command = [sys.executable, "-P", "-m", "dimwatch", "up", "--data", str(self.data), "--log-format", "json"]
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(command, env=self._environment, stdout=log, stderr=log)
-        until(self._all_ready, 90.0, "Dimwatch did not start")
+        return until(self._all_ready, 180.0, "Dimwatch did not start")
 
     def stop(self) -> float:
         """Ask it to drain (SIGTERM) and wait for the end; return the seconds that it took."""
         assert self._process is not None
         started = time.monotonic()
         self._process.send_signal(signal.SIGTERM)
-        status = self._process.wait(60)
+        status = self._process.wait(180)
         assert status == 0, f"`dimwatch up` ended with status {status}: {self.log}"
         return time.monotonic() - started
 
