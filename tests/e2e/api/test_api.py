@@ -15,9 +15,9 @@ from detectors.incidents import control
 from dimwatch import tokens
 from dimwatch.client import ApiClient
 from dimwatch.errors import InvalidError, PermanentError, RetryableError
-from tests.e2e.api.conftest import NAMES, RESPONDER, VIEWER, Site
+from tests.e2e.api.conftest import NAMES, PATIENCE_S, RESPONDER, VIEWER, Site
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
 FIRST, SECOND, THIRD, *_ = NAMES
 
 
@@ -29,7 +29,7 @@ def settled(client: ApiClient, order: dict[str, Any]) -> str:
         found = client.outcome(order["id"])
         return found != "pending"
 
-    until(known, 20.0, "nobody has looked at the order")
+    until(known, PATIENCE_S, "nobody has looked at the order")
     return found
 
 
@@ -39,7 +39,7 @@ def test_an_acknowledgement_is_seen_in_seconds_with_who_gave_it(site: Site) -> N
     started = time.monotonic()
     order = ann.order(f"incidents/{FIRST}/acknowledge", {"note": "on it"})
     assert order["outcome"] == "pending"
-    until(lambda: ann.get(f"incidents/{FIRST}")["status"] == "acknowledged", 20.0, "it is not acknowledged")
+    until(lambda: ann.get(f"incidents/{FIRST}")["status"] == "acknowledged", PATIENCE_S, "it is not acknowledged")
     assert time.monotonic() - started < 10.0
     assert settled(ann, order) == "obeyed"
     assert ann.order(f"incidents/{FIRST}/label", {"labels": {"cause": "quota"}})
@@ -64,23 +64,30 @@ def test_the_same_request_with_a_key_is_one_order(site: Site) -> None:
 def test_what_is_over_can_only_be_called_false(site: Site) -> None:
     client = site.client()
     assert settled(client, client.order(f"incidents/{SECOND}/resolve")) == "obeyed"
-    until(lambda: client.get(f"incidents/{SECOND}")["status"] == "resolved", 20.0, "it is not resolved")
+    until(lambda: client.get(f"incidents/{SECOND}")["status"] == "resolved", PATIENCE_S, "it is not resolved")
     with pytest.raises(InvalidError, match="over"):
         client.order(f"incidents/{SECOND}/acknowledge")
     assert settled(client, client.order(f"incidents/{SECOND}/false")) == "obeyed"
-    until(lambda: client.get(f"incidents/{SECOND}")["status"] == "false", 20.0, "it is not false")
+    until(lambda: client.get(f"incidents/{SECOND}")["status"] == "false", PATIENCE_S, "it is not false")
 
 
 def test_silences_come_and_go(site: Site) -> None:
     client = site.client()
     body = {"scope": {"provider": "openai", "model": "gpt-2"}, "duration_s": 3600, "note": "known"}
     order = client.order("silences", body)
-    until(lambda: client.get(f"incidents/{THIRD}")["status"] == "silenced", 20.0, "it is not silenced")
-    (listed,) = (one for one in client.get("silences")["silences"] if one["id"] == order["id"])
-    assert (listed["scope"], listed["note"], listed["incident"]) == (body["scope"], "known", "")
+    until(lambda: client.get(f"incidents/{THIRD}")["status"] == "silenced", PATIENCE_S, "it is not silenced")
+
+    def listed() -> list[dict[str, Any]]:
+        return [one for one in client.get("silences")["silences"] if one["id"] == order["id"]]
+
+    until(lambda: bool(listed()), PATIENCE_S, "it is not listed")
+    (one,) = listed()
+    assert (one["scope"], one["note"], one["incident"]) == (body["scope"], "known", "")
     client.order(f"silences/{order['id']}", method="DELETE")
-    until(lambda: client.get(f"incidents/{THIRD}")["status"] == "open", 20.0, "the silence does not end")
-    until(lambda: order["id"] not in {one["id"] for one in client.get("silences")["silences"]}, 20.0, "it is listed")
+    until(lambda: client.get(f"incidents/{THIRD}")["status"] == "open", PATIENCE_S, "the silence does not end")
+    until(
+        lambda: order["id"] not in {one["id"] for one in client.get("silences")["silences"]}, PATIENCE_S, "it is listed"
+    )
     with pytest.raises(InvalidError, match="no silence"):
         client.order(f"silences/{order['id']}", method="DELETE")
 
@@ -101,11 +108,11 @@ def test_an_incident_has_one_silence_the_newest(site: Site) -> None:
     assert [settled(client, order) for order in orders] == ["obeyed", "obeyed"]
     until(
         lambda: listed() == [[orders[1]["id"]]] * 2,
-        20.0,
+        PATIENCE_S,
         "the newer one is not what is listed",
     )
     client.order(f"silences/{orders[1]['id']}", method="DELETE")
-    until(lambda: listed() == [[], []], 20.0, "the older one is still listed")
+    until(lambda: listed() == [[], []], PATIENCE_S, "the older one is still listed")
 
 
 def test_pages_of_incidents_hold_each_once(site: Site) -> None:

@@ -14,7 +14,7 @@ from dimwatch.cli import main
 from dimwatch.cli.incidents import incidents
 from tests.e2e.api.conftest import NAMES, Site
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
 INCIDENT = NAMES[1]
 Run = Callable[..., Result]
 

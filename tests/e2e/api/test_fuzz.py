@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, Phase, settings
 from dimwatch.app.api.application import bare
 from tests.e2e.api.conftest import RESPONDER, Site
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
 schema = schemathesis.openapi.from_dict(bare().openapi())
 
 

@@ -9,9 +9,9 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from dashboard import source
-from tests.e2e.api.conftest import NAMES, RESPONDER, VIEWER, Site
+from tests.e2e.api.conftest import NAMES, PATIENCE_S, RESPONDER, VIEWER, Site
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
 APP = Path(__file__).parents[3] / "dashboard" / "app.py"
 
 
@@ -20,7 +20,7 @@ def page(site: Site) -> Iterator[AppTest]:
     settings = site.settings.model_copy(deep=True)
     settings.dashboard.sign_in = "token"
     source.configure(settings)
-    app = AppTest.from_file(str(APP), default_timeout=60)
+    app = AppTest.from_file(str(APP), default_timeout=PATIENCE_S)
     app.query_params["id"] = NAMES[3]
     yield app.run().switch_page("views/incident.py")
     source.configure(site.settings)
