@@ -29,13 +29,15 @@ from benchmarks.running import ROLES, Running, until
 from dimwatch.clock import NS_PER_SECOND, SystemClock
 from ingest.otlp.framing import encode_varint
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
 
 PROTOBUF = {"content-type": "application/x-protobuf"}
 JSON = {"content-type": "application/json"}
 GZIP = {"content-encoding": "gzip"}
+PATIENCE_S = 180.0
 MOST_BYTES = 1_000_000_000
-OPEN_TRACES = 20_000
+OPEN_TRACES = 5_000
+"""Fewer than come with one request: whoever is slow to send the next has too many open all the same."""
 ROOTLESS = 60_000
 NOW = SystemClock().now_ns()
 
@@ -52,7 +54,7 @@ class Story:
 
     def post(self, content: bytes, headers: dict[str, str] | None = None, path: str = "traces") -> httpx.Response:
         return httpx.post(
-            f"{self.running.http}/v1/{path}", content=content, headers=PROTOBUF | (headers or {}), timeout=30
+            f"{self.running.http}/v1/{path}", content=content, headers=PROTOBUF | (headers or {}), timeout=120
         )
 
     def refused(self, status: int, reason: str, content: bytes, headers: dict[str, str] | None = None) -> None:
@@ -79,7 +81,7 @@ class Story:
     def shown(self, span: Span, columns: str) -> list[Any]:
         where = f"trace_id = '{span.trace_id.hex()}' AND span_id = '{span.span_id.hex()}'"
         sql = f"SELECT {columns} FROM spans WHERE {where}"
-        until(lambda: bool(self.running.rows(sql)), 30.0, "the span is not visible")
+        until(lambda: bool(self.running.rows(sql)), PATIENCE_S, "the span is not visible")
         (row,) = self.running.rows(sql)
         return row
 
@@ -155,7 +157,7 @@ def test_large_spans_are_cut_and_counted(story: Story) -> None:
     assert story.shown(many, "dropped_attributes, length(attributes) > 500") == [100_000 - 1_024, True]
     text = "greatest(length(ifNull(tool_result, '')), length(arrayStringConcat(mapValues(attributes))))"
     assert story.shown(long, text) == [1 << 20]
-    until(lambda: story.dropped()["attributes", "too_many"] == 100_000 - 1_024, 30.0, "cuts are not counted")
+    until(lambda: story.dropped()["attributes", "too_many"] == 100_000 - 1_024, PATIENCE_S, "cuts are not counted")
     assert story.dropped()["attributes", "too_long"] == 1
 
 
@@ -210,7 +212,9 @@ def test_logs_and_metrics_of_nobody_do_no_harm(story: Story) -> None:
     assert story.post(metrics.SerializeToString(), path="metrics").status_code == 200
     assert story.post(b"\xff\xff", path="metrics").status_code == 400
     story.requests["malformed"] += 2
-    until(lambda: story.dropped()["logs", "content_without_span"] == 250, 60.0, "log events are not accounted for")
+    until(
+        lambda: story.dropped()["logs", "content_without_span"] == 250, PATIENCE_S, "log events are not accounted for"
+    )
 
 
 def test_mutations_are_answered(story: Story) -> None:
@@ -236,11 +240,14 @@ def test_traces_without_end_are_bounded(story: Story) -> None:
         assert story.post(body).status_code == 200
         story.spans += 10_000
     total = "SELECT count() FROM spans WHERE service = 'rootless'"
-    until(lambda: story.running.value(total) == ROOTLESS, 120.0, "spans are missing")
-    assert story.running.metric("dimwatch_closed_traces_total", cause="evicted") > 0
+    until(lambda: story.running.value(total) == ROOTLESS, PATIENCE_S, "spans are missing")
+    evicted = "dimwatch_closed_traces_total"
+    until(
+        lambda: story.running.metric(evicted, cause="evicted") > 0, PATIENCE_S, "no trace was closed for lack of room"
+    )
     assert story.running.metric("dimwatch_open_traces") <= OPEN_TRACES
     judged = "SELECT count(), countIf(outcome = 'incomplete') FROM traces WHERE service = 'rootless'"
-    until(lambda: story.running.rows(judged) == [[ROOTLESS] * 2], 60.0, "traces are missing")
+    until(lambda: story.running.rows(judged) == [[ROOTLESS] * 2], PATIENCE_S, "traces are missing")
 
 
 def test_the_service_goes_on(story: Story) -> None:
@@ -253,19 +260,19 @@ def test_the_service_goes_on(story: Story) -> None:
         call.attributes.add(key=key).value.string_value = value
     assert story.accepted(call) == 0
     found = f"SELECT rule FROM observations WHERE trace_id = '{call.trace_id.hex()}'"
-    until(lambda: story.running.rows(found) == [["silent_tool_failure"]], 30.0, "nothing is found any more")
+    until(lambda: story.running.rows(found) == [["silent_tool_failure"]], PATIENCE_S, "nothing is found any more")
     told = story.running.processes()
     assert {role: told[role]["restarts"] for role in ROLES} == dict.fromkeys(ROLES, 0)
 
 
 def test_all_is_accounted_for(story: Story) -> None:
-    story.running.drain(60.0)
+    story.running.drain(PATIENCE_S)
     dropped = story.dropped()
     rejected = sum(count for (signal, _), count in dropped.items() if signal == "spans")
     assert story.spans == story.running.value("SELECT count() FROM spans") + rejected
     until(  # refused requests are told every ten seconds
         lambda: {reason: story.dropped()["requests", reason] for reason in story.requests} == story.requests,
-        30.0,
+        PATIENCE_S,
         f"not all of {dict(story.requests)} are in `drops`",
     )
 

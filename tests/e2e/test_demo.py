@@ -17,7 +17,7 @@ from dimwatch.simulate.export import Export
 from dimwatch.simulate.fleet import Fleet as Simulation
 from ingest.normalize import Request
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
 
 START_NS = 1_790_000_000 * NS_PER_SECOND
 

@@ -78,7 +78,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     try:
         settings = Settings(data=folder)
         settings.store.http_port = port
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 120
         while True:
             with socket.socket() as probe:
                 if probe.connect_ex(("127.0.0.1", port)) == 0:
@@ -94,7 +94,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         yield folder
     finally:
         process.terminate()
-        process.wait(30)
+        process.wait(90)
 
 
 def run(data: Path, *words: str, stdin: str | None = None, env: Mapping[str, str] | None = None) -> Result:

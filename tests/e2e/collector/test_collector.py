@@ -36,7 +36,9 @@ from dimwatch.eventlog import open_eventlog
 from dimwatch.settings import Settings
 from ingest.otlp.framing import encode_varint
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
+
+PATIENCE_S = 180.0
 
 PROTOBUF = {"content-type": "application/x-protobuf"}
 GZIPPED = PROTOBUF | {"content-encoding": "gzip"}
@@ -59,7 +61,7 @@ class Process:
 
     def stop(self) -> int:
         self.process.send_signal(signal.SIGTERM)
-        return self.process.wait(timeout=20)
+        return self.process.wait(timeout=PATIENCE_S)
 
     def peak_mib(self) -> int:
         """The most memory that the process ever held."""
@@ -85,7 +87,7 @@ def collector(tmp_path: Path) -> Iterator[Process]:
     environment = os.environ | {
         "DIMWATCH_RECEIVER__GRPC_PORT": str(free_ports(1)[0]),
         "DIMWATCH_RECEIVER__HTTP_PORT": str(free_ports(1)[0]),
-        "DIMWATCH_RECEIVER__REQUEST_TIMEOUT_S": "10",
+        "DIMWATCH_RECEIVER__REQUEST_TIMEOUT_S": str(PATIENCE_S),
     }
     command = [sys.executable, "-P", "-m", "dimwatch", "collector", "--data", str(tmp_path)]
     process = subprocess.Popen(command, env=environment)
@@ -96,7 +98,7 @@ def collector(tmp_path: Path) -> Iterator[Process]:
         int(environment["DIMWATCH_RECEIVER__HTTP_PORT"]),
     )
     try:
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + PATIENCE_S
         while True:
             try:
                 socket.create_connection(("127.0.0.1", started.http_port), timeout=1).close()
@@ -126,11 +128,12 @@ def exporter(collector: Process, kind: str) -> SpanExporter:
     transport, _, coding = kind.partition(" ")
     if transport == "http":
         compression = {"": Compression.NoCompression, "gzip": Compression.Gzip, "deflate": Compression.Deflate}[coding]
-        return HttpSpanExporter(endpoint=collector.url, compression=compression)
+        return HttpSpanExporter(endpoint=collector.url, compression=compression, timeout=PATIENCE_S)
     return GrpcSpanExporter(
         endpoint=f"127.0.0.1:{collector.grpc_port}",
         insecure=True,
         compression=grpc.Compression.Gzip if coding else grpc.Compression.NoCompression,
+        timeout=PATIENCE_S,
     )
 
 
@@ -145,7 +148,7 @@ def test_the_sdk_exporters(collector: Process, kind: str) -> None:
             "chat", attributes={"gen_ai.prompt": f"{number} sk-abcdef0123456789abcd"}
         ) as span:
             ids.add(span.get_span_context().span_id.to_bytes(8, "big"))
-    assert provider.force_flush()
+    assert provider.force_flush(int(PATIENCE_S * 1000))
     provider.shutdown()
     stored = collector.stored()
     spans = [
@@ -161,7 +164,9 @@ def test_the_sdk_exporters(collector: Process, kind: str) -> None:
 
 def test_metrics_of_the_sdk(collector: Process) -> None:
     reader = PeriodicExportingMetricReader(
-        GrpcMetricExporter(endpoint=f"127.0.0.1:{collector.grpc_port}", insecure=True), export_interval_millis=60_000
+        GrpcMetricExporter(endpoint=f"127.0.0.1:{collector.grpc_port}", insecure=True, timeout=PATIENCE_S),
+        export_interval_millis=600_000,
+        export_timeout_millis=PATIENCE_S * 1000,
     )
     provider = MeterProvider([reader], shutdown_on_exit=False)
     provider.get_meter("agent").create_counter("tokens").add(5)
@@ -177,7 +182,7 @@ def test_sigterm_finishes_what_is_in_flight_and_loses_nothing_acknowledged(colle
     lock = threading.Lock()
 
     def send() -> None:
-        with httpx.Client(timeout=20) as client:
+        with httpx.Client(timeout=PATIENCE_S) as client:
             while True:
                 request = request_of(20)
                 try:
@@ -194,12 +199,12 @@ def test_sigterm_finishes_what_is_in_flight_and_loses_nothing_acknowledged(colle
     threads = [threading.Thread(target=send) for _ in range(4)]
     for thread in threads:
         thread.start()
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + PATIENCE_S
     while len(acknowledged) < 50 and time.monotonic() < deadline:
         time.sleep(0.01)
     assert collector.stop() == 0
     for thread in threads:
-        thread.join(timeout=20)
+        thread.join(timeout=PATIENCE_S)
     stored = b"".join(collector.stored())
     assert len(acknowledged) >= 50
     assert all(span_id in stored for span_id in acknowledged)
@@ -208,7 +213,7 @@ def test_sigterm_finishes_what_is_in_flight_and_loses_nothing_acknowledged(colle
 def test_it_refuses_to_be_open_to_a_network_without_a_token(tmp_path: Path) -> None:
     environment = os.environ | {"DIMWATCH_RECEIVER__HOST": "0.0.0.0"}
     command = [sys.executable, "-P", "-m", "dimwatch", "collector", "--data", str(tmp_path)]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=PATIENCE_S, check=False)
     assert done.returncode != 0
     assert "receiver.token" in done.stderr
 
@@ -265,7 +270,7 @@ def test_twenty_connections_of_bombs_at_once_stay_under_a_gigabyte(collector: Pr
     def send(item: tuple[str, bytes, dict[str, str], int]) -> tuple[str, int, int]:
         name, body, headers, right = item
         while True:
-            response = httpx.post(collector.url, content=body, headers=headers, timeout=120)
+            response = httpx.post(collector.url, content=body, headers=headers, timeout=PATIENCE_S)
             if response.status_code != 429:
                 return name, response.status_code, right
             time.sleep(float(response.headers["retry-after"]))
@@ -275,7 +280,7 @@ def test_twenty_connections_of_bombs_at_once_stay_under_a_gigabyte(collector: Pr
         with grpc.insecure_channel(f"127.0.0.1:{collector.grpc_port}", options) as channel:
             export: Any = channel.unary_unary(EXPORT)
             try:
-                export(body, timeout=120)
+                export(body, timeout=PATIENCE_S)
             except grpc.RpcError as error:
                 code: Any = error
                 return code.code()

@@ -25,5 +25,5 @@ def test_a_full_disk_loses_nothing_and_is_recovered_from(tmp_path: Path) -> None
         pytest.skip("no small file system may be mounted here")
     script = Path(__file__).with_name("full_disk.py")
     run = f'{MOUNT}"{tmp_path}" && exec "{sys.executable}" -P "{script}" "{tmp_path}"'
-    done = subprocess.run([*own_mounts, run], capture_output=True, text=True, timeout=120)
+    done = subprocess.run([*own_mounts, run], capture_output=True, text=True, timeout=240)
     assert done.returncode == 0, done.stderr
