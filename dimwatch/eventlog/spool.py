@@ -41,6 +41,9 @@ class SpooledEventLog:
         self._spool = SqliteEventLog(path, max_bytes=max_bytes)
         self._stop = threading.Event()
         self._behind = True  # until the mover has seen that nothing was left by the process before
+        self._lock = threading.Lock()
+        self._begun = self._ended = 0
+        """Appends to the file: only the mover that has read all of them says that nothing is left."""
         self._mover = threading.Thread(target=self._move, name="spool-mover", daemon=True)
         self._mover.start()
 
@@ -53,9 +56,11 @@ class SpooledEventLog:
             except (RetryableError, PermanentError) as error:  # of the latter, a password that is being changed
                 if not self._behind:
                     _log.warning("Kafka does not answer: requests go to the spool", error=str(error))
-                self._behind = True
             else:
                 return
+        with self._lock:
+            self._behind = True
+            self._begun += 1
         try:
             self._spool.append({_TOPIC: [_packed(topic, record) for topic, found in batch.items() for record in found]})
         except BackpressureError as error:
@@ -63,6 +68,9 @@ class SpooledEventLog:
                 f"Kafka does not answer and the spool can take no more (eventlog.kafka.spool): {error}",
                 retry_after_s=error.retry_after_s,
             ) from error
+        finally:
+            with self._lock:
+                self._ended += 1
 
     def _move(self) -> None:
         consumer = self._spool.consumer(_GROUP, [_TOPIC])
@@ -78,13 +86,17 @@ class SpooledEventLog:
                 self._stop.wait(_RETRY_S)
 
     def _move_batch(self, consumer: Consumer) -> None:
+        ended = self._ended
         records = consumer.poll(max_records=_BATCH_RECORDS, max_bytes=_BATCH_BYTES, timeout_s=_POLL_S)
         if not records:
             if self._behind:
                 self._log.probe()
                 self._spool.trim(_TOPIC, keep_ns=-(1 << 62), keep_bytes=1 << 62, now_ns=0)
                 telemetry.SPOOL_RECORDS.set(0)
-                self._behind = False
+                with self._lock:
+                    if self._begun != ended:  # there is more by now
+                        return
+                    self._behind = False
                 _log.info("the spool is empty: requests go to Kafka")
             return
         self._behind = True

@@ -24,7 +24,8 @@ def settings(kafka_broker: Broker) -> Kafka:
         bootstrap_servers=[kafka_broker.address],
         topic_prefix=f"t{uuid.uuid4().hex[:8]}.",
         partitions=MANY,
-        session_timeout_s=3.0,
+        session_timeout_s=10.0,
+        delivery_timeout_s=30.0,
     )
 
 

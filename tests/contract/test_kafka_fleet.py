@@ -51,7 +51,8 @@ def undisturbed() -> list[dict[str, object]]:
 
 
 def test_the_one_that_stands_by_goes_on_with_the_last_state(kafka_broker: Broker) -> None:
-    kafka = Kafka(bootstrap_servers=[kafka_broker.address], topic_prefix=f"f{uuid.uuid4().hex[:8]}.", partitions=2)
+    prefix = f"f{uuid.uuid4().hex[:8]}."
+    kafka = Kafka(bootstrap_servers=[kafka_broker.address], topic_prefix=prefix, partitions=2, delivery_timeout_s=30.0)
     logs, clock = (KafkaEventLog(kafka), KafkaEventLog(kafka)), ManualClock(START_NS)
     try:
         first, second = (FleetStage(SETTINGS, log, clock) for log in logs)

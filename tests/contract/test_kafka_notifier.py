@@ -33,7 +33,7 @@ PATIENCE_S = 60.0
 @pytest.fixture
 def kafka(kafka_broker: Broker) -> Kafka:
     prefix = f"n{uuid.uuid4().hex[:8]}."
-    return Kafka(bootstrap_servers=[kafka_broker.address], topic_prefix=prefix, partitions=2, session_timeout_s=6.0)
+    return Kafka(bootstrap_servers=[kafka_broker.address], topic_prefix=prefix, partitions=2, delivery_timeout_s=30.0)
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sys
 
-from dimwatch.errors import DimwatchError, PermanentError
+from dimwatch.errors import DimwatchError, PermanentError, TakenOverError
 from dimwatch.eventlog.kafka import KafkaEventLog
 from dimwatch.eventlog.testing import after, new, read
 from dimwatch.eventlog.testing_shared import SINGLE, SPREAD
@@ -18,8 +18,14 @@ from dimwatch.settings import Kafka
 def main(address: str, prefix: str) -> None:
     log = KafkaEventLog(Kafka(bootstrap_servers=[address], topic_prefix=prefix, partitions=4, session_timeout_s=2.0))
     consumer = log.consumer("g", [SPREAD])
-    records = read(consumer, 8)
-    consumer.commit({}, {SINGLE: [new(b"before")]})
+    while True:
+        try:
+            records = read(consumer, 8)
+            consumer.commit({}, {SINGLE: [new(b"before")]})
+            break
+        except TakenOverError:  # a busy machine kept it from being heard of; nothing was committed
+            consumer.close()
+            consumer = log.consumer("g", [SPREAD])
     print("read", file=sys.stderr, flush=True)
     sys.stdin.readline()
     try:

@@ -6,6 +6,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from structlog.testing import capture_logs
+
 from dimwatch.errors import DimwatchError, PermanentError, RetryableError
 from dimwatch.eventlog.base import Batch, NewRecord, Record, TopicPartition
 from dimwatch.eventlog.memory import MemoryEventLog
@@ -19,6 +21,8 @@ class Brokers(MemoryEventLog):
     """As Kafka, with a trouble that can be switched on."""
 
     trouble: Exception | None = None
+    meanwhile: Callable[[], None] | None = None
+    """Happens once, while they are asked whether they answer."""
 
     def append(self, batch: Batch) -> None:
         self.probe()
@@ -30,6 +34,9 @@ class Brokers(MemoryEventLog):
     def probe(self) -> None:
         if self.trouble is not None:
             raise self.trouble
+        meanwhile, self.meanwhile = self.meanwhile, None
+        if meanwhile is not None:
+            meanwhile()
 
 
 def records(brokers: MemoryEventLog) -> list[Record]:
@@ -41,7 +48,7 @@ def read(brokers: MemoryEventLog) -> list[bytes]:
 
 
 def until(there: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 20.0
+    deadline = time.monotonic() + 60.0
     while not there():
         assert time.monotonic() < deadline
         time.sleep(0.01)
@@ -74,3 +81,19 @@ def test_what_was_accepted_arrives_in_order_whatever_the_trouble_was(tmp_path: P
     assert {record.value[-1:] for record in found if HEADER_SPOOLED in record.headers} >= {b"1", b"2", b"3", b"4"}
     assert not [record for record in found if record.headers.keys() - {HEADER_SPOOLED}]
     spooled.close()
+
+
+def test_what_comes_to_the_file_while_it_seems_empty_is_moved_before_others_pass_it(tmp_path: Path) -> None:
+    brokers = Brokers()
+
+    def comes() -> None:
+        spooled.append({TOPIC: [NewRecord(b"1", 1)]})
+
+    brokers.meanwhile = comes
+    with capture_logs() as logged:
+        spooled = SpooledEventLog(brokers, tmp_path / "spool.sqlite", max_bytes=64 << 20)  # type: ignore[arg-type]
+        until(lambda: not spooled._behind)
+        spooled.append({TOPIC: [NewRecord(b"2", 2)]})
+        assert read(brokers) == [b"1", b"2"]
+        spooled.close()
+    assert [line["event"] for line in logged] == ["the spool is empty: requests go to Kafka"]
