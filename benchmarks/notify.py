@@ -33,7 +33,7 @@ from dimwatch.eventlog.sqlite import SqliteEventLog
 from tests.told_incidents import incident, record
 from tests.webhook_receiver import SECRET, Got, Receiver, reply
 
-PATIENCE_S = 240.0
+PATIENCE_S = 400.0
 
 
 @dataclass(slots=True)
@@ -90,7 +90,7 @@ class _Site:
     def end(self, number: signal.Signals = signal.SIGKILL) -> None:
         if self._process is not None:
             self._process.send_signal(number)
-            self._process.wait(30)
+            self._process.wait(90)
 
     def tell(self, one: Incident) -> None:
         self.log.append({records.INCIDENTS: [record(one, at_ns=self.clock.now_ns())]})

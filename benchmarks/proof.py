@@ -8,6 +8,7 @@ import sys
 import time
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
@@ -32,6 +33,7 @@ from dimwatch.eventlog import open_eventlog
 from dimwatch.eventlog.base import EventLog, Record, TopicPartition
 from dimwatch.eventlog.newest import newest
 from dimwatch.settings import MIB, Settings
+from dimwatch.store.sink import GROUP as SINK
 from ingest.normalize import Request
 from ingest.otlp.topic_door import TopicDoor
 
@@ -50,9 +52,7 @@ _INCIDENT: Final = (
     "runs", "signals", "summary",
 )  # fmt: skip
 _TIMES: Final = ("time", "opened_at", "started_at")
-_STILL_S: Final = 4.0
-"""Longer than it takes from a commit of the fleet stage to the tables."""
-_PATIENCE_S: Final = 120.0
+_PATIENCE_S: Final = 180.0
 _TRACE: Final = ("trace_id", "outcome", "complete", "spans", "steps", "tool_calls", "failed_tool_calls", "input_tokens")
 
 
@@ -194,18 +194,18 @@ def _count(store: Store, of: str) -> int:
 def _of_fleet(store: Store) -> tuple[int, set[Row], set[Row]]:
     """What the fleet stage has told until now: the end of the last minute that it closed, points and incidents."""
 
-    def look() -> tuple[int, set[Row], set[Row]]:
-        windows = store.rows(f"SELECT {_columns(_WINDOW)} FROM windows WHERE width_s = 60")
-        incidents = store.rows(f"SELECT {_columns(_INCIDENT)} FROM incidents")
-        return closed(store.settings()), {tuple(row) for row in windows}, {tuple(row) for row in incidents}
-
+    settings = store.settings()
     deadline = time.monotonic() + _PATIENCE_S
-    last = look()
-    while True:  # a minute may close in between, and its parts come one after the other
-        time.sleep(_STILL_S)
-        before, last = last, look()
-        if last == before or time.monotonic() > deadline:
-            return last
+    with closing(open_eventlog(settings)) as eventlog:
+        sink = eventlog.consumer(SINK, [records.WINDOWS, records.INCIDENTS])
+        while True:
+            closed_ns = closed(settings)
+            until(lambda: not any(of.records for of in sink.lag().values()), _PATIENCE_S, "the store has not all of it")
+            windows = store.rows(f"SELECT {_columns(_WINDOW)} FROM windows WHERE width_s = 60")
+            incidents = store.rows(f"SELECT {_columns(_INCIDENT)} FROM incidents")
+            if closed(settings) == closed_ns:  # else a minute has been closed meanwhile
+                return closed_ns, {tuple(row) for row in windows}, {tuple(row) for row in incidents}
+            assert time.monotonic() < deadline, "minutes are closed faster than they can be looked at"
 
 
 def _columns(names: Sequence[str]) -> str:

@@ -105,7 +105,7 @@ class Roles:
             | dict(settings or {})
         )
         self.processes: dict[str, Process] = {}
-        self._client = httpx.Client(timeout=10.0)
+        self._client = httpx.Client(timeout=30.0)
         self._ending = threading.Event()
         self._keeper = threading.Thread(target=self._keep, name="keeper", daemon=True)
 
@@ -121,7 +121,7 @@ class Roles:
                 self._start(role, role, self._given)
         self._keeper.start()
         try:
-            until(lambda: all(map(self.ready, self.processes)), 120.0, f"not all roles are ready: {self._folder}")
+            until(lambda: all(map(self.ready, self.processes)), 240.0, f"not all roles are ready: {self._folder}")
         except BaseException:
             self.__exit__(None, None, None)
             raise
@@ -162,7 +162,7 @@ class Roles:
         except httpx.HTTPError:
             return False
 
-    def kill(self, name: str, patience_s: float = 150.0) -> float:
+    def kill(self, name: str, patience_s: float = 300.0) -> float:
         """`kill -9`; return the seconds until its successor is ready."""
         process = self.processes[name]
         old = process.popen
@@ -181,7 +181,7 @@ class Roles:
         process.wanted = False
         assert process.popen is not None
         process.popen.send_signal(number)
-        process.popen.wait(60)
+        process.popen.wait(180)
 
     def stop(self) -> None:
         """End all but the store, in the order of the flow."""

@@ -20,6 +20,8 @@ Check = Callable[[], Awaitable[bool]]
 """Answers whether a process is ready, soon and without raising."""
 
 CHECK_TIMEOUT_S: Final = 2.0
+_PATIENCE_S: Final = 10.0
+"""Of a command, which asks only once: a store that is busy answers late."""
 HEARTBEAT_FRESH_S: Final = 15.0
 
 
@@ -44,19 +46,19 @@ def tcp(host: str, *ports: int) -> Check:
     return check
 
 
-def http(host: str, port: int, path: str, tls: SSLContext | None = None) -> Check:
+def http(host: str, port: int, path: str, tls: SSLContext | None = None, timeout_s: float = CHECK_TIMEOUT_S) -> Check:
     """Ready when a GET answers 200."""
 
     async def check() -> bool:
-        return await get(host, port, path, tls=tls) is not None
+        return await get(host, port, path, timeout_s=timeout_s, tls=tls) is not None
 
     return check
 
 
-def store(settings: Settings) -> Check:
+def store(settings: Settings, timeout_s: float = CHECK_TIMEOUT_S) -> Check:
     """Ready when the ClickHouse interface answers, embedded or on a server."""
     of = settings.store
-    return http(of.host, of.http_port, "/ping", tls_context(of))
+    return http(of.host, of.http_port, "/ping", tls_context(of), timeout_s)
 
 
 async def get(
@@ -91,7 +93,7 @@ async def get(
 def require_store(settings: Settings) -> None:
     """Raise RetryableError with the remedy when no store answers. Not for use inside an event loop."""
     at = f"{settings.store.host}:{settings.store.http_port}"
-    if not asyncio.run(_ready(store(settings))):
+    if not asyncio.run(_ready(store(settings, _PATIENCE_S))):
         if settings.store.mode == "server":
             raise RetryableError(f"no ClickHouse server answers at {at}: is it up, and are the store settings right?")
         raise RetryableError(

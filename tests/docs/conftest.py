@@ -17,7 +17,7 @@ from dimwatch.settings import Settings, Store
 from dimwatch.store.client import StoreClient
 from tests.fleet_in_store import rows, together
 
-PATIENCE_S = 60.0
+PATIENCE_S = 180.0
 
 
 @pytest.fixture(scope="session")
@@ -46,12 +46,12 @@ def filled_store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]
         yield settings
     finally:
         process.terminate()
-        process.wait(30)
+        process.wait(PATIENCE_S)
 
 
 def _answers(port: int) -> bool:
     try:
-        urllib.request.urlopen(f"http://127.0.0.1:{port}/ping", timeout=2).close()
+        urllib.request.urlopen(f"http://127.0.0.1:{port}/ping", timeout=5).close()
     except OSError:
         return False
     return True

@@ -17,7 +17,7 @@ FOLDER = ROOT / "notebooks"
 CHARTS = {"anatomy_of_a_brownout": 6, "cost_per_successful_outcome": 6}
 PICTURES = "\nalt.renderers.enable('png')"
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
 
 
 def test_every_notebook_is_listed_and_kept_without_outputs() -> None:
@@ -35,7 +35,7 @@ def test_it_runs_and_draws(name: str, filled_store: Settings, tmp_path: Path, mo
     monkeypatch.setenv("IPYTHONDIR", str(tmp_path))
     notebook = _notebook(name)
     notebook.cells[1].source += PICTURES
-    NotebookClient(notebook, timeout=120, resources={"metadata": {"path": str(FOLDER)}}).execute()
+    NotebookClient(notebook, timeout=600, startup_timeout=240, resources={"metadata": {"path": str(FOLDER)}}).execute()
     pictures = [
         base64.b64decode(output.data["image/png"])
         for cell in notebook.cells

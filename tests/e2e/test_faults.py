@@ -8,7 +8,7 @@ import pytest
 
 from benchmarks import faults
 
-pytestmark = [pytest.mark.e2e, pytest.mark.kafka, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.e2e, pytest.mark.kafka, pytest.mark.timeout(900)]
 
 
 def test_kafka_loses_doubles_and_changes_nothing_when_each_role_is_killed(tmp_path: Path) -> None:

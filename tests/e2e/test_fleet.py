@@ -22,7 +22,9 @@ from tests import told_incidents
 from tests.told_outage import DETECTION, MINUTES, Told, told
 from tests.webhook_receiver import SECRET, Receiver
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
+
+PATIENCE_S = 180.0
 
 SQL = "SELECT id, kind, provider, model, status, version, summary FROM incidents WHERE kind = 'outage' ORDER BY id"
 DELIVERIES = "SELECT incidents[1], target, event, status FROM deliveries WHERE state = 'delivered'"
@@ -69,7 +71,7 @@ def expected(said: list[Told]) -> list[list[Any]]:
 
 def replayed(running: Running, *words: str) -> list[dict[str, Any]]:
     command = [sys.executable, "-m", "dimwatch", "replay", "--since", "90m", "--data", str(running.data), *words]
-    done = subprocess.run(command, env=running.environment(), capture_output=True, text=True, timeout=100)
+    done = subprocess.run(command, env=running.environment(), capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
     return [json.loads(line) for line in done.stdout.splitlines()]
 
@@ -94,18 +96,21 @@ def test_an_outage_is_an_incident_by_sql_after_kills_and_in_stored_history(
     running.start()
     for role in ("fleet", "store", "fleet"):
         running.kill(role)
-        until(lambda role=role: running.answers(role), 60.0, f"{role} did not come back")  # type: ignore[misc]
-    until(lambda: running.answers("store") and running.rows(SQL) == wanted, 60.0, "the incident is not there")
-    assert running.value("SELECT sum(n) FROM windows WHERE width_s = 60 AND signal = 'run_traffic'") == sum(
-        row["n"] for one in said for row in one.points.to_pylist() if row["signal"] == "run_traffic"
-    )
-    assert running.metric("dimwatch_watched_streams") > 0
+        until(lambda role=role: running.answers(role), PATIENCE_S, f"{role} did not come back")  # type: ignore[misc]
+    until(lambda: running.answers("store") and running.rows(SQL) == wanted, PATIENCE_S, "the incident is not there")
+    runs = sum(row["n"] for one in said for row in one.points.to_pylist() if row["signal"] == "run_traffic")
+    counted = "SELECT sum(n) FROM windows WHERE width_s = 60 AND signal = 'run_traffic'"
+    until(lambda: running.value(counted) == runs, PATIENCE_S, "not all runs are in `windows`")
+    until(lambda: running.metric("dimwatch_watched_streams") > 0, PATIENCE_S, "nothing is watched")
 
     tell_of_an_incident(running)
-    until(lambda: running.rows(DELIVERIES) == [["just now", "hook", "trigger", 200]], 30.0, "nobody was told of it")
+    until(
+        lambda: running.rows(DELIVERIES) == [["just now", "hook", "trigger", 200]], PATIENCE_S, "nobody was told of it"
+    )
     assert [got.json["data"]["incidents"][0]["id"] for got in receiver.accepted.values()] == ["just now"]
     assert {why for (why,) in running.rows(SKIPPED)} <= {"too old", "resolved before anybody was told"}
-    assert running.metric("dimwatch_deliveries_total", state="delivered") == 1
+    delivered = "dimwatch_deliveries_total"
+    until(lambda: running.metric(delivered, state="delivered") == 1, PATIENCE_S, "the delivery is not counted")
 
     *incidents, summary = replayed(running)
     outages = [line for line in incidents if line["kind"] == "outage"]
@@ -117,5 +122,5 @@ def test_an_outage_is_an_incident_by_sql_after_kills_and_in_stored_history(
 
     running.stop()
     running.start()
-    until(lambda: running.answers("store"), 30.0, "the store does not answer")
+    until(lambda: running.answers("store"), PATIENCE_S, "the store does not answer")
     assert running.rows(SQL) == wanted

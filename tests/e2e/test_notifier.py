@@ -8,7 +8,7 @@ import pytest
 
 from benchmarks import notify
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
 
 
 def test_kills_lose_nothing_and_double_nothing(tmp_path: Path) -> None:
