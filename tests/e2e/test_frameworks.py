@@ -33,7 +33,7 @@ from tests.fake_model import ANSWERS_AS, MODEL, FakeModel, Turn, serving
 
 pytestmark = [
     pytest.mark.e2e,
-    pytest.mark.timeout(180),
+    pytest.mark.timeout(600),
     # Frameworks warn of their own future; that is not this project's code.
     pytest.mark.filterwarnings("default::DeprecationWarning"),
     pytest.mark.filterwarnings("default::PendingDeprecationWarning"),
@@ -115,7 +115,7 @@ class Traces:
 
 
 def run_pydantic_ai(model: FakeModel, endpoint: str) -> dict[str, str]:
-    traces = Traces("pydantic-shop", HttpExporter(endpoint=f"{endpoint}/v1/traces"))
+    traces = Traces("pydantic-shop", HttpExporter(endpoint=f"{endpoint}/v1/traces", timeout=120))
     Agent.instrument_all(InstrumentationSettings(tracer_provider=traces.provider))
     client = AsyncOpenAI(base_url=model.url, api_key="none", max_retries=0)
     chat = OpenAIChatModel(MODEL, provider=OpenAIProvider(openai_client=client))
@@ -132,7 +132,7 @@ def run_pydantic_ai(model: FakeModel, endpoint: str) -> dict[str, str]:
 
 
 def run_langgraph(model: FakeModel, endpoint: str) -> dict[str, str]:
-    traces = Traces("langgraph-shop", GrpcExporter(endpoint=endpoint, insecure=True))
+    traces = Traces("langgraph-shop", GrpcExporter(endpoint=endpoint, insecure=True, timeout=120))
     instrumentor = LangChainInstrumentor()
     instrumentor.instrument(tracer_provider=traces.provider)
     try:
@@ -171,7 +171,7 @@ def frameworks(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, O
         ):
             with serving(FakeModel(SCRIPTS)) as model:
                 found[name] = Observed(running, model, run(model, endpoint))
-        running.drain(60.0)
+        running.drain()
         yield found
 
 

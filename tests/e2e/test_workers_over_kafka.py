@@ -31,7 +31,7 @@ from tests.kafka_broker import Broker
 from tests.scenario.test_fleet_of_traces import requests
 from tests.told_outage import DETECTION
 
-pytestmark = [pytest.mark.kafka, pytest.mark.e2e, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.kafka, pytest.mark.e2e, pytest.mark.timeout(900)]
 
 PARTITIONS = 4
 MINUTE_NS = 60 * NS_PER_SECOND
@@ -131,7 +131,7 @@ def worker(folder: Path, settings: Settings) -> Iterator[subprocess.Popen[bytes]
         process.wait()
 
 
-def until(happened: Callable[[], bool], seconds: float = 120.0) -> None:
+def until(happened: Callable[[], bool], seconds: float = 300.0) -> None:
     deadline = time.monotonic() + seconds
     while not happened():
         assert time.monotonic() < deadline, "it never happened"

@@ -91,6 +91,7 @@ def test_an_incident_is_acknowledged_and_silenced_by_keyboard(site: Site, browse
 
         tab_to(page, "Silence")
         page.keyboard.press("Enter")
+        page.get_by_role("button", name="Silence it").wait_for()  # parts of a form load one by one
         page.get_by_label("Why").fill("the provider knows")
         page.keyboard.press("Enter")
         page.get_by_text("Silenced.", exact=True).wait_for()
@@ -101,7 +102,7 @@ def test_an_incident_is_acknowledged_and_silenced_by_keyboard(site: Site, browse
         tab_to(page, "Silence scope")
         page.keyboard.press("Enter")
         for part in (page.get_by_role("checkbox"), page.get_by_role("button", name="Silence the scope")):
-            part.wait_for(state="attached")  # parts of a form load one by one
+            part.wait_for(state="attached")
         page.get_by_label("Why").fill("all of it")
         page.keyboard.press("Tab")
         page.keyboard.press("Space")
