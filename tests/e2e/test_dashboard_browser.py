@@ -125,8 +125,8 @@ LOOKS = (("light", 1500), ("dark", 900))
 """On every page: each colour scheme and each width once."""
 PROBES = ("/_stcore/health", "/_stcore/host-config")
 """Streamlit looks for itself below a page's own address first, and is told 404 there."""
-STILL = "() => !document.querySelector('[data-testid=stStatusWidget], [data-testid=stSkeleton]')"
-
+STILL = """() => document.querySelector('[data-testid=stApp]')?.dataset.testScriptState === 'notRunning'
+    && !document.querySelector('[data-testid=stStatusWidget], [data-testid=stSkeleton]')"""
 FITS = "() => document.documentElement.scrollWidth <= document.documentElement.clientWidth"
 """Nothing sticks out at the side."""
 
