@@ -48,17 +48,6 @@ def config(
     )
 
 
-class Server(uvicorn.Server):
-    """uvicorn's server, but its end is the end of every connection."""
-
-    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Requests in flight have their time; then no connection is left open, also none that takes nothing more."""
-        await super().shutdown(sockets)
-        for connection in list(self.server_state.connections):
-            connection.transport.abort()
-        await asyncio.sleep(0)  # that is when they are closed
-
-
 def impatient(headers_s: float, unread_s: float) -> type[H11Protocol]:
     """uvicorn's protocol, but a request's line and headers must come in time: waiting for them takes others' places.
 

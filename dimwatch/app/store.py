@@ -17,6 +17,7 @@ from dimwatch.app.summing import Summing
 from dimwatch.clock import Clock, SystemClock
 from dimwatch.errors import PermanentError
 from dimwatch.eventlog import open_eventlog
+from dimwatch.http_server import Server
 from dimwatch.settings import MIB, Settings
 from dimwatch.store.access import ensure_token
 from dimwatch.store.engine import Engine, EngineError
@@ -109,10 +110,10 @@ def _listen(settings: Settings) -> socket.socket:
     return listener
 
 
-def http_server(store: StoreServer, headers_s: float = HEADERS_S) -> impatient.Server:
+def http_server(store: StoreServer, headers_s: float = HEADERS_S) -> Server:
     """The HTTP server of a store, with its limits. `headers_s`: how long a request's headers may take."""
     config = impatient.config(store.app, headers_s=headers_s, max_headers=MIB, most_at_a_time=200, grace_s=DRAIN_S)
-    return impatient.Server(config)
+    return Server(config)
 
 
 def _sink_and_trim(engine: Engine, settings: Settings, clock: Clock, stop: Stop, serving: threading.Thread) -> None:

@@ -21,6 +21,7 @@ from starlette.routing import Route
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from dimwatch import telemetry
+from dimwatch.http_server import Server
 from dimwatch.settings import Receiver
 from ingest.otlp.failures import Failure
 from ingest.otlp.gate import Hold
@@ -193,18 +194,11 @@ async def _discard(request: Request) -> None:
                     return
 
 
-class _Server(uvicorn.Server):
+class _Server(Server):
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
         """Signals belong to the process that runs both doors."""
         yield
-
-    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Requests in flight have their time; then no connection is left open, also none that takes nothing more."""
-        await super().shutdown(sockets)
-        for connection in list(self.server_state.connections):
-            connection.transport.abort()
-        await asyncio.sleep(0)  # that is when they are closed
 
 
 def _guarded(timeout_s: float) -> type[HttpToolsProtocol]:

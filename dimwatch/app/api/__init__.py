@@ -16,6 +16,7 @@ from dimwatch.app.standalone import Health
 from dimwatch.clock import SystemClock
 from dimwatch.errors import PermanentError
 from dimwatch.eventlog import open_eventlog
+from dimwatch.http_server import Server
 from dimwatch.settings import Settings
 
 _HEADERS_S: Final = 10.0
@@ -32,7 +33,7 @@ def run(settings: Settings, health: Health) -> None:
     canary = Canary(settings, eventlog, clock) if possible(settings) else None
     singing = threading.Thread(target=canary.run, args=[stop], name="canary") if canary else None
     try:
-        server = impatient.Server(config(application(settings, eventlog, clock, canary)))
+        server = Server(config(application(settings, eventlog, clock, canary)))
         listener = _listen(settings.api.host, settings.api.port)
         if singing:
             singing.start()

@@ -23,7 +23,7 @@ from detectors.incidents.case import Case
 from detectors.incidents.incident import Incident, Kind, Measure, Severity, Status
 from detectors.windows.hours import Hours
 from dimwatch import records
-from dimwatch.app import api, impatient
+from dimwatch.app import api
 from dimwatch.app.api.application import application
 from dimwatch.app.fleet import FleetStage, _encode
 from dimwatch.client import ApiClient
@@ -31,6 +31,7 @@ from dimwatch.clock import NS_PER_SECOND, SystemClock
 from dimwatch.errors import DimwatchError, RetryableError
 from dimwatch.eventlog import open_eventlog
 from dimwatch.eventlog.base import EventLog, NewRecord
+from dimwatch.http_server import Server
 from dimwatch.settings import Api, Canary, SelfTelemetry, Settings, Store
 
 NAMES = tuple(f"{number:016}" for number in range(1, 6))
@@ -120,7 +121,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
                 stage.step(0.05)
 
     app = application(settings, eventlog, clock)
-    server = impatient.Server(api.config(app))
+    server = Server(api.config(app))
     threads = [threading.Thread(target=obey), threading.Thread(target=server.run)]
     server.config.port = api_port
     for thread in threads:

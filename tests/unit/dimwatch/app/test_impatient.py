@@ -16,6 +16,7 @@ from starlette.types import Receive, Scope, Send
 
 from benchmarks.running import until
 from dimwatch.app import impatient
+from dimwatch.http_server import Server
 
 PLACES = 4
 LARGE = 32 << 20
@@ -36,7 +37,7 @@ class Site:
         config = impatient.config(
             self, headers_s=60.0, max_headers=4096, most_at_a_time=PLACES, grace_s=1.0, unread_s=unread_s
         )
-        self._server = impatient.Server(config)
+        self._server = Server(config)
         self._thread = threading.Thread(target=self._server.run, args=([self._listener],))
         self._thread.start()
 
