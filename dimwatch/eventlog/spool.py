@@ -22,6 +22,8 @@ _FOR_TOPIC: Final = "spool-topic"
 _FOR_PARTITION: Final = "spool-partition"
 _BATCH_RECORDS: Final = 256
 _BATCH_BYTES: Final = 8 * 1024 * 1024
+_FEW: Final = 32
+"""Records of which the moving takes so short that appends can wait for it."""
 _POLL_S: Final = 0.2
 _RETRY_S: Final = 1.0
 
@@ -41,26 +43,34 @@ class SpooledEventLog:
         self._spool = SqliteEventLog(path, max_bytes=max_bytes)
         self._stop = threading.Event()
         self._behind = True  # until the mover has seen that nothing was left by the process before
-        self._lock = threading.Lock()
-        self._begun = self._ended = 0
-        """Appends to the file: only the mover that has read all of them says that nothing is left."""
+        self._turn = threading.Condition()
+        self._appending = 0
+        """How many appends to the file are under way."""
+        self._emptying = False
+        """The mover takes the last out of the file: appends wait for a moment."""
         self._mover = threading.Thread(target=self._move, name="spool-mover", daemon=True)
         self._mover.start()
 
     def append(self, batch: Batch) -> None:
         """Append all records of `batch` to Kafka, or to the file; raises BackpressureError when that is full."""
         self._log.check(batch)
-        if not self._behind:
-            try:
-                self._log.append(batch)
-            except (RetryableError, PermanentError) as error:  # of the latter, a password that is being changed
-                if not self._behind:
-                    _log.warning("Kafka does not answer: requests go to the spool", error=str(error))
-            else:
-                return
-        with self._lock:
-            self._behind = True
-            self._begun += 1
+        failed = False
+        while True:
+            if not self._behind:
+                try:
+                    self._log.append(batch)
+                except (RetryableError, PermanentError) as error:  # of the latter, a password that is being changed
+                    if not self._behind:
+                        _log.warning("Kafka does not answer: requests go to the spool", error=str(error))
+                    failed = True
+                else:
+                    return
+            with self._turn:
+                self._turn.wait_for(lambda: not self._emptying)
+                if failed or self._behind:
+                    self._behind = True
+                    self._appending += 1
+                    break
         try:
             self._spool.append({_TOPIC: [_packed(topic, record) for topic, found in batch.items() for record in found]})
         except BackpressureError as error:
@@ -69,8 +79,9 @@ class SpooledEventLog:
                 retry_after_s=error.retry_after_s,
             ) from error
         finally:
-            with self._lock:
-                self._ended += 1
+            with self._turn:
+                self._appending -= 1
+                self._turn.notify_all()
 
     def _move(self) -> None:
         consumer = self._spool.consumer(_GROUP, [_TOPIC])
@@ -86,28 +97,43 @@ class SpooledEventLog:
                 self._stop.wait(_RETRY_S)
 
     def _move_batch(self, consumer: Consumer) -> None:
-        ended = self._ended
-        records = consumer.poll(max_records=_BATCH_RECORDS, max_bytes=_BATCH_BYTES, timeout_s=_POLL_S)
+        if self._move_some(consumer, _POLL_S) <= _FEW and self._behind:
+            self._log.probe()
+            self._move_last(consumer)
+
+    def _move_last(self, consumer: Consumer) -> None:
+        """Appends wait for it: else the file would never be empty under steady traffic, or others would pass them."""
+        with self._turn:
+            self._emptying = True
+            self._turn.wait_for(lambda: not self._appending)
+        try:
+            while self._move_some(consumer, 0.0):
+                pass
+            self._spool.trim(_TOPIC, keep_ns=-(1 << 62), keep_bytes=1 << 62, now_ns=0)
+            telemetry.SPOOL_RECORDS.set(0)
+            self._behind = False
+        finally:
+            with self._turn:
+                self._emptying = False
+                self._turn.notify_all()
+        _log.info("the spool is empty: requests go to Kafka")
+
+    def _move_some(self, consumer: Consumer, timeout_s: float) -> int:
+        """Move a batch, and return how many records were left then."""
+        records = consumer.poll(max_records=_BATCH_RECORDS, max_bytes=_BATCH_BYTES, timeout_s=timeout_s)
         if not records:
-            if self._behind:
-                self._log.probe()
-                self._spool.trim(_TOPIC, keep_ns=-(1 << 62), keep_bytes=1 << 62, now_ns=0)
-                telemetry.SPOOL_RECORDS.set(0)
-                with self._lock:
-                    if self._begun != ended:  # there is more by now
-                        return
-                    self._behind = False
-                _log.info("the spool is empty: requests go to Kafka")
-            return
+            return 0
         self._behind = True
         try:
-            telemetry.SPOOL_RECORDS.set(consumer.lag()[TopicPartition(_TOPIC)].records)
+            waiting = consumer.lag()[TopicPartition(_TOPIC)].records
+            telemetry.SPOOL_RECORDS.set(waiting)
             self._deliver(records)
         except BaseException:
             consumer.seek({TopicPartition(_TOPIC): records[0].offset})
             raise
         done: Offsets = {TopicPartition(_TOPIC): records[-1].offset + 1}
         consumer.commit(done)
+        return waiting - len(records)
 
     def _deliver(self, records: Sequence[Record]) -> None:
         batch: dict[str, list[NewRecord]] = {}

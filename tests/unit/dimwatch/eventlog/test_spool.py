@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from structlog.testing import capture_logs
@@ -40,7 +42,7 @@ class Brokers(MemoryEventLog):
 
 
 def records(brokers: MemoryEventLog) -> list[Record]:
-    return brokers.reader([TopicPartition(TOPIC)]).poll(max_records=1_000, max_bytes=1 << 30, timeout_s=0.0)
+    return brokers.reader([TopicPartition(TOPIC)]).poll(max_records=1_000_000, max_bytes=1 << 30, timeout_s=0.0)
 
 
 def read(brokers: MemoryEventLog) -> list[bytes]:
@@ -97,3 +99,34 @@ def test_what_comes_to_the_file_while_it_seems_empty_is_moved_before_others_pass
         assert read(brokers) == [b"1", b"2"]
         spooled.close()
     assert [line["event"] for line in logged] == ["the spool is empty: requests go to Kafka"]
+
+
+def test_traffic_that_never_pauses_goes_to_the_brokers_again_in_order(tmp_path: Path) -> None:
+    brokers = Brokers()
+    spooled = SpooledEventLog(brokers, tmp_path / "spool.sqlite", max_bytes=64 << 20)  # type: ignore[arg-type]
+    until(lambda: not spooled._behind)
+    ended = threading.Event()
+
+    def send(sender: int) -> int:
+        count = 0
+        while not ended.is_set():
+            spooled.append({TOPIC: [NewRecord(b"%d %d" % (sender, count), count)]})
+            count += 1
+            time.sleep(0.001)
+        return count
+
+    with ThreadPoolExecutor(4) as senders:
+        sent = [senders.submit(send, sender) for sender in range(4)]
+        try:
+            for _ in range(3):
+                brokers.trouble = RetryableError("away")
+                until(lambda: spooled._behind)
+                brokers.trouble = None
+                until(lambda: not spooled._behind)
+        finally:
+            ended.set()
+    found = list(dict.fromkeys(read(brokers)))
+    for sender, count in enumerate(sent):
+        mine = [value for value in found if value.startswith(b"%d " % sender)]
+        assert mine == [b"%d %d" % (sender, number) for number in range(count.result())]
+    spooled.close()
