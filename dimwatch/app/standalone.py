@@ -84,6 +84,11 @@ class Health:
         """Say that the process finishes what it has begun, and takes no more."""
         self._draining = True
 
+    @property
+    def draining(self) -> bool:
+        """Whether the process was asked to end."""
+        return self._draining
+
     def alive(self) -> bool:
         """Whether a restart would not help."""
         return self._silent_s() < STUCK_S
@@ -160,7 +165,8 @@ def serving(settings: Settings, role: str) -> Iterator[Health]:
 def keep_running(work: Callable[[], None], health: Health) -> None:
     """Run a role; again, after a while, when it had to give up because something was away that may come back.
 
-    Returns when `work` does, or on SIGTERM or SIGINT while it waits.
+    Returns when `work` does, or on SIGTERM or SIGINT while it waits. When it was asked to end, an error is raised:
+    whoever asked does not wait for another beginning.
     """
     wait_s = _WAIT_S
     while True:
@@ -168,6 +174,8 @@ def keep_running(work: Callable[[], None], health: Health) -> None:
         try:
             return work()
         except (RetryableError, TakenOverError) as error:
+            if health.draining:
+                raise
             wait_s = _WAIT_S if time.monotonic() - started > _PROVEN_S else min(2 * wait_s, _MAX_WAIT_S)
             _log.warning("begins anew", error=str(error), in_s=wait_s)
             health.beat(f"waits: {error}")

@@ -57,8 +57,8 @@ def _run_embedded(settings: Settings, health: Health, stop: Stop) -> None:
         serving.start()
         try:
             _sink_and_trim(engine, settings, SystemClock(), stop, serving)
-        finally:
             health.drain()
+        finally:
             server.should_exit = True
             serving.join(DRAIN_S)
     finally:

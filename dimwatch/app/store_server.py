@@ -58,8 +58,8 @@ def run(settings: Settings, health: Health, stop: Stop) -> None:
 
     try:
         keep_house(eventlog, settings, SystemClock(), stop, beat)
-    finally:
         health.drain()
+    finally:
         stop.request()
         sinking.stop()
         summing.join()

@@ -156,6 +156,17 @@ def test_a_role_begins_anew_when_what_it_needs_was_away(monkeypatch: pytest.Monk
     assert waited == ["starting", "waits: no broker answers", "waits: another one was faster"]
 
 
+def test_a_role_that_can_not_finish_when_it_is_asked_to_end_does_not_begin_anew() -> None:
+    health = Health("worker")
+
+    def work() -> None:
+        health.drain()
+        raise RetryableError("no broker answers")
+
+    with pytest.raises(RetryableError, match="no broker answers"):
+        keep_running(work, health)
+
+
 def test_what_no_time_can_mend_ends_it() -> None:
     def work() -> None:
         raise PermanentError("a wrong password")
