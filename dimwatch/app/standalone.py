@@ -174,12 +174,13 @@ def keep_running(work: Callable[[], None], health: Health) -> None:
         try:
             return work()
         except (RetryableError, TakenOverError) as error:
-            if health.draining:
+            stop = Stop.by_signals()
+            if health.draining or stop.requested:
                 raise
             wait_s = _WAIT_S if time.monotonic() - started > _PROVEN_S else min(2 * wait_s, _MAX_WAIT_S)
             _log.warning("begins anew", error=str(error), in_s=wait_s)
             health.beat(f"waits: {error}")
-        if Stop.by_signals().sleep(wait_s):
+        if stop.sleep(wait_s):
             return None
 
 

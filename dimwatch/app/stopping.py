@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import signal
 import time
+from types import FrameType
 from typing import Final, Self
 
 _SLICE_S: Final = 0.1
@@ -20,14 +21,22 @@ class Stop:
     def __init__(self) -> None:
         """Nobody did yet."""
         self.requested = False
+        self.signalled = False
+        """Whether a signal asked, and not only its own process."""
 
     @classmethod
     def by_signals(cls) -> Self:
-        """One that SIGTERM and SIGINT request from now on. For the main thread."""
+        """One that SIGTERM and SIGINT request from now on, or have requested of the one before. For the main thread."""
         stop = cls()
         for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, lambda _number, _frame: stop.request())
+            before = getattr(signal.signal(number, stop._hear), "__self__", None)
+            if isinstance(before, Stop) and before.signalled:
+                stop._hear()
         return stop
+
+    def _hear(self, _number: int = 0, _frame: FrameType | None = None) -> None:
+        self.signalled = True
+        self.request()
 
     def request(self) -> None:
         """Ask for the end."""

@@ -17,6 +17,7 @@ import pytest
 from pydantic import SecretStr
 
 from benchmarks.ports import free_ports
+from benchmarks.running import until
 from dimwatch import telemetry
 from dimwatch.app import standalone
 from dimwatch.app.standalone import Health, Need, keep_running, needs, serving
@@ -175,17 +176,41 @@ def test_what_no_time_can_mend_ends_it() -> None:
         keep_running(work, Health("worker"))
 
 
+@pytest.fixture
+def handlers() -> Iterator[None]:
+    """The handlers as they were, afterwards."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+@pytest.mark.usefixtures("handlers")
 def test_asked_to_stop_it_waits_no_longer() -> None:
+    health = Health("worker")
+
+    def send() -> None:
+        until(lambda: health.states()["work"].startswith("waits"), 60.0, "it does not wait")
+        os.kill(os.getpid(), signal.SIGTERM)
+
     def work() -> None:
-        Stop.by_signals()  # as every role does first: a signal does not end this process
         sender.start()
         raise RetryableError("no broker answers")
 
-    sender = threading.Timer(0.2, os.kill, (os.getpid(), signal.SIGTERM))
-    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
-    try:
+    sender = threading.Thread(target=send)
+    keep_running(work, health)
+    sender.join()
+
+
+@pytest.mark.usefixtures("handlers")
+def test_asked_to_stop_while_it_waits_for_an_answer_that_does_not_come_it_does_not_begin_anew() -> None:
+    errors = [RetryableError("no broker answers")]
+
+    def work() -> None:
+        Stop.by_signals()
+        if errors:
+            os.kill(os.getpid(), signal.SIGTERM)
+            raise errors.pop()
+
+    with pytest.raises(RetryableError, match="no broker answers"):
         keep_running(work, Health("worker"))
-    finally:
-        sender.join()
-        for number, handler in before.items():
-            signal.signal(number, handler)

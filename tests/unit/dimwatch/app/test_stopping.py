@@ -35,6 +35,16 @@ def test_a_signal_ends_a_sleep(number: signal.Signals) -> None:
     assert stop.requested
 
 
+def test_what_a_signal_has_asked_for_is_not_forgotten_by_the_next() -> None:
+    first = Stop.by_signals()
+    first.request()
+    second = Stop.by_signals()
+    assert not second.requested, "no signal asked the first"
+    os.kill(os.getpid(), signal.SIGINT)
+    assert second.sleep(60)
+    assert Stop.by_signals().requested
+
+
 def test_many_signals_at_once_do_not_stand_in_each_others_way() -> None:
     stop = Stop.by_signals()
 
