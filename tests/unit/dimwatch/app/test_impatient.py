@@ -165,6 +165,7 @@ def test_the_address_that_holds_most_gives_way_first(site: Site) -> None:
         held.callback(other.close)
         other.request("GET", "/")
         assert other.getresponse().read() == b"ok"
+        assert site.asked.acquire(timeout=60)
         kept = other.sock
         for _ in range(3 * PLACES):
             one = held.enter_context(socket.create_connection(("127.0.0.1", site.port), timeout=60))
