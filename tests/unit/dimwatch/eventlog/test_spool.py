@@ -84,13 +84,15 @@ def test_what_was_accepted_arrives_in_order_whatever_the_trouble_was(tmp_path: P
 
 
 def test_what_comes_to_the_file_while_it_seems_empty_is_moved_before_others_pass_it(tmp_path: Path) -> None:
-    brokers = Brokers()
+    brokers, made = Brokers(), threading.Event()
 
     def comes() -> None:
+        assert made.wait(60)
         spooled.append({TOPIC: [NewRecord(b"1", 1)]})
 
     brokers.meanwhile = comes
     spooled = SpooledEventLog(brokers, tmp_path / "spool.sqlite", max_bytes=64 << 20)  # type: ignore[arg-type]
+    made.set()
     until(lambda: not spooled._behind)
     spooled.append({TOPIC: [NewRecord(b"2", 2)]})
     assert read(brokers) == [b"1", b"2"]
