@@ -56,8 +56,7 @@ def _run_embedded(settings: Settings, health: Health, stop: Stop) -> None:
         serving = threading.Thread(target=server.run, args=([listener],), name="http")
         serving.start()
         try:
-            _sink_and_trim(engine, settings, SystemClock(), stop, serving)
-            health.drain()
+            _sink_and_trim(engine, settings, SystemClock(), stop, serving, health)
         finally:
             server.should_exit = True
             serving.join(DRAIN_S)
@@ -116,7 +115,9 @@ def http_server(store: StoreServer, headers_s: float = HEADERS_S) -> Server:
     return Server(config)
 
 
-def _sink_and_trim(engine: Engine, settings: Settings, clock: Clock, stop: Stop, serving: threading.Thread) -> None:
+def _sink_and_trim(
+    engine: Engine, settings: Settings, clock: Clock, stop: Stop, serving: threading.Thread, health: Health
+) -> None:
     def check() -> None:
         if not serving.is_alive():
             raise PermanentError("the HTTP interface of the store has stopped")
@@ -129,6 +130,7 @@ def _sink_and_trim(engine: Engine, settings: Settings, clock: Clock, stop: Stop,
     summing.start()
     try:
         keep_house(eventlog, settings, clock, stop, check)
+        health.drain()
     finally:
         stop.request()
         sinking.stop()

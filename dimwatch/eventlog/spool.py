@@ -11,7 +11,7 @@ import structlog
 
 from dimwatch import telemetry
 from dimwatch.errors import BackpressureError, DimwatchError, InvalidError, PermanentError, RetryableError
-from dimwatch.eventlog.base import Batch, Consumer, NewRecord, Offsets, Record, TopicPartition
+from dimwatch.eventlog.base import Batch, Consumer, NewRecord, Record, TopicPartition
 from dimwatch.eventlog.kafka import KafkaEventLog
 from dimwatch.eventlog.sqlite import SqliteEventLog
 from dimwatch.records import HEADER_SPOOLED
@@ -128,11 +128,10 @@ class SpooledEventLog:
             waiting = consumer.lag()[TopicPartition(_TOPIC)].records
             telemetry.SPOOL_RECORDS.set(waiting)
             self._deliver(records)
+            consumer.commit({TopicPartition(_TOPIC): records[-1].offset + 1})
         except BaseException:
             consumer.seek({TopicPartition(_TOPIC): records[0].offset})
             raise
-        done: Offsets = {TopicPartition(_TOPIC): records[-1].offset + 1}
-        consumer.commit(done)
         return waiting - len(records)
 
     def _deliver(self, records: Sequence[Record]) -> None:
