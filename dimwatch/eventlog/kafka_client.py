@@ -46,8 +46,6 @@ _TAKEN_OVER: Final = (
     errors.CommitFailedError,
     errors.FencedInstanceIdError,
     errors.IllegalGenerationError,
-    errors.InvalidProducerEpochError,
-    errors.ProducerFencedError,
     errors.UnknownMemberIdError,
 )
 _SIGN_IN: Final = (
@@ -58,6 +56,9 @@ _SIGN_IN: Final = (
 _RETRYABLE: Final = (
     errors.RetriableError,
     errors.BrokerNotAvailableError,
+    # Of a late request of its own, after an outage. Whether there is another member, the group says.
+    errors.InvalidProducerEpochError,
+    errors.ProducerFencedError,
     errors.RebalanceInProgressError,
     errors.TransactionAbortedError,
     OSError,

@@ -23,7 +23,6 @@ from dimwatch.settings import Kafka
 _UNKNOWN_S: Final = 600.0
 """How long a commit whose outcome is unknown waits for the brokers; then only a restart can tell."""
 _SPARE_S: Final = 5.0
-_FENCED: Final = (errors.InvalidProducerEpochError, errors.ProducerFencedError)
 
 Noted = Callable[[TopicPartition], tuple[int, str] | None]
 """The group's committed offset on a partition, and what was noted beside it."""
@@ -150,8 +149,4 @@ class Transactions:
 def _explained(error: Exception) -> DimwatchError:
     if isinstance(error, TimeoutError):
         return RetryableError(f"Kafka, committing: {error}")
-    if isinstance(error, _FENCED):
-        # Only this consumer has the transactional id: after an outage, brokers may find a request that it gave up. If
-        # there is another member, the group refuses the offsets.
-        return RetryableError(f"Kafka, committing: {error}; the producer is opened anew")
     return explain(error, "committing")

@@ -188,7 +188,7 @@ def test_a_commit_is_tried_again_after_a_late_request_of_its_own_has_fenced_it(
         late.init_transactions()
     finally:
         late.close()
-    with pytest.raises(RetryableError, match="opened anew"):
+    with pytest.raises(RetryableError, match="ProducerFenced"):
         consumer.commit(after([second]), {"out": [new(second.value)]})
     consumer.commit(after([second]), {"out": [new(second.value)]})
     assert values(read_rest(log.consumer("h", ["out"]))) == [b"1", b"2"]
